@@ -1,0 +1,142 @@
+// Package consume reads one Kafka topic as a member of a consumer group and
+// carries each record through a handler, at least once.
+//
+// Its promise: the offset of a record is committed only after the handler has
+// finished that record and every record before it in its partition. A record
+// the handler can never finish is set aside; a record it cannot finish now is
+// tried again for as long as it takes, while polling goes on, so that the
+// consumer keeps its place in the group. What is finished after its partition
+// went to another member is forgotten: the new owner does it again.
+//
+// Three parts work side by side and never wait for each other: the poll loop
+// (consumer.go) talks to the broker, the workers run the handler, and the
+// window between them (window.go) decides which record may be tried when. The
+// window knows nothing of Kafka clients or HTTP and takes its time from
+// package time alone, so that it runs under testing/synctest.
+//
+// It does not batch, transform or produce anything.
+package consume
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/opentracing/opentracing-go"
+
+	"fault-tolerant-tracing/tracing/kafkaclient"
+)
+
+// Handler does the work for one record. It may block; ctx is cancelled only
+// when a graceful stop has run out of time. It is called from several
+// goroutines at once, for different records. The answer decides what becomes
+// of the record:
+//
+//   - nil: it is done, and whatever the handler talks to works;
+//   - [ErrSkip]: it is done, but that proves nothing about the endpoint;
+//   - a [Permanent] error: it is set aside with the error as the reason;
+//   - any other error is temporary: the consumer holds and tries again.
+type Handler func(ctx context.Context, r *Record) error
+
+// Record is one record on its way through the handler.
+type Record struct {
+	*kafka.Message
+
+	// Try counts the calls of the handler for this record, from 1.
+	Try int
+	// Isolated counts the earlier tries that failed as [Suspect], and after
+	// whose failure another record was tried and went through before this one
+	// was tried again: evidence that the fault lies in the record, not in the
+	// endpoint.
+	Isolated int
+	// State belongs to the handler and is kept from one try to the next.
+	State any
+
+	partition *partition
+	seq       uint64 // order of arrival
+	suspects  int    // tries that failed as Suspect
+	began     uint64 // when the last try began, and when it failed, in ticks of the window
+	failed    uint64
+	probe     bool      // the current try is the one try allowed while holding
+	notBefore time.Time // the record's own wait
+	reason    error     // decided: to be set aside for this reason
+	span      opentracing.Span
+}
+
+// ErrSkip says that there was nothing to do for a record, a null value for
+// example. The record is done, and the state of the consumer stays as it is.
+var ErrSkip = errors.New("nothing to do")
+
+// temporary is an error with advice on how to try again.
+type temporary struct {
+	err     error
+	after   time.Duration
+	suspect bool
+}
+
+func (t *temporary) Error() string { return t.err.Error() }
+func (t *temporary) Unwrap() error { return t.err }
+
+// RetryAfter says that the endpoint asked not to be tried again before d has
+// passed. At most 30 s are honoured.
+func RetryAfter(err error, d time.Duration) error {
+	return &temporary{err: err, after: min(d, maxRetryAfter)}
+}
+
+// Suspect says that the fault may lie in the record itself: while holding, the
+// next try takes another record, and [Record.Isolated] counts the evidence.
+func Suspect(err error) error { return &temporary{err: err, suspect: true} }
+
+type permanent struct{ err error }
+
+func (p *permanent) Error() string { return p.err.Error() }
+func (p *permanent) Unwrap() error { return p.err }
+
+// Permanent says that a record can never be done. It is set aside with err as
+// the reason, and then counts as done.
+func Permanent(err error) error { return &permanent{err} }
+
+// IsPermanent reports whether err, or an error it wraps, came from [Permanent].
+func IsPermanent(err error) bool {
+	var p *permanent
+	return errors.As(err, &p)
+}
+
+const (
+	firstWait     = 50 * time.Millisecond
+	maxWait       = 500 * time.Millisecond // first delivery within 1 s of recovery
+	maxRetryAfter = 30 * time.Second
+
+	// What one consumer holds in memory, finished records that wait for an
+	// older one included; beyond it the partitions are paused.
+	maxRecords = 2000
+	maxBytes   = 32 << 20
+
+	// A record may be as large as a dead-letter topic takes.
+	maxRecordBytes = 2 << 20
+)
+
+// Config says what to read and what to do with it.
+type Config struct {
+	Cluster        kafkaclient.Cluster
+	Group          string
+	InstanceID     string        // static membership; empty: none
+	SessionTimeout time.Duration // after which a silent member loses its partitions
+	Topic          string
+
+	InFlight int  // how many records are in the handler at once
+	Ordered  bool // at most one of them per partition, in the order of the topic
+
+	Handle Handler
+	// SetAside keeps a record that can never be done; it blocks until the
+	// record is safe. If it fails, the record is held, not dropped.
+	SetAside func(ctx context.Context, r *Record, reason error) error
+	// Tracer, if there is one, traces each record as From_<topic>: from its
+	// first try until it is done. The span is in the handler's context.
+	Tracer opentracing.Tracer
+	// StopTimeout bounds how long a graceful stop waits for the handler.
+	StopTimeout time.Duration
+	Log         *slog.Logger
+}

@@ -1,0 +1,290 @@
+package consume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/opentracing/opentracing-go"
+
+	"fault-tolerant-tracing/tracing/kafkaclient"
+	"fault-tolerant-tracing/tracing/kafkatrace"
+)
+
+const (
+	pollTimeout    = 50 * time.Millisecond  // how soon the loop sees what the workers finished
+	commitInterval = 200 * time.Millisecond // so much may be repeated after a crash
+	askTimeout     = 2 * time.Second
+)
+
+// Consumer is a member of a consumer group. Make it with [New] and run it once.
+type Consumer struct {
+	cfg    Config
+	log    *slog.Logger
+	window *window
+	kafka  *kafka.Consumer
+
+	joined     atomic.Bool
+	paused     bool // paused and reassigned belong to the poll loop
+	reassigned bool
+
+	closing sync.RWMutex // held while the client is asked for its watermarks
+	closed  bool
+}
+
+// New makes a consumer. It does not talk to the broker yet. The topic should
+// exist when [Consumer.Run] is called.
+func New(cfg Config) (*Consumer, error) {
+	settings := cfg.Cluster.ConfigMap()
+	for key, value := range map[string]kafka.ConfigValue{
+		"group.id":                      cfg.Group,
+		"auto.offset.reset":             "earliest",
+		"enable.auto.offset.store":      false, // stored when finished, committed in the background
+		"enable.auto.commit":            true,
+		"auto.commit.interval.ms":       int(commitInterval.Milliseconds()),
+		"session.timeout.ms":            int(cfg.SessionTimeout.Milliseconds()),
+		"heartbeat.interval.ms":         int(cfg.SessionTimeout.Milliseconds() / 4),
+		"partition.assignment.strategy": "cooperative-sticky",
+		"fetch.message.max.bytes":       maxRecordBytes,
+		"fetch.error.backoff.ms":        100,
+		"queued.max.messages.kbytes":    maxBytes >> 10,
+	} {
+		settings[key] = value
+	}
+	if cfg.InstanceID != "" {
+		settings["group.instance.id"] = cfg.InstanceID
+	}
+	client, err := kafka.NewConsumer(&settings)
+	if err != nil {
+		return nil, fmt.Errorf("make the consumer of %s: %w", cfg.Topic, err)
+	}
+	go kafkaclient.ForwardLogs(client.Logs(), cfg.Log)
+	return &Consumer{cfg: cfg, log: cfg.Log, window: newWindow(cfg.Ordered, cfg.Log), kafka: client}, nil
+}
+
+// Run reads and handles records until ctx ends. It blocks. After a graceful
+// stop, in which what is in flight is finished, it returns nil; otherwise the
+// error after which the consumer cannot go on. Close is still to be called.
+func (c *Consumer) Run(ctx context.Context) error {
+	defer c.window.stop()
+	if err := c.kafka.Subscribe(c.cfg.Topic, c.rebalance); err != nil {
+		return fmt.Errorf("subscribe to %s: %w", c.cfg.Topic, err)
+	}
+	taking, stopTaking := context.WithCancel(ctx)
+	defer stopTaking()
+	handling, stopHandling := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopHandling()
+
+	var workers sync.WaitGroup
+	for range c.cfg.InFlight {
+		workers.Go(func() {
+			for r := c.window.take(taking); r != nil; r = c.window.take(taking) {
+				c.handle(handling, r)
+			}
+		})
+	}
+	idle := make(chan struct{})
+	go func() { workers.Wait(); close(idle) }()
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(c.cfg.StopTimeout, stopHandling) })
+	defer stop()
+
+	err := c.poll(idle)
+	stopTaking()
+	if err != nil {
+		stopHandling()
+	}
+	<-idle
+	c.store()
+	return err
+}
+
+// poll reads until the workers are idle for good. It keeps polling while they
+// finish, so that the partitions stay ours until the offsets are stored.
+func (c *Consumer) poll(idle <-chan struct{}) error {
+	for {
+		select {
+		case <-idle:
+			return nil
+		default:
+		}
+		c.pauseOrResume()
+		event := c.kafka.Poll(int(pollTimeout.Milliseconds()))
+		c.store()
+		switch e := event.(type) {
+		case *kafka.Message:
+			if e.TopicPartition.Error == nil {
+				c.window.add(e)
+			}
+		case kafka.Error:
+			if e.IsFatal() {
+				return fmt.Errorf("consume %s: %w", c.cfg.Topic, e)
+			}
+			c.log.Debug("consumer error, the client tries again", "topic", c.cfg.Topic, "err", e)
+		case kafka.OffsetsCommitted:
+			if e.Error != nil && !errors.Is(e.Error, kafka.NewError(kafka.ErrNoOffset, "", false)) {
+				c.log.Warn("could not commit offsets, they go with the next commit", "topic", c.cfg.Topic, "err", e.Error)
+			}
+		}
+	}
+}
+
+// handle makes one try of a record and gives it back to the window.
+func (c *Consumer) handle(ctx context.Context, r *Record) {
+	if c.cfg.Tracer != nil {
+		if r.span == nil {
+			r.span = kafkatrace.StartConsumeSpan(c.cfg.Tracer, r.Message)
+		}
+		ctx = opentracing.ContextWithSpan(ctx, r.span)
+	}
+	err := r.reason
+	if err == nil {
+		err = c.cfg.Handle(ctx, r)
+	}
+	if IsPermanent(err) {
+		r.reason = err
+		if failed := c.cfg.SetAside(ctx, r, err); failed != nil {
+			err = fmt.Errorf("set aside (%w): %w", errors.Unwrap(err), failed)
+			err = &temporary{err: err}
+		} else {
+			c.log.Warn("record set aside", "topic", c.cfg.Topic, "partition", r.TopicPartition.Partition,
+				"offset", int64(r.TopicPartition.Offset), "err", err)
+		}
+	}
+	if c.window.finish(r, err) {
+		finishSpan(r, err)
+	}
+}
+
+func finishSpan(r *Record, err error) {
+	if r.span == nil {
+		return
+	}
+	if err != nil && !errors.Is(err, ErrSkip) {
+		kafkatrace.SetError(r.span, err)
+	}
+	r.span.Finish()
+}
+
+// store hands the offsets of finished prefixes to the client, which commits
+// them in the background.
+func (c *Consumer) store() {
+	offsets := c.window.finished()
+	if len(offsets) == 0 {
+		return
+	}
+	list := make([]kafka.TopicPartition, 0, len(offsets))
+	for id, next := range offsets {
+		list = append(list, kafka.TopicPartition{Topic: &c.cfg.Topic, Partition: id, Offset: kafka.Offset(next)})
+	}
+	if _, err := c.kafka.StoreOffsets(list); err != nil {
+		c.log.Debug("could not store offsets of a partition that is not ours any more", "topic", c.cfg.Topic, "err", err)
+	}
+}
+
+// pauseOrResume keeps the window from growing beyond its bounds.
+func (c *Consumer) pauseOrResume() {
+	switch full := c.window.full(); {
+	case full && (!c.paused || c.reassigned):
+		c.setPaused(true)
+	case c.paused && c.window.room():
+		c.setPaused(false)
+	}
+}
+
+func (c *Consumer) setPaused(pause bool) {
+	assigned, err := c.kafka.Assignment()
+	if err == nil {
+		if pause {
+			err = c.kafka.Pause(assigned)
+		} else {
+			err = c.kafka.Resume(assigned)
+		}
+	}
+	if err != nil {
+		c.log.Debug("could not pause or resume", "topic", c.cfg.Topic, "err", err)
+		return
+	}
+	c.paused, c.reassigned = pause, false
+}
+
+// rebalance runs in the poll loop. The client assigns and unassigns by itself
+// when it returns.
+func (c *Consumer) rebalance(_ *kafka.Consumer, event kafka.Event) error {
+	switch e := event.(type) {
+	case kafka.AssignedPartitions:
+		c.log.Info("partitions assigned", "topic", c.cfg.Topic, "partitions", ids(e.Partitions))
+		c.window.assign(ids(e.Partitions))
+		c.reassigned = true
+		c.joined.Store(true)
+		go c.begin(e.Partitions)
+	case kafka.RevokedPartitions:
+		c.log.Info("partitions revoked", "topic", c.cfg.Topic, "partitions", ids(e.Partitions))
+		if !c.kafka.AssignmentLost() {
+			c.store()
+			if _, err := c.kafka.Commit(); err != nil && !errors.Is(err, kafka.NewError(kafka.ErrNoOffset, "", false)) {
+				c.log.Warn("could not commit before the partitions go", "topic", c.cfg.Topic, "err", err)
+			}
+		}
+		for _, r := range c.window.forget(ids(e.Partitions)) {
+			finishSpan(r, errForgotten)
+		}
+	}
+	return nil
+}
+
+// begin asks where the group stands in the partitions, so that the status is
+// right before their first record is read.
+func (c *Consumer) begin(partitions []kafka.TopicPartition) {
+	c.closing.RLock()
+	defer c.closing.RUnlock()
+	if c.closed {
+		return
+	}
+	committed, err := c.kafka.Committed(partitions, int(askTimeout.Milliseconds()))
+	if err != nil {
+		c.log.Debug("could not ask for the committed offsets", "topic", c.cfg.Topic, "err", err)
+		return
+	}
+	for _, p := range committed {
+		if p.Offset >= 0 {
+			c.window.begin(p.Partition, int64(p.Offset))
+		}
+	}
+}
+
+var errForgotten = errors.New("not finished here: the record is left to the next owner of its partition")
+
+func ids(partitions []kafka.TopicPartition) []int32 {
+	list := make([]int32, len(partitions))
+	for i, p := range partitions {
+		list[i] = p.Partition
+	}
+	return list
+}
+
+// Close commits what is finished, leaves the group and releases the client. It
+// is to be called once, after Run has returned or instead of it. It blocks while
+// the client talks to the broker, some seconds at most.
+func (c *Consumer) Close(context.Context) error {
+	c.closing.Lock()
+	defer c.closing.Unlock()
+	c.closed = true
+	if err := c.kafka.Close(); err != nil {
+		return fmt.Errorf("close the consumer of %s: %w", c.cfg.Topic, err)
+	}
+	return nil
+}
+
+// Ready returns nil once the consumer has joined its group, and says otherwise
+// what it waits for. It does not block.
+func (c *Consumer) Ready() error {
+	if !c.joined.Load() {
+		return fmt.Errorf("not yet a member of consumer group %s", c.cfg.Group)
+	}
+	return nil
+}

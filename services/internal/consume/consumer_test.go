@@ -1,0 +1,272 @@
+package consume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opentracing/opentracing-go"
+	"github.com/opentracing/opentracing-go/mocktracer"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"fault-tolerant-tracing/tracing/kafkaclient"
+	"fault-tolerant-tracing/tracing/tracingtest"
+)
+
+const (
+	testTopic  = "input"
+	testGroup  = "group"
+	partitions = 3
+	patience   = 30 * time.Second
+)
+
+func TestMain(m *testing.M) { tracingtest.VerifyMain(m) }
+
+// seen counts how often each value was handled to the end.
+type seen struct {
+	mu    sync.Mutex
+	times map[string]int
+	order map[int32][]string
+}
+
+func newSeen() *seen { return &seen{times: map[string]int{}, order: map[int32][]string{}} }
+
+func (s *seen) handle(_ context.Context, r *Record) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.times[string(r.Value)]++
+	s.order[r.TopicPartition.Partition] = append(s.order[r.TopicPartition.Partition], string(r.Value))
+	return nil
+}
+
+func (s *seen) distinct() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.times)
+}
+
+type member struct {
+	*Consumer
+	stop func()
+}
+
+// startMember runs a consumer that is stopped when the test ends at the latest.
+func startMember(t *testing.T, broker *tracingtest.Broker, change func(*Config)) member {
+	t.Helper()
+	cfg := Config{
+		Cluster: kafkaclient.Cluster{Brokers: []string{broker.Addr()}}, Group: testGroup, Topic: testTopic,
+		SessionTimeout: 6 * time.Second, InFlight: 4, StopTimeout: 2 * time.Second,
+		SetAside: func(context.Context, *Record, error) error { return nil },
+		Log:      slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}
+	change(&cfg)
+	c, err := New(cfg)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	stop := sync.OnceFunc(func() {
+		cancel()
+		assert.NoError(t, <-done)
+		assert.NoError(t, c.Close(context.Background()))
+	})
+	t.Cleanup(stop)
+	return member{c, stop}
+}
+
+func startTopic(t *testing.T) (*tracingtest.Broker, *kgo.Client) {
+	t.Helper()
+	broker := tracingtest.StartBroker(t)
+	broker.CreateTopics(t, partitions, testTopic)
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr()), kgo.DefaultProduceTopic(testTopic), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()))
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	return broker, client
+}
+
+func produce(t *testing.T, client *kgo.Client, from, to int) {
+	t.Helper()
+	var records []*kgo.Record
+	for i := from; i < to; i++ {
+		records = append(records, &kgo.Record{Value: fmt.Append(nil, i)})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	require.NoError(t, client.ProduceSync(ctx, records...).FirstErr())
+}
+
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	require.Eventually(t, holds, patience, 5*time.Millisecond, what)
+}
+
+func committed(t *testing.T, client *kgo.Client) (total int64) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	offsets, err := kadm.NewClient(client).FetchOffsets(ctx, testGroup)
+	require.NoError(t, err)
+	offsets.Each(func(o kadm.OffsetResponse) { total += max(0, o.At) })
+	return total
+}
+
+func TestMembersThatComeAndGoUnderLoadLoseNothing(t *testing.T) {
+	t.Parallel()
+	broker, client := startTopic(t)
+	s := newSeen()
+	member := func() member { return startMember(t, broker, func(c *Config) { c.Handle = s.handle }) }
+	first := member()
+	produce(t, client, 0, 500)
+	second := member()
+	produce(t, client, 500, 1000)
+	eventually(t, "the second is in the group", func() bool { return second.Ready() == nil })
+	third, fourth := member(), member()
+	produce(t, client, 1000, 1500)
+	first.stop()
+	produce(t, client, 1500, 2000)
+	eventually(t, "a member without a partition is ready too", func() bool { return third.Ready() == nil && fourth.Ready() == nil })
+	second.stop()
+	third.stop()
+	produce(t, client, 2000, 2500)
+	eventually(t, "every record was handled", func() bool { return s.distinct() == 2500 })
+	eventually(t, "and committed", func() bool { return committed(t, client) == 2500 })
+}
+
+func TestAGracefulStopRepeatsNothing(t *testing.T) {
+	t.Parallel()
+	broker, client := startTopic(t)
+	s := newSeen()
+	for i := range 3 {
+		produce(t, client, i*100, (i+1)*100)
+		m := startMember(t, broker, func(c *Config) { c.Handle = s.handle })
+		eventually(t, "all handled", func() bool { return s.distinct() == (i+1)*100 })
+		m.stop()
+	}
+	for value, times := range s.times {
+		assert.Equal(t, 1, times, value)
+	}
+}
+
+func TestOrderIsKeptPerPartitionThroughFailures(t *testing.T) {
+	t.Parallel()
+	broker, client := startTopic(t)
+	s := newSeen()
+	var tries atomic.Int64
+	startMember(t, broker, func(c *Config) {
+		c.Ordered = true
+		c.Handle = func(ctx context.Context, r *Record) error {
+			if tries.Add(1)%25 == 0 {
+				return errors.New("every 25th try fails")
+			}
+			return s.handle(ctx, r)
+		}
+	})
+	produce(t, client, 0, 300)
+	eventually(t, "all handled", func() bool { return s.distinct() == 300 })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, values := range s.order {
+		last := -1
+		for _, value := range values {
+			var n int
+			_, err := fmt.Sscan(value, &n)
+			require.NoError(t, err)
+			assert.Greater(t, n, last)
+			last = n
+		}
+	}
+}
+
+func TestARecordThatCannotBeSetAsideIsHeld(t *testing.T) {
+	t.Parallel()
+	broker, client := startTopic(t)
+	var handled, tries atomic.Int64
+	m := startMember(t, broker, func(c *Config) {
+		c.Handle = func(context.Context, *Record) error { handled.Add(1); return Permanent(errors.New("bad")) }
+		c.SetAside = func(context.Context, *Record, error) error {
+			if tries.Add(1) <= 3 {
+				return errors.New("the dead-letter topic is away")
+			}
+			return nil
+		}
+	})
+	produce(t, client, 0, 1)
+	eventually(t, "it is set aside at last", func() bool { return m.Status().Counts.SetAside == 1 })
+	assert.EqualValues(t, 1, handled.Load(), "the decision is not made again")
+	assert.EqualValues(t, 4, tries.Load())
+	eventually(t, "and committed", func() bool { return committed(t, client) == 1 })
+}
+
+func TestOneSpanPerRecordHoweverManyTries(t *testing.T) {
+	t.Parallel()
+	broker, client := startTopic(t)
+	tracer := mocktracer.New()
+	m := startMember(t, broker, func(c *Config) {
+		c.Tracer = tracer
+		c.Handle = func(ctx context.Context, r *Record) error {
+			opentracing.SpanFromContext(ctx).SetTag("tries", r.Try)
+			switch {
+			case r.Try < 3:
+				return errors.New("not yet")
+			case string(r.Value) == "1":
+				return Permanent(errors.New("bad"))
+			}
+			return nil
+		}
+	})
+	produce(t, client, 0, 2)
+	eventually(t, "both are finished", func() bool { c := m.Status().Counts; return c.Done == 1 && c.SetAside == 1 })
+	m.stop()
+	spans := tracer.FinishedSpans()
+	require.Len(t, spans, 2)
+	for _, span := range spans {
+		assert.Equal(t, "From_"+testTopic, span.OperationName)
+		assert.Equal(t, 3, span.Tag("tries"))
+	}
+	assert.NotEqual(t, spans[0].Tag("error"), spans[1].Tag("error"), "the one that was set aside carries its error")
+}
+
+func TestStoppingWhileTheBrokerIsAwayIsBounded(t *testing.T) {
+	t.Parallel()
+	broker, client := startTopic(t)
+	s := newSeen()
+	m := startMember(t, broker, func(c *Config) { c.Handle = s.handle })
+	produce(t, client, 0, 10)
+	eventually(t, "all handled", func() bool { return s.distinct() == 10 })
+	broker.Stop()
+	begin := time.Now()
+	m.stop()
+	assert.Less(t, time.Since(begin), 8*time.Second)
+}
+
+func TestABacklogBeyondTheWindowIsReadToItsEnd(t *testing.T) {
+	t.Parallel()
+	broker, client := startTopic(t)
+	produce(t, client, 0, 3*maxRecords)
+	s := newSeen()
+	gate := make(chan struct{})
+	m := startMember(t, broker, func(c *Config) {
+		c.Handle = func(ctx context.Context, r *Record) error {
+			select {
+			case <-gate:
+				return s.handle(ctx, r)
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	})
+	eventually(t, "the window is full", func() bool { return m.window.full() })
+	w := m.window.status()
+	assert.Less(t, w.Waiting+w.InFlight, maxRecords+1000)
+	close(gate)
+	eventually(t, "all handled", func() bool { return s.distinct() == 3*maxRecords })
+	eventually(t, "and committed", func() bool { return committed(t, client) == 3*maxRecords })
+}

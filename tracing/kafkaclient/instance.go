@@ -1,0 +1,129 @@
+package kafkaclient
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+)
+
+// instance is one librdkafka producer and the messages it still owes a report.
+type instance struct {
+	kp         *kafka.Producer
+	dispatched chan struct{} // closed when dispatch has returned
+
+	mu      sync.Mutex // also held while producing, so that none does on a closed kp
+	pending map[*delivery]struct{}
+	reason  error         // why it takes no more messages; nil: it does
+	idle    chan struct{} // closed when nothing more is taken and nothing is pending
+}
+
+type delivery struct {
+	done func(kafka.TopicPartition, error)
+}
+
+func newInstance(kp *kafka.Producer) *instance {
+	return &instance{
+		kp:         kp,
+		dispatched: make(chan struct{}),
+		pending:    make(map[*delivery]struct{}),
+		idle:       make(chan struct{}),
+	}
+}
+
+func (in *instance) produce(msg *kafka.Message, done func(kafka.TopicPartition, error)) error {
+	d := &delivery{done: done}
+	m := *msg
+	m.Opaque = d
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.reason != nil {
+		return in.reason
+	}
+	if err := in.kp.Produce(&m, nil); err != nil {
+		return err
+	}
+	in.pending[d] = struct{}{}
+	return nil
+}
+
+// dispatch hands out delivery reports and errors until kp is closed.
+func (in *instance) dispatch(onError func(kafka.Error)) {
+	defer close(in.dispatched)
+	for event := range in.kp.Events() {
+		switch e := event.(type) {
+		case *kafka.Message:
+			in.finish(e.Opaque.(*delivery), e.TopicPartition, e.TopicPartition.Error)
+		case kafka.Error:
+			onError(e)
+		}
+	}
+}
+
+func (in *instance) finish(d *delivery, tp kafka.TopicPartition, err error) {
+	in.mu.Lock()
+	if in.reason != nil && (hasCode(err, kafka.ErrPurgeQueue) || hasCode(err, kafka.ErrPurgeInflight)) {
+		err = in.reason
+	}
+	in.mu.Unlock()
+	d.done(tp, err)
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	delete(in.pending, d)
+	in.signalIdle()
+}
+
+func (in *instance) signalIdle() {
+	if in.reason != nil && len(in.pending) == 0 {
+		close(in.idle)
+	}
+}
+
+// close waits for the outstanding reports or the end of ctx, fails what is left
+// with reason, and releases kp. It is called once.
+func (in *instance) close(ctx context.Context, reason error) error {
+	in.mu.Lock()
+	in.reason = reason
+	in.signalIdle()
+	in.mu.Unlock()
+
+	var err error
+	select {
+	case <-in.idle:
+	case <-ctx.Done():
+		err = in.purge(ctx)
+	}
+	in.kp.Close()
+	<-in.dispatched
+	for _, d := range in.leftovers() {
+		in.finish(d, kafka.TopicPartition{}, reason)
+	}
+	return err
+}
+
+// purge makes librdkafka report every message it still has as failed.
+func (in *instance) purge(ctx context.Context) error {
+	left := len(in.leftovers())
+	_ = in.kp.Purge(kafka.PurgeQueue | kafka.PurgeInFlight) // fails only on a closed client
+	purged, cancel := context.WithTimeout(context.WithoutCancel(ctx), purgeTimeout)
+	defer cancel()
+	select {
+	case <-in.idle:
+	case <-purged.Done():
+	}
+	if left == 0 {
+		return nil
+	}
+	return fmt.Errorf("close kafka producer: %d messages not delivered: %w", left, ctx.Err())
+}
+
+func (in *instance) leftovers() []*delivery {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	left := make([]*delivery, 0, len(in.pending))
+	for d := range in.pending {
+		left = append(left, d)
+	}
+	return left
+}

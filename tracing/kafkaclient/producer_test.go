@@ -1,0 +1,117 @@
+package kafkaclient
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const topic = "numbers"
+
+func message(value string) *kafka.Message {
+	name := topic
+	return &kafka.Message{
+		TopicPartition: kafka.TopicPartition{Topic: &name, Partition: kafka.PartitionAny},
+		Value:          []byte(value),
+	}
+}
+
+func newProducer(t *testing.T, broker string, extra kafka.ConfigMap) *Producer {
+	t.Helper()
+	p, err := NewProducer(Cluster{Brokers: []string{broker}}, slog.New(slog.DiscardHandler), extra)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = p.Close(within(t, 5*time.Second)) })
+	return p
+}
+
+func newBroker(t *testing.T, opts ...kfake.Opt) string {
+	t.Helper()
+	b, err := kfake.NewCluster(append(opts, kfake.NumBrokers(1), kfake.SeedTopics(1, topic))...)
+	require.NoError(t, err)
+	t.Cleanup(b.Close)
+	return b.ListenAddrs()[0]
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestSendReportsPartitionAndOffset(t *testing.T) {
+	p := newProducer(t, newBroker(t), nil)
+	for want := range 3 {
+		tp, err := p.Send(within(t, 10*time.Second), message("7"))
+		require.NoError(t, err)
+		assert.Equal(t, int32(0), tp.Partition)
+		assert.Equal(t, kafka.Offset(want), tp.Offset)
+		assert.Equal(t, topic, *tp.Topic)
+	}
+}
+
+func TestProducerSurvivesFatalError(t *testing.T) {
+	p := newProducer(t, newBroker(t), nil)
+	_, err := p.Send(within(t, 10*time.Second), message("1"))
+	require.NoError(t, err)
+	p.current.kp.TestFatalError(kafka.ErrOutOfOrderSequenceNumber, "made up")
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		_, err := p.Send(within(t, 10*time.Second), message("2"))
+		assert.NoError(c, err)
+	}, 10*time.Second, 10*time.Millisecond)
+}
+
+func TestFatalErrorFailsWhatIsInFlight(t *testing.T) {
+	p := newProducer(t, "127.0.0.1:1", nil)
+	reports := make(chan error, 10)
+	for range 10 {
+		require.NoError(t, p.Produce(message("1"), func(_ kafka.TopicPartition, err error) { reports <- err }))
+	}
+	p.current.kp.TestFatalError(kafka.ErrOutOfOrderSequenceNumber, "made up")
+	for range 10 {
+		select {
+		case err := <-reports:
+			require.Error(t, err)
+		case <-time.After(10 * time.Second):
+			t.Fatal("no report")
+		}
+	}
+}
+
+func TestCloseFailsWhatCannotBeDelivered(t *testing.T) {
+	p := newProducer(t, "127.0.0.1:1", nil)
+	reports := make(chan error, 2)
+	for range 2 {
+		require.NoError(t, p.Produce(message("1"), func(_ kafka.TopicPartition, err error) { reports <- err }))
+	}
+	err := p.Close(within(t, 50*time.Millisecond))
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.ErrorContains(t, err, "2 messages")
+	require.Len(t, reports, 2)
+	assert.ErrorIs(t, <-reports, ErrClosed)
+	assert.Equal(t, err, p.Close(context.Background()), "closing again returns the same")
+	assert.ErrorIs(t, p.Produce(message("1"), nil), ErrClosed)
+}
+
+func TestSendEndsWithItsContext(t *testing.T) {
+	p := newProducer(t, "127.0.0.1:1", nil)
+	_, err := p.Send(within(t, 50*time.Millisecond), message("1"))
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+}
+
+func TestSendWaitsWhileTheQueueIsFull(t *testing.T) {
+	p := newProducer(t, "127.0.0.1:1", kafka.ConfigMap{"queue.buffering.max.messages": 1})
+	require.NoError(t, p.Produce(message("1"), func(kafka.TopicPartition, error) {}))
+	require.True(t, hasCode(p.Produce(message("2"), nil), kafka.ErrQueueFull))
+	_, err := p.Send(within(t, 50*time.Millisecond), message("2"))
+	assert.ErrorIs(t, err, context.DeadlineExceeded)
+	assert.ErrorContains(t, err, "queue is full")
+}

@@ -1,0 +1,52 @@
+package kafkatrace
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/opentracing/opentracing-go"
+)
+
+// format is the one of the two textual OpenTracing formats that jaeger-client
+// reads plain and URL-encoded (old Java clients write the latter), while it
+// writes the trace context plain in both.
+const format = opentracing.HTTPHeaders
+
+// carrier lets a tracer read and write the headers of one message. Kafka allows
+// several headers of one name: the last one counts. Names are compared without
+// regard to case, as jaeger-client does.
+type carrier struct{ msg *kafka.Message }
+
+var (
+	_ opentracing.TextMapReader = carrier{}
+	_ opentracing.TextMapWriter = carrier{}
+)
+
+// Set replaces every header of that name by one. The old list of headers is
+// left as it is: a forwarded message may share it with the one it came from.
+func (c carrier) Set(key, value string) {
+	others := make([]kafka.Header, 0, len(c.msg.Headers)+1)
+	for _, h := range c.msg.Headers {
+		if !strings.EqualFold(h.Key, key) {
+			others = append(others, h)
+		}
+	}
+	c.msg.Headers = append(others, kafka.Header{Key: key, Value: []byte(value)})
+}
+
+// ForeachKey calls handler with each header that counts, until it fails.
+func (c carrier) ForeachKey(handler func(key, value string) error) error {
+	for i, h := range c.msg.Headers {
+		overridden := slices.ContainsFunc(c.msg.Headers[i+1:], func(later kafka.Header) bool {
+			return strings.EqualFold(later.Key, h.Key)
+		})
+		if overridden {
+			continue
+		}
+		if err := handler(h.Key, string(h.Value)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,115 @@
+// Package kafkatrace carries a trace through Kafka with confluent-kafka-go.
+//
+// A consumer starts a span From_<topic> for each message it handles, a producer
+// a span To_<topic> for each message it sends; the context travels between them
+// in the header uber-trace-id. A From_ span is a child of the To_ span that
+// wrote the record, a To_ span a child of whatever caused it, and it ends when
+// the broker has acknowledged the message or refused it.
+//
+// A header that is missing or malformed never fails a message: it starts a new
+// trace. The package reports no span and sends no message by itself; that is up
+// to the tracer and the producer it is given. All functions are safe for
+// concurrent use, but not with one message or span at a time.
+package kafkatrace
+
+import (
+	"context"
+
+	"fault-tolerant-tracing/tracing/kafkaclient"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/opentracing/opentracing-go"
+	"github.com/opentracing/opentracing-go/ext"
+	"github.com/opentracing/opentracing-go/log"
+)
+
+const component = "confluent-kafka-go"
+
+// Extract returns the context that the message's headers carry, plain or
+// URL-encoded, and nil if there is none or it makes no sense.
+func Extract(tracer opentracing.Tracer, msg *kafka.Message) opentracing.SpanContext {
+	sc, err := tracer.Extract(format, carrier{msg})
+	if err != nil {
+		return nil
+	}
+	// jaeger-client passes on a context whose span id is zero, as it cannot be a parent.
+	if v, ok := sc.(interface{ IsValid() bool }); ok && !v.IsValid() {
+		return nil
+	}
+	return sc
+}
+
+// StartConsumeSpan starts the span From_<topic> of a consumed message, as a
+// child of the context in its headers or as the root of a new trace. The caller
+// finishes it.
+func StartConsumeSpan(tracer opentracing.Tracer, msg *kafka.Message) opentracing.Span {
+	span := start(tracer, "From_", ext.SpanKindConsumerEnum, Extract(tracer, msg), msg)
+	setPosition(span, msg.TopicPartition)
+	return span
+}
+
+// StartProduceSpan starts the span To_<topic> of a message that is about to be
+// produced and writes its context into the message's headers, in place of one
+// that is there. parent nil starts a new trace. The caller hands the delivery
+// result to [FinishProduceSpan].
+func StartProduceSpan(tracer opentracing.Tracer, parent opentracing.SpanContext, msg *kafka.Message) opentracing.Span {
+	span := start(tracer, "To_", ext.SpanKindProducerEnum, parent, msg)
+	if err := tracer.Inject(span.Context(), format, carrier{msg}); err != nil {
+		SetError(span, err) // the message goes out all the same
+	}
+	return span
+}
+
+// FinishProduceSpan ends the span of a produced message: with its partition and
+// offset, or with the error that kept it from being delivered.
+func FinishProduceSpan(span opentracing.Span, tp kafka.TopicPartition, err error) {
+	if err != nil {
+		SetError(span, err)
+	} else {
+		setPosition(span, tp)
+	}
+	span.Finish()
+}
+
+// Send produces msg under a span To_<topic>, a child of the span in ctx if there
+// is one, and waits as [kafkaclient.Producer.Send] does, whose results it
+// returns. msg gets the span's context in its headers; sent once more, it gets a
+// span of its own each time.
+func Send(ctx context.Context, tracer opentracing.Tracer, p *kafkaclient.Producer, msg *kafka.Message) (kafka.TopicPartition, error) {
+	var parent opentracing.SpanContext
+	if caller := opentracing.SpanFromContext(ctx); caller != nil {
+		parent = caller.Context()
+	}
+	span := StartProduceSpan(tracer, parent, msg)
+	tp, err := p.Send(ctx, msg)
+	FinishProduceSpan(span, tp, err)
+	return tp, err
+}
+
+// SetError marks the span as failed: the tag error=true, and a log with the
+// error's message.
+func SetError(span opentracing.Span, err error) {
+	ext.LogError(span, err, log.Message(err.Error()))
+}
+
+func start(tracer opentracing.Tracer, prefix string, kind ext.SpanKindEnum, parent opentracing.SpanContext, msg *kafka.Message) opentracing.Span {
+	var topic string
+	if msg.TopicPartition.Topic != nil {
+		topic = *msg.TopicPartition.Topic
+	}
+	options := []opentracing.StartSpanOption{opentracing.Tags{
+		string(ext.SpanKind):              kind,
+		string(ext.Component):             component,
+		string(ext.PeerService):           "kafka",
+		string(ext.MessageBusDestination): topic,
+	}}
+	if parent != nil {
+		options = append(options, opentracing.ChildOf(parent))
+	}
+	return tracer.StartSpan(prefix+topic, options...)
+}
+
+func setPosition(span opentracing.Span, tp kafka.TopicPartition) {
+	span.SetTag("partition", tp.Partition)
+	span.SetTag("offset", int64(tp.Offset))
+}

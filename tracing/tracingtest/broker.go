@@ -1,0 +1,87 @@
+// Package tracingtest gives tests and the demo a Kafka broker inside the
+// process, and a reader of topics and spans that shares no code with the
+// clients under test.
+//
+// The broker is kfake of franz-go: it speaks the protocol of a real one to any
+// client, creates no topic on its own, and with a data directory keeps topics,
+// records, groups, offsets and producer state while it is stopped.
+package tracingtest
+
+import (
+	"fmt"
+	"net"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+// Broker is a Kafka cluster of one broker that can be stopped and started
+// again on its address. Its methods are safe for several goroutines.
+type Broker struct {
+	addr string
+	opts []kfake.Opt
+
+	mu      sync.Mutex
+	cluster *kfake.Cluster // nil while stopped
+}
+
+// NewBroker starts a broker on addr ("127.0.0.1:9092"), which is also the
+// address it tells its clients. What it holds lies in dataDir, which is made if
+// needed; two brokers must not share one. With dataDir "" it lies in memory,
+// and a stop forgets it. opts add to the broker's settings. It fails when the
+// address is taken or the data cannot be read. The caller stops it.
+func NewBroker(addr, dataDir string, opts ...kfake.Opt) (*Broker, error) {
+	b := &Broker{addr: addr}
+	b.opts = append(b.opts,
+		kfake.NumBrokers(1),
+		// kfake binds to 127.0.0.1 only, whatever is asked for.
+		kfake.ListenFn(func(network, _ string) (net.Listener, error) { return net.Listen(network, addr) }),
+	)
+	if dataDir != "" {
+		b.opts = append(b.opts, kfake.DataDir(dataDir))
+	}
+	b.opts = append(b.opts, opts...)
+	if err := b.Start(); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// Addr returns the address, host and port, whether the broker runs or not.
+func (b *Broker) Addr() string { return b.addr }
+
+// Cluster returns the running cluster, for kfake's fault injection and
+// inspection. It is nil while the broker is stopped, and another one after each
+// start; injected faults go with the old one.
+func (b *Broker) Cluster() *kfake.Cluster {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.cluster
+}
+
+// Stop closes the listener and all connections, as a broker that goes away, and
+// returns when the data is on disk. Stopping a stopped broker does nothing.
+func (b *Broker) Stop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.cluster != nil {
+		b.cluster.Close()
+		b.cluster = nil
+	}
+}
+
+// Start starts a stopped broker on its address with the data that lies in its
+// directory. Starting a running broker does nothing.
+func (b *Broker) Start() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.cluster != nil {
+		return nil
+	}
+	c, err := kfake.NewCluster(b.opts...)
+	if err != nil {
+		return fmt.Errorf("start broker on %s: %w", b.addr, err)
+	}
+	b.cluster = c
+	return nil
+}

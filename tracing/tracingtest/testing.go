@@ -1,0 +1,65 @@
+package tracingtest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/hashicorp/consul/sdk/freeport"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
+)
+
+// VerifyMain runs the tests of a package and fails when goroutines are left
+// behind. Call it from TestMain. It knows the one goroutine that has to stay:
+// that of the port allocator behind [FreeAddr] and [StartBroker].
+func VerifyMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/hashicorp/consul/sdk/freeport.checkFreedPorts"))
+}
+
+// FreeAddr returns an address of this machine whose port nothing else is given
+// until the test ends, in this process or in another one, so that it may be
+// bound, freed and bound again.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	ports, err := freeport.Take(1)
+	if err != nil {
+		t.Fatalf("take a free port: %v", err)
+	}
+	t.Cleanup(func() { freeport.Return(ports) })
+	return fmt.Sprintf("127.0.0.1:%d", ports[0])
+}
+
+// StartBroker starts a broker on a free port, with a data directory of its own.
+// It is stopped when the test ends.
+func StartBroker(t testing.TB, opts ...kfake.Opt) *Broker {
+	t.Helper()
+	b, err := NewBroker(FreeAddr(t), t.TempDir(), opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Stop)
+	return b
+}
+
+// CreateTopics creates topics with so many partitions each, through the
+// protocol as any client does.
+func (b *Broker) CreateTopics(t testing.TB, partitions int, topics ...string) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()))
+	if err != nil {
+		t.Fatalf("create topics: %v", err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	answers, err := kadm.NewClient(client).CreateTopics(ctx, int32(partitions), 1, nil, topics...)
+	if err == nil {
+		err = answers.Error()
+	}
+	if err != nil {
+		t.Fatalf("create topics %v: %v", topics, err)
+	}
+}
