@@ -108,6 +108,7 @@ func (c Cluster) ConfigMap() kafka.ConfigMap {
 		"reconnect.backoff.ms":     100,
 		"reconnect.backoff.max.ms": 1000,
 		"log.connection.close":     false, // brokers close idle connections: no news
+		"enable.metrics.push":      false, // the broker need not know this client's metrics
 		"go.logs.channel.enable":   true,
 	}
 	for key, value := range map[string]string{

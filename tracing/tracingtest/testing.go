@@ -13,10 +13,14 @@ import (
 )
 
 // VerifyMain runs the tests of a package and fails when goroutines are left
-// behind. Call it from TestMain. It knows the one goroutine that has to stay:
-// that of the port allocator behind [FreeAddr] and [StartBroker].
+// behind. Call it from TestMain. It knows the two that stay for as long as the
+// process: the port allocator behind [FreeAddr] and [StartBroker], and the clock
+// of the metrics library that sarama uses.
 func VerifyMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/hashicorp/consul/sdk/freeport.checkFreedPorts"))
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreTopFunction("github.com/hashicorp/consul/sdk/freeport.checkFreedPorts"),
+		goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"),
+	)
 }
 
 // FreeAddr returns an address of this machine whose port nothing else is given

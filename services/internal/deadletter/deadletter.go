@@ -1,0 +1,76 @@
+// Package deadletter keeps records that can never be handled on a topic of
+// their own, with the reason and the place they came from in the headers.
+//
+// A record is set aside only when the broker has acknowledged it; until then
+// the caller must not commit its offset. Setting a record aside twice, after a
+// crash, gives two copies.
+package deadletter
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"fault-tolerant-tracing/services/internal/consume"
+	"fault-tolerant-tracing/tracing/kafkaclient"
+)
+
+// The headers added to a record that is set aside. Its own headers are kept.
+const (
+	HeaderReason    = "dlq.reason"
+	HeaderTopic     = "dlq.topic"
+	HeaderPartition = "dlq.partition"
+	HeaderOffset    = "dlq.offset"
+	HeaderTime      = "dlq.time" // RFC 3339
+)
+
+// Queue sets records aside on one topic. It is safe for several goroutines.
+type Queue struct {
+	producer *kafkaclient.Producer
+	topic    string
+}
+
+// New makes a queue that writes to topic. The producer stays the caller's.
+func New(producer *kafkaclient.Producer, topic string) *Queue {
+	return &Queue{producer: producer, topic: topic}
+}
+
+// SetAside writes the record, and blocks until the broker has acknowledged it
+// or ctx ends. It fits [consume.Config].
+func (q *Queue) SetAside(ctx context.Context, r *consume.Record, reason error) error {
+	return q.SetAsideValue(ctx, r, r.Value, reason)
+}
+
+// SetAsideValue is SetAside with another value, for a part of the record.
+func (q *Queue) SetAsideValue(ctx context.Context, r *consume.Record, value []byte, reason error) error {
+	headers := slices.Clone(r.Headers)
+	for key, value := range Headers(*r.TopicPartition.Topic, r.TopicPartition.Partition, int64(r.TopicPartition.Offset), reason) {
+		headers = append(headers, kafka.Header{Key: key, Value: value})
+	}
+	_, err := q.producer.Send(ctx, &kafka.Message{
+		TopicPartition: kafka.TopicPartition{Topic: &q.topic, Partition: kafka.PartitionAny},
+		Key:            r.Key,
+		Value:          value,
+		Headers:        headers,
+	})
+	if err != nil {
+		return fmt.Errorf("produce to %s: %w", q.topic, err)
+	}
+	return nil
+}
+
+// Headers tells where a record came from and why it was set aside, for clients
+// that have a producer of their own.
+func Headers(topic string, partition int32, offset int64, reason error) map[string][]byte {
+	return map[string][]byte{
+		HeaderReason:    []byte(reason.Error()),
+		HeaderTopic:     []byte(topic),
+		HeaderPartition: []byte(strconv.Itoa(int(partition))),
+		HeaderOffset:    []byte(strconv.FormatInt(offset, 10)),
+		HeaderTime:      []byte(time.Now().UTC().Format(time.RFC3339Nano)),
+	}
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package jaeger
+
+import "syscall"
+
+func dieWithParent(*syscall.SysProcAttr) {}

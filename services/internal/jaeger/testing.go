@@ -1,0 +1,77 @@
+package jaeger
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/consul/sdk/freeport"
+)
+
+// StartForTest starts the Jaeger that `make build` has put into bin/, on free
+// ports and in a temporary folder, and kills it when the test ends. If the test
+// has failed by then, the end of Jaeger's log goes into the test's.
+//
+// The test fails when there is no Jaeger, or when it does not start within a
+// minute.
+func StartForTest(t testing.TB) *Process {
+	t.Helper()
+	opts := optionsForTest(t)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	p, err := Start(ctx, opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := p.Kill(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			t.Logf("the end of Jaeger's log:\n%s", tail(opts.LogFile))
+		}
+	})
+	return p
+}
+
+func optionsForTest(t testing.TB) Options {
+	t.Helper()
+	root, err := repository()
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary := filepath.Join(root, "bin", "jaeger")
+	if _, err := os.Stat(binary); err != nil {
+		t.Fatalf("no Jaeger to test with, run `make build`: %v", err)
+	}
+	ports, dir := freeport.GetN(t, 2), t.TempDir()
+	return Options{
+		Binary:        binary,
+		ConfigFile:    filepath.Join(root, "deploy", "jaeger", "jaeger.yaml"),
+		UIDir:         filepath.Join(root, "bin", "jaeger-ui"),
+		DataDir:       filepath.Join(dir, "data"),
+		LogFile:       filepath.Join(dir, "jaeger.log"),
+		CollectorPort: ports[0],
+		QueryPort:     ports[1],
+	}
+}
+
+// repository returns the root of the tree that the test runs in.
+func repository() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "deploy", "jaeger")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("the test does not run inside the repository")
+		}
+		dir = filepath.Dir(dir)
+	}
+}

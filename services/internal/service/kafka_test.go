@@ -1,0 +1,96 @@
+package service
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"fault-tolerant-tracing/tracing/kafkaclient"
+	"fault-tolerant-tracing/tracing/tracingtest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// lines collects the messages of a logger.
+type lines struct {
+	mu   sync.Mutex
+	text []string
+}
+
+func (l *lines) Enabled(context.Context, slog.Level) bool { return true }
+func (l *lines) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l *lines) WithGroup(string) slog.Handler            { return l }
+func (l *lines) Handle(_ context.Context, r slog.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	text := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "topics" {
+			text += " " + a.Value.String()
+		}
+		return true
+	})
+	l.text = append(l.text, text)
+	return nil
+}
+
+func (l *lines) all() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string(nil), l.text...)
+}
+
+func TestWaitForTopicsTellsEachStateOnce(t *testing.T) {
+	broker := tracingtest.StartBroker(t)
+	broker.Stop()
+	log := &lines{}
+	done := make(chan error, 1)
+	go func() {
+		cluster := kafkaclient.Cluster{Brokers: []string{broker.Addr()}}
+		done <- WaitForTopics(context.Background(), cluster, slog.New(log), "number-topic", "even-topic")
+	}()
+	await := func(want ...string) {
+		t.Helper()
+		require.Eventually(t, func() bool { return len(log.all()) >= len(want) }, 20*time.Second, 10*time.Millisecond)
+		assert.Equal(t, want, log.all())
+	}
+	await("waiting for kafka")
+	require.NoError(t, broker.Start())
+	await("waiting for kafka", "waiting for topics number-topic,even-topic")
+	broker.CreateTopics(t, 1, "even-topic")
+	await("waiting for kafka", "waiting for topics number-topic,even-topic", "waiting for topics number-topic")
+	broker.CreateTopics(t, 1, "number-topic")
+	require.NoError(t, <-done)
+	await("waiting for kafka", "waiting for topics number-topic,even-topic", "waiting for topics number-topic",
+		"kafka and topics are there number-topic,even-topic")
+}
+
+func TestWaitForTopicsCreatesNone(t *testing.T) {
+	broker := tracingtest.StartBroker(t)
+	admin, err := NewAdmin(kafkaclient.Cluster{Brokers: []string{broker.Addr()}})
+	require.NoError(t, err)
+	defer admin.Close()
+	for range 3 {
+		missing, err := missingTopics(context.Background(), admin, []string{"nowhere"})
+		require.NoError(t, err)
+		assert.Equal(t, []string{"nowhere"}, missing)
+	}
+	metadata, err := admin.GetMetadata(nil, true, 5000)
+	require.NoError(t, err)
+	assert.Empty(t, metadata.Topics)
+}
+
+func TestWaitForTopicsEndsWithTheContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	log := &lines{}
+	done := make(chan error, 1)
+	go func() {
+		done <- WaitForTopics(ctx, kafkaclient.Cluster{Brokers: []string{tracingtest.FreeAddr(t)}}, slog.New(log), "even-topic")
+	}()
+	require.Eventually(t, func() bool { return len(log.all()) == 1 }, 20*time.Second, 10*time.Millisecond)
+	cancel()
+	assert.ErrorIs(t, <-done, context.Canceled)
+}

@@ -1,0 +1,111 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Bounds of one HTTP exchange: what is served here is small and answered from memory. A profile of a client that reads or writes
+// slower than this is an attack or a mistake.
+const (
+	readTimeout    = 5 * time.Second
+	writeTimeout   = 10 * time.Second
+	idleTimeout    = 60 * time.Second
+	maxHeaderBytes = 16 << 10
+)
+
+// Ops is the HTTP server of a program: /healthz, /readyz, /metrics, and what the program adds. Its methods are safe for several
+// goroutines.
+type Ops struct {
+	server   *http.Server
+	registry *prometheus.Registry
+	ready    atomic.Pointer[func() error]
+	failed   chan error // what serving ended with; nothing after Close
+}
+
+// Listen opens addr and serves on it until Close. routes, unless nil, adds the program's own. The program counts as alive from
+// now on, and as ready as soon as Ready says so.
+func Listen(addr Addr, log *slog.Logger, routes func(chi.Router)) (*Ops, error) {
+	listener, err := net.Listen("tcp", string(addr))
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on HTTP_ADDR %s: %w", addr, err)
+	}
+	o := &Ops{registry: prometheus.NewRegistry(), failed: make(chan error, 1)}
+	o.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	o.Ready(func() error { return errors.New("starting") })
+	o.server = &http.Server{
+		Handler:           o.router(routes),
+		ReadHeaderTimeout: readTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	go func() {
+		if err := o.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			o.failed <- fmt.Errorf("serve HTTP on %s: %w", addr, err)
+		}
+	}()
+	log.Info("listening", "addr", listener.Addr().String())
+	return o, nil
+}
+
+func (o *Ops) router(routes func(chi.Router)) http.Handler {
+	r := chi.NewRouter()
+	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, fmt.Sprintf("There is nothing at %s.", r.URL.Path), http.StatusNotFound)
+	})
+	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, fmt.Sprintf("%s is not allowed at %s; see the header Allow.", r.Method, r.URL.Path), http.StatusMethodNotAllowed)
+	})
+	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
+	r.Get("/readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := (*o.ready.Load())(); err != nil {
+			http.Error(w, "not ready: "+err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	r.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(o.registry, promhttp.HandlerOpts{}))
+	if routes != nil {
+		routes(r)
+	}
+	return r
+}
+
+// Metrics returns where the program registers its own metrics.
+func (o *Ops) Metrics() prometheus.Registerer { return o.registry }
+
+// Ready sets what /readyz asks: nil means ready, an error says in a few words why not. It is called from many goroutines and must
+// not block.
+func (o *Ops) Ready(ready func() error) { o.ready.Store(&ready) }
+
+// Wait blocks until ctx ends, and returns nil then, or until serving fails.
+func (o *Ops) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-o.failed:
+		return err
+	}
+}
+
+// Close stops listening and waits for running requests until ctx ends, then cuts them off. It is idempotent.
+func (o *Ops) Close(ctx context.Context) error {
+	if err := o.server.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("requests cut off: %w", err), o.server.Close())
+	}
+	return nil
+}

@@ -1,0 +1,138 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"fault-tolerant-tracing/tracing/tracingtest"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func startOps(t *testing.T, routes func(chi.Router)) (*Ops, string) {
+	t.Helper()
+	addr := tracingtest.FreeAddr(t)
+	ops, err := Listen(Addr(addr), slog.New(slog.DiscardHandler), routes)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, ops.Close(context.Background())) })
+	return ops, addr
+}
+
+// get returns status and body.
+func get(t *testing.T, url string) (int, string) {
+	t.Helper()
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	resp, err := client.Get(url)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode, string(body)
+}
+
+func TestOpsAnswers(t *testing.T) {
+	ops, addr := startOps(t, func(r chi.Router) {
+		r.Get("/status", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "fine") })
+	})
+	numbers := prometheus.NewCounter(prometheus.CounterOpts{Name: "numbers_total", Help: "Numbers."})
+	ops.Metrics().MustRegister(numbers)
+	numbers.Inc()
+
+	for _, tt := range []struct {
+		path   string
+		status int
+		body   string
+	}{
+		{"/healthz", 200, "alive\n"},
+		{"/readyz", 503, "not ready: starting\n"},
+		{"/status", 200, "fine"},
+		{"/nothing", 404, "There is nothing at /nothing.\n"},
+	} {
+		status, body := get(t, "http://"+addr+tt.path)
+		assert.Equal(t, tt.status, status, tt.path)
+		assert.Equal(t, tt.body, body, tt.path)
+	}
+	_, metrics := get(t, "http://"+addr+"/metrics")
+	for _, name := range []string{"numbers_total 1", "go_goroutines", "process_cpu_seconds_total"} {
+		assert.Contains(t, metrics, name)
+	}
+
+	ops.Ready(func() error { return nil })
+	status, body := get(t, "http://"+addr+"/readyz")
+	assert.Equal(t, 200, status)
+	assert.Equal(t, "ready\n", body)
+}
+
+func TestListenOnATakenPortNamesTheSetting(t *testing.T) {
+	_, addr := startOps(t, nil)
+	_, err := Listen(Addr(addr), slog.New(slog.DiscardHandler), nil)
+	require.Error(t, err)
+	assert.Equal(t, "cannot listen on HTTP_ADDR "+addr+": listen tcp "+addr+": bind: address already in use", err.Error())
+}
+
+func TestCloseWaitsForRequestsOnlySoLong(t *testing.T) {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	ops, addr := startOps(t, func(r chi.Router) {
+		r.Get("/slow", func(http.ResponseWriter, *http.Request) { close(entered); <-leave })
+	})
+	conn, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+	<-entered
+
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	assert.ErrorIs(t, ops.Close(ctx), context.DeadlineExceeded)
+	close(leave)
+	assert.NoError(t, ops.Close(context.Background()))
+}
+
+func TestWaitEndsWithTheContextOrTheServer(t *testing.T) {
+	ops, _ := startOps(t, nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	assert.NoError(t, ops.Wait(ctx))
+	boom := errors.New("boom")
+	ops.failed <- boom
+	assert.Equal(t, boom, ops.Wait(context.Background()))
+}
+
+func TestHealthcheckAsksTheRunningProgram(t *testing.T) {
+	_, addr := startOps(t, nil)
+	_, port, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	for _, setting := range []string{addr, ":" + port, "0.0.0.0:" + port} {
+		p, stdout, stderr := testProgram(nil, "HTTP_ADDR="+setting)
+		assert.Equal(t, 0, p.main([]string{"--healthcheck"}), stderr.String())
+		assert.Equal(t, "example is well\n", stdout.String())
+	}
+}
+
+func TestHealthcheckFailsWithASentence(t *testing.T) {
+	addr := tracingtest.FreeAddr(t)
+	p, _, stderr := testProgram(nil, "HTTP_ADDR="+addr)
+	assert.Equal(t, 1, p.main([]string{"--healthcheck"}))
+	assert.Equal(t, "example is not well: Get \"http://"+addr+"/healthz\": dial tcp "+addr+": connect: connection refused\n", stderr.String())
+}
+
+type checkedConfig struct{ testConfig }
+
+func (checkedConfig) HealthCheck(context.Context) error { return errors.New("even-topic is missing") }
+
+func TestSettingsMayCheckHealthThemselves(t *testing.T) {
+	base, stdout, stderr := testProgram(nil)
+	p := program[checkedConfig]{name: base.name, stdout: stdout, stderr: stderr}
+	assert.Equal(t, 1, p.main([]string{"--healthcheck"}))
+	assert.Equal(t, "example is not well: even-topic is missing\n", stderr.String())
+}

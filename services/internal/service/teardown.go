@@ -1,0 +1,69 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// grace is what a step may take once the time is up: enough for one that heeds its context to tell what it leaves behind.
+const grace = 250 * time.Millisecond
+
+// Teardown closes what a program has opened, last opened first. The zero value is ready to use. It is safe for several
+// goroutines.
+type Teardown struct {
+	mu    sync.Mutex
+	steps []step
+	once  sync.Once
+	err   error
+}
+
+type step struct {
+	name string
+	f    func(context.Context) error
+}
+
+// Add registers f under a name that its error will carry. f gets a context that ends when the time of Run is up.
+func (t *Teardown) Add(name string, f func(context.Context) error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.steps = append(t.steps, step{name, f})
+}
+
+// Run calls every step in reverse order, also after one has failed, and returns all their errors joined. It takes at most about
+// timeout for all of them together: a step that does not heed its context is left behind, with an error that says so, and those
+// that follow are still called. A second Run does nothing and returns what the first did.
+func (t *Teardown) Run(timeout time.Duration) error {
+	t.once.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
+		defer cancel()
+		t.mu.Lock()
+		steps := t.steps
+		t.mu.Unlock()
+		var errs []error
+		for i := len(steps) - 1; i >= 0; i-- {
+			errs = append(errs, steps[i].run(ctx))
+		}
+		t.err = errors.Join(errs...)
+	})
+	return t.err
+}
+
+func (s step) run(ctx context.Context) error {
+	done := make(chan error, 1)
+	go func() { done <- s.f(ctx) }()
+	late, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("close %s: %w", s.name, err)
+		}
+		return nil
+	case <-late.Done():
+		return fmt.Errorf("close %s: still busy when the time to stop was up", s.name)
+	}
+}

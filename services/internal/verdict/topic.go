@@ -1,0 +1,116 @@
+package verdict
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	thrift "github.com/uber/jaeger-client-go/thrift-gen/jaeger"
+
+	"fault-tolerant-tracing/tracing/batch"
+)
+
+// FromTopic returns every span in records of tracing-topic, the way Jaeger shows such a span: with the changes that its collector
+// makes on purpose (see asJaegerShows). The sampling flags are left out, Jaeger does not keep them. A record that is no batch is an
+// error.
+func FromTopic(records []*kgo.Record) ([]Span, error) {
+	var spans []Span
+	for _, r := range records {
+		b, err := batch.Decode(r.Value)
+		if err != nil {
+			return nil, fmt.Errorf("record at partition %d, offset %d of %s: %w", r.Partition, r.Offset, r.Topic, err)
+		}
+		for _, s := range b.Spans {
+			spans = append(spans, asJaegerShows(fromThrift(b.Process, s)))
+		}
+	}
+	return spans, nil
+}
+
+func fromThrift(p *thrift.Process, s *thrift.Span) Span {
+	span := Span{
+		TraceID:   idOf(s.TraceIdHigh, s.TraceIdLow),
+		ID:        idOf(0, s.SpanId),
+		ParentID:  idOf(0, s.ParentSpanId),
+		Service:   p.ServiceName,
+		Operation: s.OperationName,
+		Start:     s.StartTime,
+		Duration:  s.Duration,
+		Tags:      thriftTags(s.Tags),
+		Process:   thriftTags(p.Tags),
+	}
+	for _, ref := range s.References {
+		id, child := idOf(0, ref.SpanId), ref.RefType == thrift.SpanRefType_CHILD_OF
+		if child && span.ParentID == "" && idOf(ref.TraceIdHigh, ref.TraceIdLow) == span.TraceID {
+			span.ParentID = id
+		}
+		if !child || id != span.ParentID {
+			span.Links = append(span.Links, linkText(ref.RefType.String(), idOf(ref.TraceIdHigh, ref.TraceIdLow), id))
+		}
+	}
+	for _, l := range s.Logs {
+		span.Logs = append(span.Logs, Log{Time: l.Timestamp, Fields: thriftTags(l.Fields)})
+	}
+	slices.SortStableFunc(span.Logs, byTime)
+	return span
+}
+
+// asJaegerShows applies what Jaeger changes on purpose when it takes a span: two process tags get the names that OpenTelemetry
+// has for them, and an error is told a second time as a status code.
+func asJaegerShows(s Span) Span {
+	if v, ok := s.Process["hostname"]; ok {
+		delete(s.Process, "hostname")
+		s.Process["host.name"] = v
+	}
+	if v, ok := s.Process["jaeger.version"]; ok {
+		delete(s.Process, "jaeger.version")
+		s.Process["opencensus.exporterversion"] = text("Jaeger-" + strings.TrimPrefix(v, "string "))
+	}
+	if s.Tags["error"] == text(true) || failedCall(s.Tags) {
+		s.Tags["error"] = text(true)
+		s.Tags["otel.status_code"] = text("ERROR")
+	}
+	return s
+}
+
+// failedCall tells whether the tags are those of an HTTP call that Jaeger takes for a failed one.
+func failedCall(tags map[string]string) bool {
+	code, ok := tags["http.status_code"]
+	if !ok {
+		return false
+	}
+	lowest := text(int64(500))
+	if tags["span.kind"] == text("client") {
+		lowest = text(int64(400)) // a server is not to blame for what it was asked
+	}
+	return len(code) == len(lowest) && code >= lowest
+}
+
+func thriftTags(tags []*thrift.Tag) map[string]string {
+	m := make(map[string]string, len(tags))
+	for _, t := range tags {
+		switch t.VType {
+		case thrift.TagType_STRING:
+			m[t.Key] = text(t.GetVStr())
+		case thrift.TagType_BOOL:
+			m[t.Key] = text(t.GetVBool())
+		case thrift.TagType_LONG:
+			m[t.Key] = text(t.GetVLong())
+		case thrift.TagType_DOUBLE:
+			m[t.Key] = text(t.GetVDouble())
+		case thrift.TagType_BINARY:
+			m[t.Key] = text(t.GetVBinary())
+		}
+	}
+	return m
+}
+
+// idOf writes the id of a trace or span as [Span] has it; "" for none.
+func idOf(high, low int64) string {
+	if high == 0 {
+		return plainID(strconv.FormatUint(uint64(low), 16))
+	}
+	return plainID(fmt.Sprintf("%x%016x", uint64(high), uint64(low)))
+}

@@ -1,0 +1,85 @@
+// Command relay carries spans from Kafka to Jaeger, and acknowledges a record
+// only after Jaeger has taken it.
+//
+// It reads tracing-topic, posts each record as it is to Jaeger's collector, and
+// writes to tracing-dlq what Jaeger can never take, with the reason. While
+// Jaeger is away it holds: nothing is skipped, nothing is lost, and the first
+// spans arrive within a second of Jaeger's return. It keeps no state of its
+// own: killed at any moment, it goes on where its consumer group stands, and
+// sends again at most what was on its way.
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+
+	"fault-tolerant-tracing/services/internal/consume"
+	"fault-tolerant-tracing/services/internal/deadletter"
+	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/tracing/kafkaclient"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/go-chi/chi/v5"
+	"golang.org/x/sync/errgroup"
+)
+
+const doc = `relay carries spans from Kafka to Jaeger and acknowledges a record only after
+Jaeger took it.
+
+It reads tracing-topic, posts each record to Jaeger's collector, and sets aside
+on tracing-dlq what Jaeger can never take. While Jaeger is away it holds and
+tries again; GET /status on HTTP_ADDR tells what it is doing.`
+
+// maxDeadLetter is what tracing-dlq takes: more than any record of
+// tracing-topic, so that every one of them can be set aside.
+const maxDeadLetter = 2 << 20
+
+func main() { os.Exit(service.Main("relay", doc, run)) }
+
+func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
+	var teardown service.Teardown
+	defer func() { err = errors.Join(err, teardown.Run(cfg.ShutdownTimeout/2)) }()
+
+	cluster := cfg.Kafka.Cluster()
+	producer, err := kafkaclient.NewProducer(cluster, log, kafka.ConfigMap{"message.max.bytes": maxDeadLetter})
+	if err != nil {
+		return err
+	}
+	teardown.Add("dead-letter producer", producer.Close)
+
+	relay := newRelay(newCollector(cfg.Endpoint), deadletter.New(producer, cfg.DeadLetterTopic), log)
+	teardown.Add("relay", relay.close)
+	consumer, err := consume.New(consume.Config{
+		Cluster:        cluster,
+		Group:          group,
+		InstanceID:     cfg.GroupInstanceID,
+		SessionTimeout: cfg.SessionTimeout,
+		Topic:          cfg.Topic,
+		InFlight:       inFlight,
+		Handle:         relay.handle,
+		SetAside:       relay.dlq.SetAside,
+		StopTimeout:    cfg.ShutdownTimeout / 2,
+		Log:            log,
+	})
+	if err != nil {
+		return err
+	}
+	teardown.Add("consumer", consumer.Close)
+
+	ops, err := service.Listen(cfg.HTTPAddr, log, func(r chi.Router) { r.Get("/status", statusHandler(relay, consumer)) })
+	if err != nil {
+		return err
+	}
+	teardown.Add("http server", ops.Close)
+	ops.Ready(consumer.Ready)
+
+	if err := service.WaitForTopics(ctx, cluster, log, cfg.Topic, cfg.DeadLetterTopic); err != nil {
+		return err
+	}
+	work, ctx := errgroup.WithContext(ctx)
+	work.Go(func() error { return ops.Wait(ctx) })
+	work.Go(func() error { return consumer.Run(ctx) })
+	return work.Wait()
+}

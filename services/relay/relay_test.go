@@ -1,0 +1,276 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"fault-tolerant-tracing/services/internal/consume"
+	"fault-tolerant-tracing/services/internal/deadletter"
+)
+
+func TestARecordIsCommittedOnlyAfterJaegerTookIt(t *testing.T) {
+	t.Parallel()
+	collector := startCollector(t, answer(503))
+	r := startRelay(t, collector.URL+"/api/traces")
+	r.produce(newBatch(t, operations("a", 9)...))
+	r.eventually("the relay tries", func() bool { return collector.posted() >= 3 })
+	assert.Zero(t, r.committed())
+	collector.become(answer(202))
+	r.eventually("the record is committed", func() bool { return r.committed() == 1 })
+	for _, operation := range operations("a", 9) {
+		assert.Equal(t, 1, collector.times(operation))
+	}
+	log := r.logs.String()
+	assert.Contains(t, log, "sending 9 span(s) to jaeger")
+	assert.Contains(t, log, "could not send spans to jaeger, retrying offset 0")
+}
+
+// What is wrong with the endpoint as a whole must never set a good record
+// aside, however long it lasts.
+func TestEndpointFaultsHoldEverything(t *testing.T) {
+	for name, fault := range map[string]func(http.ResponseWriter, []string){
+		"400": answer(400), "401": answer(401), "404": answer(404), "405": answer(405), "408": answer(408), "429": answer(429),
+		"500": answer(500), "502": answer(502), "503": answer(503),
+		"301": func(w http.ResponseWriter, _ []string) {
+			w.Header().Set("Location", "/elsewhere")
+			w.WriteHeader(301)
+		},
+		"connection cut": func(http.ResponseWriter, []string) { panic(http.ErrAbortHandler) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			collector := startCollector(t, fault)
+			r := startRelay(t, collector.URL+"/api/traces")
+			const n = 10
+			for i := range n {
+				r.produce(newBatch(t, fmt.Sprint("good-", i)))
+			}
+			r.eventually("more tries than a record has", func() bool { return collector.posted() >= maxTries+n })
+			assert.Equal(t, string(consume.Holding), r.status()["state"])
+			assert.Zero(t, r.committed())
+			assert.Empty(t, r.setAside())
+			collector.become(answer(202))
+			r.eventually("all is delivered", func() bool { return r.committed() == n })
+			assert.Empty(t, r.setAside())
+			assert.Equal(t, string(consume.Delivering), r.status()["state"])
+			for i := range n {
+				assert.GreaterOrEqual(t, collector.times(fmt.Sprint("good-", i)), 1)
+			}
+		})
+	}
+}
+
+func TestARedirectIsNotFollowed(t *testing.T) {
+	t.Parallel()
+	right := startCollector(t, answer(202))
+	elsewhere := httptest.NewServer(http.RedirectHandler(right.URL+"/api/traces", http.StatusMovedPermanently))
+	t.Cleanup(elsewhere.Close)
+	r := startRelay(t, elsewhere.URL+"/api/traces")
+	r.produce(newBatch(t, "a"))
+	r.eventually("the relay says what is wrong", func() bool {
+		return strings.Contains(r.logs.String(), "jaeger answered 301") && strings.Contains(r.logs.String(), "not followed")
+	})
+	assert.Zero(t, right.posted())
+	assert.Contains(t, r.logs.String(), "level=ERROR")
+}
+
+func TestBadRecordsAmongGoodOnes(t *testing.T) {
+	t.Parallel()
+	collector := startCollector(t, func(w http.ResponseWriter, operations []string) {
+		switch {
+		case operations == nil || slices.Contains(operations, "poison"):
+			http.Error(w, "unable to process request body", 400)
+		case slices.Contains(operations, "crash"):
+			http.Error(w, "boom", 500)
+		default:
+			w.WriteHeader(202)
+		}
+	})
+	r := startRelay(t, collector.URL+"/api/traces")
+	large := newBatch(t, "large", strings.Repeat("x", 1_048_588-120))
+	bad := map[string][]byte{"garbage": []byte("garbage"), "poison": newBatch(t, "poison"), "crash": newBatch(t, "crash")}
+	r.produce(newBatch(t, "first"), nil, bad["garbage"], []byte{}, bad["poison"], large, bad["crash"])
+	sent := int64(7)
+	deadline := time.Now().Add(2 * patience)
+	for i := 0; len(r.setAside()) < len(bad) && time.Now().Before(deadline); i++ { // a bad record shows only while others go through
+		r.produce(newBatch(t, fmt.Sprint("good-", i)))
+		sent++
+		r.eventually("a good record is not held up", func() bool { return collector.times(fmt.Sprint("good-", i)) > 0 })
+	}
+	r.eventually("everything is finished", func() bool { return r.committed() == sent })
+	assert.Equal(t, 1, collector.times("large"))
+	assert.Equal(t, 1, collector.times("first"))
+
+	aside := r.setAside()
+	require.Len(t, aside, 3)
+	for _, record := range aside {
+		headers := map[string]string{}
+		for _, h := range record.Headers {
+			headers[h.Key] = string(h.Value)
+		}
+		assert.Equal(t, topic, headers[deadletter.HeaderTopic])
+		assert.Contains(t, headers[deadletter.HeaderReason], "jaeger answered")
+		assert.NotEmpty(t, headers[deadletter.HeaderOffset])
+		assert.NotEmpty(t, headers[deadletter.HeaderPartition])
+		name, found := "", false
+		for name = range bad {
+			if found = slices.Equal(bad[name], record.Value); found {
+				break
+			}
+		}
+		assert.True(t, found, "set aside as it was")
+		delete(bad, name)
+	}
+}
+
+func TestATooLargeRecordIsSplit(t *testing.T) {
+	t.Parallel()
+	collector := startCollector(t, func(w http.ResponseWriter, operations []string) {
+		if len(operations) > 3 || slices.Contains(operations, "giant") {
+			w.WriteHeader(413)
+			return
+		}
+		w.WriteHeader(202)
+	})
+	r := startRelay(t, collector.URL+"/api/traces")
+	names := operations("part", 10)
+	r.produce(newBatch(t, slices.Insert(slices.Clone(names), 4, "giant")...))
+	r.eventually("the record is finished", func() bool { return r.committed() == 1 })
+	for _, name := range names {
+		assert.Equal(t, 1, collector.times(name), name)
+	}
+	aside := r.setAside()
+	require.Len(t, aside, 1, "the one span that is refused alone")
+	assert.Equal(t, 1, countSpans(aside[0].Value))
+	assert.EqualValues(t, 1, r.status()["parts_set_aside"])
+	assert.EqualValues(t, 10, r.status()["spans_sent"])
+}
+
+func TestWhatWasTakenOfASplitRecordIsNotSentAgain(t *testing.T) {
+	t.Parallel()
+	failures := 0
+	collector := startCollector(t, func(w http.ResponseWriter, operations []string) {
+		switch {
+		case len(operations) > 1:
+			w.WriteHeader(413)
+		case operations[0] == "b" && failures < 3:
+			failures++
+			w.WriteHeader(503)
+		default:
+			w.WriteHeader(202)
+		}
+	})
+	r := startRelay(t, collector.URL+"/api/traces")
+	r.produce(newBatch(t, "a", "b"))
+	r.eventually("the record is finished", func() bool { return r.committed() == 1 })
+	assert.Equal(t, 1, collector.times("a"))
+	assert.Equal(t, 1, collector.times("b"))
+}
+
+func TestKeysAndHeadersOfASetAsideRecordAreKept(t *testing.T) {
+	t.Parallel()
+	collector := startCollector(t, answer(400))
+	r := startRelay(t, collector.URL+"/api/traces")
+	header := kgo.RecordHeader{Key: "from", Value: []byte("somewhere")}
+	record := &kgo.Record{Topic: topic, Key: []byte("key"), Value: []byte("garbage"), Headers: []kgo.RecordHeader{header}}
+	require.NoError(t, r.client.ProduceSync(t.Context(), record).FirstErr())
+	r.eventually("it is set aside", func() bool { return r.committed() == 1 })
+	aside := r.setAside()
+	require.Len(t, aside, 1)
+	assert.Equal(t, "key", string(aside[0].Key))
+	assert.Contains(t, aside[0].Headers, header)
+}
+
+func TestAGracefulStopFinishesWhatIsInFlight(t *testing.T) {
+	t.Parallel()
+	entered, release := make(chan struct{}), make(chan struct{})
+	collector := startCollector(t, func(w http.ResponseWriter, _ []string) {
+		close(entered)
+		<-release
+		w.WriteHeader(202)
+	})
+	r := startRelay(t, collector.URL+"/api/traces")
+	r.produce(newBatch(t, "a"))
+	<-entered
+	r.cancel()
+	close(release)
+	require.NoError(t, r.stop())
+	assert.EqualValues(t, 1, r.committed())
+}
+
+func TestAStopWhileHoldingIsQuickAndLosesNothing(t *testing.T) {
+	t.Parallel()
+	collector := startCollector(t, answer(503))
+	r := startRelay(t, collector.URL+"/api/traces")
+	r.produce(newBatch(t, "a"), newBatch(t, "b"))
+	r.eventually("the relay holds", func() bool { return collector.posted() >= 2 })
+	begin := time.Now()
+	require.NoError(t, r.stop())
+	assert.Less(t, time.Since(begin), 8*time.Second)
+	assert.Zero(t, r.committed())
+	collector.become(answer(202))
+	r.start(collector.URL + "/api/traces")
+	r.eventually("the next relay delivers", func() bool { return r.committed() == 2 })
+	assert.Equal(t, 1, collector.times("a"))
+	assert.Equal(t, 1, collector.times("b"))
+}
+
+func TestTheRelaySurvivesARestartOfTheBroker(t *testing.T) {
+	t.Parallel()
+	collector := startCollector(t, answer(202))
+	r := startRelay(t, collector.URL+"/api/traces")
+	r.produce(newBatch(t, "before"), []byte("garbage before"))
+	r.eventually("delivered before", func() bool { return collector.times("before") == 1 })
+	r.broker.Stop()
+	require.NoError(t, r.broker.Start())
+	r.produce(newBatch(t, "after"), []byte("garbage after"))
+	r.eventually("delivered after", func() bool { return collector.times("after") == 1 })
+	r.eventually("committed", func() bool { return r.committed() == 4 })
+}
+
+func TestStatusAndHealth(t *testing.T) {
+	t.Parallel()
+	collector := startCollector(t, answer(503))
+	r := startRelay(t, collector.URL+"/api/traces")
+	r.produce(newBatch(t, "a"))
+	r.eventually("the relay holds", func() bool { return collector.posted() >= 2 })
+	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
+		response, err := http.Get("http://" + r.addr + path)
+		require.NoError(t, err)
+		response.Body.Close()
+		assert.Equal(t, 200, response.StatusCode, "holding is healthy and ready: %s", path)
+	}
+	s := r.status()
+	assert.Equal(t, "holding", s["state"])
+	assert.Contains(t, s["last_error"], "503")
+	assert.Contains(t, s["jaeger"], collector.URL)
+	assert.Len(t, s["partitions"], 3)
+	r.eventually("the lag shows what is not delivered", func() bool {
+		var lag float64
+		for _, p := range r.status()["partitions"].([]any) {
+			lag += p.(map[string]any)["lag"].(float64)
+		}
+		return lag == 1
+	})
+}
+
+// status asks the relay as a person would.
+func (r *rig) status() map[string]any {
+	r.t.Helper()
+	response, err := http.Get("http://" + r.addr + "/status")
+	require.NoError(r.t, err)
+	defer response.Body.Close()
+	var s map[string]any
+	require.NoError(r.t, json.NewDecoder(response.Body).Decode(&s))
+	return s
+}

@@ -1,0 +1,231 @@
+package batch
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/bits"
+
+	"github.com/uber/jaeger-client-go/thrift"
+)
+
+// maxDepth is how deep unknown fields may be nested, as in the Thrift library.
+const maxDepth = thrift.DEFAULT_RECURSION_DEPTH
+
+// shape describes a struct of jaeger.thrift: its fields by id.
+type shape struct {
+	name     string
+	fields   []field
+	required uint16 // bit n: field n
+}
+
+type field struct {
+	typ  thrift.TType
+	elem *shape // the struct itself, or a list's elements
+}
+
+func newShape(name string, required []int, fields ...field) *shape {
+	s := &shape{name: name, fields: append([]field{{}}, fields...)} // ids start at 1
+	for _, id := range required {
+		s.required |= 1 << id
+	}
+	return s
+}
+
+// The structs of jaeger.thrift, in its order of fields.
+var (
+	str    = field{typ: thrift.STRING}
+	num32  = field{typ: thrift.I32}
+	num64  = field{typ: thrift.I64}
+	double = field{typ: thrift.DOUBLE}
+	truth  = field{typ: thrift.BOOL}
+
+	tagShape     = newShape("tag", []int{1, 2}, str, num32, str, double, truth, num64, str)
+	logShape     = newShape("log", []int{1, 2}, num64, listOf(tagShape))
+	refShape     = newShape("span reference", []int{1, 2, 3, 4}, num32, num64, num64, num64)
+	spanShape    = newShape("span", []int{1, 2, 3, 4, 5, 7, 8, 9}, num64, num64, num64, num64, str, listOf(refShape), num32, num64, num64, listOf(tagShape), listOf(logShape))
+	processShape = newShape("process", []int{1}, str, listOf(tagShape))
+	statsShape   = newShape("stats", []int{1, 2, 3}, num64, num64, num64)
+	batchShape   = newShape("batch", []int{fieldProcess, fieldSpans}, structOf(processShape), listOf(spanShape), num64, structOf(statsShape))
+)
+
+func structOf(s *shape) field { return field{typ: thrift.STRUCT, elem: s} }
+func listOf(s *shape) field   { return field{typ: thrift.LIST, elem: s} }
+
+// walker passes over Thrift's binary protocol without decoding it. Every step
+// moves at least one byte on, so that claimed sizes cost nothing.
+type walker struct {
+	b     []byte
+	pos   int
+	frame Frame
+}
+
+// object passes over a struct whose fields are known. As in the library's own
+// readers, a field of another type than expected counts as unknown, and of a
+// repeated field the last one holds.
+func (w *walker) object(s *shape) error {
+	var seen uint16
+	for {
+		typ, id, err := w.fieldBegin()
+		if err != nil {
+			return err
+		}
+		if typ == thrift.STOP {
+			break
+		}
+		if id < 1 || int(id) >= len(s.fields) || s.fields[id].typ != typ {
+			if err := w.skip(typ, maxDepth); err != nil {
+				return err
+			}
+			continue
+		}
+		seen |= 1 << id
+		if err := w.known(s.fields[id]); err != nil {
+			return err
+		}
+	}
+	if missing := s.required &^ seen; missing != 0 {
+		return w.errorf("%s without its required field %d", s.name, bits.TrailingZeros16(missing))
+	}
+	return nil
+}
+
+func (w *walker) known(f field) error {
+	switch f.typ {
+	case thrift.STRUCT:
+		return w.object(f.elem)
+	case thrift.LIST:
+		return w.list(f.elem)
+	}
+	return w.skip(f.typ, maxDepth)
+}
+
+// list passes over a list of structs. What type the list claims for its elements
+// does not matter to the library's readers, and so not here.
+func (w *walker) list(elem *shape) error {
+	start := w.pos
+	if _, err := w.byte(); err != nil {
+		return err
+	}
+	count, err := w.size()
+	if err != nil {
+		return err
+	}
+	for range count {
+		if err := w.object(elem); err != nil {
+			return err
+		}
+	}
+	if elem == spanShape {
+		w.frame = Frame{value: w.b, list: start, end: w.pos, count: count}
+	}
+	return nil
+}
+
+// skip passes over a value of which only the type is known.
+func (w *walker) skip(typ thrift.TType, depth int) error {
+	if depth <= 0 {
+		return w.errorf("nested too deep")
+	}
+	switch typ {
+	case thrift.BOOL, thrift.BYTE:
+		return w.advance(1)
+	case thrift.I16:
+		return w.advance(2)
+	case thrift.I32:
+		return w.advance(4)
+	case thrift.I64, thrift.DOUBLE:
+		return w.advance(8)
+	case thrift.STRING:
+		n, err := w.size()
+		if err != nil {
+			return err
+		}
+		return w.advance(n)
+	case thrift.STRUCT:
+		return w.skipStruct(depth)
+	case thrift.LIST, thrift.SET:
+		return w.skipElements(1, depth)
+	case thrift.MAP:
+		return w.skipElements(2, depth)
+	}
+	return w.errorf("unknown type %d", typ)
+}
+
+func (w *walker) skipStruct(depth int) error {
+	for {
+		typ, _, err := w.fieldBegin()
+		if err != nil || typ == thrift.STOP {
+			return err
+		}
+		if err := w.skip(typ, depth-1); err != nil {
+			return err
+		}
+	}
+}
+
+// skipElements passes over a list or set (one type) or a map (two: key and value).
+func (w *walker) skipElements(types, depth int) error {
+	var typ [2]thrift.TType
+	for i := range types {
+		b, err := w.byte()
+		if err != nil {
+			return err
+		}
+		typ[i] = thrift.TType(b)
+	}
+	count, err := w.size()
+	if err != nil {
+		return err
+	}
+	for range count {
+		for i := range types {
+			if err := w.skip(typ[i], depth-1); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *walker) fieldBegin() (typ thrift.TType, id int16, err error) {
+	b, err := w.byte()
+	if err != nil || b == thrift.STOP {
+		return thrift.STOP, 0, err
+	}
+	if err := w.advance(2); err != nil {
+		return 0, 0, err
+	}
+	return thrift.TType(b), int16(binary.BigEndian.Uint16(w.b[w.pos-2:])), nil
+}
+
+// size reads the length of a string or the number of elements of a list. Each
+// element takes a byte or more, so that more than there are bytes left cannot be.
+func (w *walker) size() (int, error) {
+	if err := w.advance(4); err != nil {
+		return 0, err
+	}
+	n := int(int32(binary.BigEndian.Uint32(w.b[w.pos-4:])))
+	if n < 0 || n > len(w.b)-w.pos {
+		return 0, w.errorf("a size of %d with %d bytes left", n, len(w.b)-w.pos)
+	}
+	return n, nil
+}
+
+func (w *walker) byte() (byte, error) {
+	if err := w.advance(1); err != nil {
+		return 0, err
+	}
+	return w.b[w.pos-1], nil
+}
+
+func (w *walker) advance(n int) error {
+	if n > len(w.b)-w.pos {
+		return w.errorf("the bytes end too early")
+	}
+	w.pos += n
+	return nil
+}
+
+func (w *walker) errorf(format string, args ...any) error {
+	return fmt.Errorf("not a jaeger.thrift batch, byte %d: "+format, append([]any{w.pos}, args...)...)
+}

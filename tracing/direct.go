@@ -1,0 +1,92 @@
+package tracing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+
+	"github.com/uber/jaeger-client-go"
+	jaegerhttp "github.com/uber/jaeger-client-go/transport"
+)
+
+// direct posts batches of 100 spans to Jaeger's collector, as the article's first
+// design did. A batch that the collector does not take is lost; the reporter logs
+// the error.
+type direct struct {
+	losses
+	*jaegerhttp.HTTPTransport
+
+	client  *http.Transport
+	closing context.Context // ends when there is no more time to post
+	giveUp  context.CancelFunc
+}
+
+func newDirect(endpoint, user, password string, log *slog.Logger) (*direct, error) {
+	if u, err := url.Parse(endpoint); err != nil || u.Host == "" {
+		return nil, fmt.Errorf("endpoint %q: want the URL of a collector, http://host:14268/api/traces", endpoint)
+	}
+	d := &direct{losses: losses{log: log}, client: http.DefaultTransport.(*http.Transport).Clone()}
+	d.closing, d.giveUp = context.WithCancel(context.Background())
+	options := []jaegerhttp.HTTPOption{jaegerhttp.HTTPRoundTripper(d)}
+	if user != "" {
+		options = append(options, jaegerhttp.HTTPBasicAuth(user, password))
+	}
+	d.HTTPTransport = jaegerhttp.NewHTTPTransport(endpoint, options...)
+	return d, nil
+}
+
+func (d *direct) Append(span *jaeger.Span) (int, error) {
+	return d.count(d.HTTPTransport.Append(span))
+}
+
+func (d *direct) Flush() (int, error) {
+	d.report()
+	return d.count(d.HTTPTransport.Flush())
+}
+
+func (d *direct) count(n int, err error) (int, error) {
+	if err != nil {
+		d.add(&d.failed, n, "jaeger did not take them")
+	}
+	return n, err
+}
+
+// RoundTrip implements http.RoundTripper: a post ends with d.closing at the latest.
+func (d *direct) RoundTrip(req *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancel(req.Context())
+	defer cancel()
+	defer context.AfterFunc(d.closing, cancel)()
+	resp, err := d.client.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil { // nobody reads the answer, and ctx ends with this function
+		return nil, err
+	}
+	resp.Body = http.NoBody
+	return resp, nil
+}
+
+func (d *direct) shutdownAfter(ctx context.Context, tracer io.Closer) error {
+	defer d.Close()
+	lost := d.failed.Load()
+	defer context.AfterFunc(ctx, d.giveUp)()
+	err := tracer.Close()
+	if ctx.Err() != nil {
+		left := &LeftBehindError{Spans: int(d.failed.Load() - lost), Err: context.Cause(ctx)}
+		return errors.Join(err, left)
+	}
+	return err
+}
+
+func (d *direct) Close() error {
+	d.giveUp()
+	d.finish()
+	d.client.CloseIdleConnections()
+	return nil
+}

@@ -1,0 +1,56 @@
+package gokatrace
+
+import (
+	"strings"
+
+	"github.com/lovoo/goka"
+	"github.com/opentracing/opentracing-go"
+)
+
+// format is the one of the two textual OpenTracing formats that jaeger-client
+// reads plain and URL-encoded (old Java clients write the latter), while it
+// writes the trace context plain in both.
+const format = opentracing.HTTPHeaders
+
+// carrier lets a tracer read and write goka's headers. Names are compared
+// without regard to case, as jaeger-client does.
+type carrier goka.Headers
+
+var (
+	_ opentracing.TextMapReader = carrier{}
+	_ opentracing.TextMapWriter = carrier{}
+)
+
+// Set replaces every header of that name by one.
+func (c carrier) Set(key, value string) {
+	for k := range c {
+		if strings.EqualFold(k, key) {
+			delete(c, k)
+		}
+	}
+	c[key] = []byte(value)
+}
+
+// ForeachKey calls handler with each header, until it fails.
+func (c carrier) ForeachKey(handler func(key, value string) error) error {
+	for k, v := range c {
+		if err := handler(k, string(v)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// extract returns the context in headers, nil if there is none or it makes no
+// sense.
+func extract(tracer opentracing.Tracer, headers goka.Headers) opentracing.SpanContext {
+	sc, err := tracer.Extract(format, carrier(headers))
+	if err != nil {
+		return nil
+	}
+	// jaeger-client passes on a context whose span id is zero, as it cannot be a parent.
+	if v, ok := sc.(interface{ IsValid() bool }); ok && !v.IsValid() {
+		return nil
+	}
+	return sc
+}

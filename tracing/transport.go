@@ -1,0 +1,229 @@
+package tracing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"fault-tolerant-tracing/tracing/batch"
+	"fault-tolerant-tracing/tracing/kafkaclient"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/uber/jaeger-client-go"
+	thrift "github.com/uber/jaeger-client-go/thrift-gen/jaeger"
+)
+
+const (
+	maxSpans       = 100     // per batch, the article's setting
+	maxRecordBytes = 900_000 // a broker takes 1 048 588 by default, librdkafka 1 000 000; the rest is for key, headers and framing
+	closeTimeout   = 5 * time.Second
+)
+
+var (
+	errTransportClosed = errors.New("tracing transport is closed")
+	errNotEncoded      = errors.New("span could not be encoded")
+)
+
+// LeftBehindError says that a tracer or transport was closed before all its spans
+// were sent.
+type LeftBehindError struct {
+	Spans int   // not acknowledged; some of them may have arrived
+	Err   error // why there was no more time
+}
+
+func (e *LeftBehindError) Error() string {
+	return fmt.Sprintf("%d spans left behind: %v", e.Spans, e.Err)
+}
+
+// Unwrap returns Err.
+func (e *LeftBehindError) Unwrap() error { return e.Err }
+
+// TransportConfig configures a Transport. Kafka.Brokers is required; every other
+// zero value means its default.
+type TransportConfig struct {
+	Kafka       kafkaclient.Cluster
+	Topic       string       // default DefaultTopic
+	BufferBytes int          // default DefaultBufferBytes; at least one record, 900 kB
+	Logger      *slog.Logger // default slog.Default()
+}
+
+// Transport is a jaeger.Transport that writes batches of spans to a Kafka topic:
+// at most 100 spans and 900 kB each, keyed by the process (its client-uuid) and
+// numbered. See package batch for the format.
+//
+// Batches that Kafka has not acknowledged are kept in memory, in order, up to
+// BufferBytes, and sent again for as long as it takes. When the buffer is full
+// the newest batch is lost: its number is used up, so that the gap shows, and its
+// spans are counted. The counters (see Stats) are part of every batch; if they
+// change and no span follows, a batch without spans carries them.
+//
+// Append and Flush never wait for Kafka. All methods are safe for concurrent use.
+type Transport struct {
+	losses
+	sender *sender
+
+	mu      sync.Mutex
+	key     []byte
+	process []byte // serialized; nil before the first span
+	spans   []byte // serialized, of the open batch
+	count   int    // spans in the open batch
+	seqNo   int64  // of the last batch
+	stamped batch.Stats
+	closed  bool
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// NewTransport makes a transport and returns at once, whether or not Kafka can be
+// reached. Give its Metrics to the reporter, and close it after the reporter.
+func NewTransport(cfg TransportConfig) (*Transport, error) {
+	return newTransport(cfg, nil)
+}
+
+// newTransport takes further settings for the producer, for tests.
+func newTransport(cfg TransportConfig, producer kafka.ConfigMap) (*Transport, error) {
+	if cfg.Topic == "" {
+		cfg.Topic = DefaultTopic
+	}
+	if cfg.BufferBytes == 0 {
+		cfg.BufferBytes = DefaultBufferBytes
+	}
+	if cfg.BufferBytes < maxRecordBytes {
+		return nil, fmt.Errorf("a buffer of %d bytes does not hold one record of %d", cfg.BufferBytes, maxRecordBytes)
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	p, err := kafkaclient.NewProducer(cfg.Kafka, cfg.Logger, producer)
+	if err != nil {
+		return nil, err
+	}
+	t := &Transport{losses: losses{log: cfg.Logger}}
+	t.sender = newSender(p, cfg, &t.losses)
+	return t, nil
+}
+
+// Append implements jaeger.Transport. The number is that of the spans in the
+// batches this span completed and the buffer took. Spans that are lost are
+// counted in Stats, not returned as errors: the reporter would log each of them.
+func (t *Transport) Append(span *jaeger.Span) (int, error) {
+	s := jaeger.BuildJaegerThrift(span)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return 1, errTransportClosed
+	}
+	if t.process == nil {
+		if err := t.setProcess(jaeger.BuildJaegerProcessThrift(span)); err != nil {
+			return 1, err
+		}
+	}
+	return t.append(s)
+}
+
+func (t *Transport) setProcess(p *thrift.Process) (err error) {
+	for _, tag := range p.Tags {
+		if tag.Key == jaeger.TracerUUIDTagKey {
+			t.key = []byte(tag.GetVStr())
+		}
+	}
+	t.process, err = batch.EncodeProcess(p)
+	return err
+}
+
+func (t *Transport) append(s *thrift.Span) (flushed int, err error) {
+	before := len(t.spans)
+	if t.spans, err = batch.AppendSpan(t.spans, s); err != nil {
+		t.spans = t.spans[:before]
+		t.add(&t.failed, 1, errNotEncoded.Error())
+		return 0, nil
+	}
+	switch size := t.recordBytes(len(t.spans) - before); {
+	case size > maxRecordBytes:
+		t.spans = t.spans[:before]
+		t.add(&t.tooLarge, 1, fmt.Sprintf("span %q is too large for a record: %d bytes", s.OperationName, size))
+		return 0, nil
+	case t.recordBytes(len(t.spans)) > maxRecordBytes:
+		flushed = t.send(before)
+	}
+	t.count++
+	if t.count == maxSpans {
+		flushed += t.send(len(t.spans))
+	}
+	return flushed, nil
+}
+
+// recordBytes is the size of a record with so many bytes of spans.
+func (t *Transport) recordBytes(spans int) int {
+	return batch.Overhead + len(t.process) + spans
+}
+
+// Flush implements jaeger.Transport: it closes the open batch, and never waits.
+// The number is as for Append.
+func (t *Transport) Flush() (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.report()
+	return t.flush(), nil
+}
+
+func (t *Transport) flush() int {
+	if t.count == 0 && (t.process == nil || t.stamped == t.stats()) {
+		return 0
+	}
+	return t.send(len(t.spans))
+}
+
+// send makes a batch of the open spans, which take the first n bytes, and hands it
+// to the sender. What lies behind them opens the next batch.
+func (t *Transport) send(n int) (flushed int) {
+	stats := t.stats()
+	value := batch.Encode(t.process, t.spans[:n], t.count, t.seqNo+1, stats)
+	switch {
+	case t.sender.push(&record{key: t.key, value: value, spans: t.count}):
+		t.seqNo++
+		t.stamped = stats
+		flushed = t.count
+	case t.count > 0:
+		t.seqNo++
+		t.add(&t.failed, t.count, "the buffer is full, kafka does not take spans")
+	}
+	t.spans = t.spans[:copy(t.spans, t.spans[n:])]
+	t.count = 0
+	return flushed
+}
+
+// Stats returns how many spans were lost so far, by reason. The spans that the
+// reporter dropped are known only if it was given Metrics.
+func (t *Transport) Stats() batch.Stats { return t.stats() }
+
+// Shutdown flushes, waits until Kafka has acknowledged everything or ctx ends, and
+// releases the transport. If spans were left, the error is a *LeftBehindError.
+// Further calls wait for the first and return its result.
+func (t *Transport) Shutdown(ctx context.Context) error {
+	t.closeOnce.Do(func() {
+		t.mu.Lock()
+		t.flush()
+		t.closed = true
+		t.mu.Unlock()
+		t.closeErr = t.sender.shutdown(ctx)
+		t.finish()
+	})
+	return t.closeErr
+}
+
+// Close implements jaeger.Transport: Shutdown within 5 seconds.
+func (t *Transport) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	return t.Shutdown(ctx)
+}
+
+func (t *Transport) shutdownAfter(ctx context.Context, tracer io.Closer) error {
+	return errors.Join(tracer.Close(), t.Shutdown(ctx))
+}
