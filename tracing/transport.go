@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -21,6 +22,11 @@ const (
 	maxSpans       = 100     // per batch, the article's setting
 	maxRecordBytes = 900_000 // a broker takes 1 048 588 by default, librdkafka 1 000 000; the rest is for key, headers and framing
 	closeTimeout   = 5 * time.Second
+
+	// lingerMillis is how long librdkafka waits for more records to share a request
+	// with. Beside a flush interval of a second nobody notices, and fewer requests
+	// take less CPU.
+	lingerMillis = 50
 )
 
 var (
@@ -99,7 +105,9 @@ func newTransport(cfg TransportConfig, producer kafka.ConfigMap) (*Transport, er
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	p, err := kafkaclient.NewProducer(cfg.Kafka, cfg.Logger, producer)
+	settings := kafka.ConfigMap{"linger.ms": lingerMillis}
+	maps.Copy(settings, producer)
+	p, err := kafkaclient.NewProducer(cfg.Kafka, cfg.Logger, settings)
 	if err != nil {
 		return nil, err
 	}

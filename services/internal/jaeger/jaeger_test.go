@@ -72,12 +72,14 @@ func post(t *testing.T, p *Process, b *thriftgen.Batch) {
 }
 
 func newQuery(t *testing.T, p *Process) *Query {
+	t.Helper()
 	q := NewQuery(p.QueryURL())
 	t.Cleanup(q.Close)
 	return q
 }
 
 func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	t.Cleanup(cancel)
 	return ctx

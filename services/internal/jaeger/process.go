@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -46,12 +47,12 @@ type Options struct {
 type Process struct {
 	opts Options
 	mu   sync.Mutex // held while it is started or stopped
-	run  *run
+	last atomic.Pointer[run]
 }
 
 // run is one life of the process.
 type run struct {
-	pid  int
+	cmd  *exec.Cmd
 	done chan struct{} // closed when it has ended
 	err  error         // how it ended, valid after done
 }
@@ -75,7 +76,7 @@ func Start(ctx context.Context, opts Options) (*Process, error) {
 func (p *Process) Start(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.run != nil && !p.run.ended() {
+	if r := p.last.Load(); r != nil && !r.ended() {
 		return errors.New("start jaeger: it is running")
 	}
 	for _, port := range []int{p.opts.CollectorPort, p.opts.QueryPort} {
@@ -91,7 +92,7 @@ func (p *Process) Start(ctx context.Context) error {
 		_ = r.kill()
 		return fmt.Errorf("start jaeger: %w; the end of %s:\n%s", err, p.opts.LogFile, tail(p.opts.LogFile))
 	}
-	p.run = r
+	p.last.Store(r)
 	return nil
 }
 
@@ -100,20 +101,21 @@ func (p *Process) Start(ctx context.Context) error {
 func (p *Process) Stop(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.run == nil || p.run.ended() {
+	r := p.last.Load()
+	if r.ended() {
 		return nil
 	}
-	if err := p.run.signal(syscall.SIGTERM); err != nil {
+	if err := r.signal(syscall.SIGTERM); err != nil {
 		return fmt.Errorf("stop jaeger: %w", err)
 	}
 	select {
-	case <-p.run.done:
-		if p.run.err != nil {
-			return fmt.Errorf("stop jaeger: %w", p.run.err)
+	case <-r.done:
+		if r.err != nil {
+			return fmt.Errorf("stop jaeger: %w", r.err)
 		}
 		return nil
 	case <-ctx.Done():
-		_ = p.run.kill()
+		_ = r.kill()
 		return fmt.Errorf("stop jaeger: killed, because it did not end in time: %w", ctx.Err())
 	}
 }
@@ -123,10 +125,11 @@ func (p *Process) Stop(ctx context.Context) error {
 func (p *Process) Kill() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.run == nil || p.run.ended() {
+	r := p.last.Load()
+	if r.ended() {
 		return nil
 	}
-	if err := p.run.kill(); err != nil {
+	if err := r.kill(); err != nil {
 		return fmt.Errorf("kill jaeger: %w", err)
 	}
 	return nil
@@ -134,11 +137,7 @@ func (p *Process) Kill() error {
 
 // Done is closed when Jaeger has ended, for whatever reason. After another
 // Start it is another channel.
-func (p *Process) Done() <-chan struct{} {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.run.done
-}
+func (p *Process) Done() <-chan struct{} { return p.last.Load().done }
 
 // Endpoint is the URL that takes batches of spans.
 func (p *Process) Endpoint() string { return p.opts.url(p.opts.CollectorPort) + "/api/traces" }
@@ -176,16 +175,13 @@ func (o Options) start() (*run, error) {
 	if _, err := cmd.StdinPipe(); err != nil { // cmd holds it open
 		return nil, err
 	}
-	r := &run{done: make(chan struct{})}
+	r := &run{cmd: cmd, done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		// Linux ties "die with the parent" to the thread that started the
 		// child. This one stays until the child has ended.
 		runtime.LockOSThread()
 		err := cmd.Start()
-		if err == nil {
-			r.pid = cmd.Process.Pid
-		}
 		started <- err
 		if err == nil {
 			r.err = cmd.Wait()
@@ -215,7 +211,7 @@ func (r *run) kill() error {
 // signal signals Jaeger and what it is wrapped in. That they have just ended is
 // no error.
 func (r *run) signal(s syscall.Signal) error {
-	err := syscall.Kill(-r.pid, s)
+	err := syscall.Kill(-r.cmd.Process.Pid, s)
 	if errors.Is(err, syscall.ESRCH) {
 		return nil
 	}

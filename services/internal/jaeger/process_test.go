@@ -60,7 +60,7 @@ func TestStartSaysWhyItFailed(t *testing.T) {
 		want   []string
 	}{
 		{"port taken", func(o *Options) { o.QueryPort = running.QueryPort }, []string{"port ", " is taken"}},
-		{"folder taken", func(o *Options) { o.DataDir = running.DataDir }, []string{"it ended early (exit status 1)", "Cannot acquire directory lock"}},
+		{"folder taken", func(o *Options) { o.DataDir = running.DataDir }, []string{"it ended early: exit status 1", "Cannot acquire directory lock"}},
 		{"no program", func(o *Options) { o.Binary += ".missing" }, []string{"no such file"}},
 	}
 	for _, tt := range tests {
@@ -85,6 +85,19 @@ func TestStartEndsWithItsContext(t *testing.T) {
 	require.Less(t, time.Since(began), 10*time.Second)
 }
 
+func TestStopReachesBehindTheWrapper(t *testing.T) {
+	t.Parallel()
+	opts := optionsForTest(t)
+	opts.Wrap = []string{"sh", "-c", `trap : TERM; "$@" & wait; wait`, "sh"}
+	p, err := Start(within(t, time.Minute), opts)
+	require.NoError(t, err)
+	for range 2 { // the ports are free again when it has stopped
+		require.NoError(t, p.Stop(within(t, time.Minute)))
+		require.NoError(t, p.Start(within(t, time.Minute)))
+	}
+	require.NoError(t, p.Kill())
+}
+
 // Nothing may be left running after a kill -9: by the help of the kernel, or of
 // a wrapper that watches its standard input.
 func TestJaegerDiesWithItsParent(t *testing.T) {
@@ -103,6 +116,7 @@ func TestJaegerDiesWithItsParent(t *testing.T) {
 // requireDeathWithParent runs TestParentProcess, which is killed when it has
 // started a Jaeger.
 func requireDeathWithParent(t *testing.T, wrap string) {
+	t.Helper()
 	parent := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestParentProcess$", "-test.v")
 	parent.Env = append(os.Environ(), "PARENT_PROCESS=1", "PARENT_WRAP="+wrap, "TMPDIR="+t.TempDir())
 	out, err := parent.Output()

@@ -22,7 +22,7 @@ func (p *Process) waitReady(ctx context.Context, r *run) error {
 		}
 		select {
 		case <-r.done:
-			return fmt.Errorf("it ended early (%v)", r.err)
+			return fmt.Errorf("it ended early: %s", r.cmd.ProcessState)
 		case <-ctx.Done():
 			return fmt.Errorf("it does not answer: %w", err)
 		case <-tick.C:

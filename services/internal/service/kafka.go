@@ -2,10 +2,8 @@ package service
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -23,6 +21,7 @@ const (
 // Admin asks a Kafka cluster about its topics, and changes them. It is safe for several goroutines. The caller closes it.
 type Admin struct {
 	*kafka.AdminClient
+	brokers  string
 	producer *kafka.Producer // carries the AdminClient, which has no errors channel of its own
 	drained  chan struct{}
 	reason   atomic.Pointer[kafka.Error]
@@ -38,7 +37,7 @@ func NewAdmin(cluster kafkaclient.Cluster) (*Admin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a kafka client: %w", err)
 	}
-	a := &Admin{producer: producer, drained: make(chan struct{})}
+	a := &Admin{brokers: strings.Join(cluster.Brokers, ","), producer: producer, drained: make(chan struct{})}
 	if a.AdminClient, err = kafka.NewAdminClientFromProducer(producer); err != nil {
 		producer.Close()
 		return nil, fmt.Errorf("make a kafka admin client: %w", err)
@@ -79,6 +78,25 @@ func (a *Admin) Describe(ctx context.Context, topics ...string) ([]kafka.TopicDe
 	return nil, err
 }
 
+// Await is Describe that waits for the cluster to answer, however long that takes. It logs why it waits when that changes, and not
+// more. Its only error is that of ctx.
+func (a *Admin) Await(ctx context.Context, log *slog.Logger, topics ...string) ([]kafka.TopicDescription, error) {
+	for reason := ""; ; {
+		descriptions, err := a.Describe(ctx, topics...)
+		if err == nil {
+			return descriptions, nil
+		}
+		if ctx.Err() != nil {
+			return nil, fmt.Errorf("wait for kafka: %w", ctx.Err())
+		}
+		if err.Error() != reason {
+			log.Warn("waiting for kafka", "brokers", a.brokers, "err", err)
+		}
+		reason = err.Error()
+		pause(ctx)
+	}
+}
+
 // WaitForTopics blocks until the cluster answers and has all topics, however long that takes. It logs what it waits for when
 // that changes, and not more. Its only errors are that of ctx and settings that librdkafka refuses.
 func WaitForTopics(ctx context.Context, cluster kafkaclient.Cluster, log *slog.Logger, topics ...string) error {
@@ -87,48 +105,38 @@ func WaitForTopics(ctx context.Context, cluster kafkaclient.Cluster, log *slog.L
 		return err
 	}
 	defer admin.Close()
-	brokers := strings.Join(cluster.Brokers, ",")
-	waiting := ""
-	for {
-		missing, err := missingTopics(ctx, admin, topics)
-		state := strings.Join(missing, ",")
+	for waiting := ""; ; {
+		descriptions, err := admin.Await(ctx, log, topics...)
 		if err != nil {
-			state = err.Error()
+			return err
 		}
-		switch {
-		case ctx.Err() != nil:
-			return fmt.Errorf("wait for topics: %w", ctx.Err())
-		case err == nil && len(missing) == 0:
-			log.Info("kafka and topics are there", "brokers", brokers, "topics", strings.Join(topics, ","))
+		missing := strings.Join(Missing(descriptions), ",")
+		if missing == "" {
+			log.Info("kafka and topics are there", "brokers", admin.brokers, "topics", strings.Join(topics, ","))
 			return nil
-		case state == waiting:
-		case err != nil:
-			log.Warn("waiting for kafka", "brokers", brokers, "err", err)
-		default:
-			log.Info("waiting for topics", "brokers", brokers, "topics", state)
 		}
-		waiting = state
-		select {
-		case <-ctx.Done():
-		case <-time.After(askAgain):
+		if missing != waiting {
+			log.Info("waiting for topics", "brokers", admin.brokers, "topics", missing)
 		}
+		waiting = missing
+		pause(ctx)
 	}
 }
 
-func missingTopics(ctx context.Context, admin *Admin, topics []string) ([]string, error) {
-	descriptions, err := admin.Describe(ctx, topics...)
-	if err != nil {
-		return nil, err
-	}
-	missing := slices.Clone(topics)
+// Missing returns the names of the topics that are not there or cannot be used.
+func Missing(descriptions []kafka.TopicDescription) []string {
+	var missing []string
 	for _, d := range descriptions {
-		switch code := d.Error.Code(); code {
-		case kafka.ErrNoError:
-			missing = slices.DeleteFunc(missing, func(topic string) bool { return topic == d.Name })
-		case kafka.ErrUnknownTopicOrPart, kafka.ErrUnknownTopic:
-		default:
-			return nil, errors.New(d.Name + ": " + d.Error.Error())
+		if d.Error.Code() != kafka.ErrNoError {
+			missing = append(missing, d.Name)
 		}
 	}
-	return missing, nil
+	return missing
+}
+
+func pause(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(askAgain):
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -16,8 +17,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Bounds of one HTTP exchange: what is served here is small and answered from memory. A profile of a client that reads or writes
-// slower than this is an attack or a mistake.
+// Bounds of one HTTP exchange: what is served here is small and answered from memory. A client that reads or writes slower
+// than this is broken, or means harm.
 const (
 	readTimeout    = 5 * time.Second
 	writeTimeout   = 10 * time.Second
@@ -64,12 +65,8 @@ func Listen(addr Addr, log *slog.Logger, routes func(chi.Router)) (*Ops, error) 
 
 func (o *Ops) router(routes func(chi.Router)) http.Handler {
 	r := chi.NewRouter()
-	r.NotFound(func(w http.ResponseWriter, r *http.Request) {
-		http.Error(w, fmt.Sprintf("There is nothing at %s.", r.URL.Path), http.StatusNotFound)
-	})
-	r.MethodNotAllowed(func(w http.ResponseWriter, r *http.Request) {
-		http.Error(w, fmt.Sprintf("%s is not allowed at %s; see the header Allow.", r.Method, r.URL.Path), http.StatusMethodNotAllowed)
-	})
+	r.NotFound(notFound)
+	r.MethodNotAllowed(methodNotAllowed(r))
 	r.Get("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "alive") })
 	r.Get("/readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := (*o.ready.Load())(); err != nil {
@@ -83,6 +80,25 @@ func (o *Ops) router(routes func(chi.Router)) http.Handler {
 		routes(r)
 	}
 	return r
+}
+
+func notFound(w http.ResponseWriter, r *http.Request) {
+	http.Error(w, fmt.Sprintf("There is nothing at %s.", r.URL.Path), http.StatusNotFound)
+}
+
+// methodNotAllowed names the methods that routes has for the path, in the header Allow as well.
+func methodNotAllowed(routes chi.Routes) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var allowed []string
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+			if routes.Match(chi.NewRouteContext(), method, r.URL.Path) {
+				allowed = append(allowed, method)
+			}
+		}
+		list := strings.Join(allowed, ", ")
+		w.Header().Set("Allow", list)
+		http.Error(w, fmt.Sprintf("%s answers %s, not %s.", r.URL.Path, list, r.Method), http.StatusMethodNotAllowed)
+	}
 }
 
 // Metrics returns where the program registers its own metrics.

@@ -73,6 +73,19 @@ func TestOpsAnswers(t *testing.T) {
 	assert.Equal(t, "ready\n", body)
 }
 
+func TestOtherMethodsAreToldWhichOnesThereAre(t *testing.T) {
+	_, addr := startOps(t, nil)
+	resp, err := http.Post("http://"+addr+"/healthz", "", nil)
+	require.NoError(t, err)
+	defer http.DefaultClient.CloseIdleConnections()
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusMethodNotAllowed, resp.StatusCode)
+	assert.Equal(t, "GET", resp.Header.Get("Allow"))
+	assert.Equal(t, "/healthz answers GET, not POST.\n", string(body))
+}
+
 func TestListenOnATakenPortNamesTheSetting(t *testing.T) {
 	_, addr := startOps(t, nil)
 	_, err := Listen(Addr(addr), slog.New(slog.DiscardHandler), nil)

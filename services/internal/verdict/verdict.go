@@ -30,7 +30,10 @@ type Result struct {
 	TopicMissing int // of these, not in Jaeger
 	TopicDiffer  int // of these, in Jaeger with another field
 
+	Example  string   // the id of the longest whole trace; "" if none is whole
 	Problems []string // one sentence for each thing that is wrong, in the order of the numbers
+
+	longest int // spans in Example
 }
 
 // String is the line that the demo ends with.
@@ -85,6 +88,9 @@ func (r *Result) number(n Number, trace []Span) {
 	r.Spans += got
 	if len(problems) == 0 {
 		r.Traces++
+		if len(want) > r.longest {
+			r.Example, r.longest = n.TraceID, len(want)
+		}
 	}
 	for _, p := range problems {
 		r.Problems = append(r.Problems, fmt.Sprintf("number %d, trace %s: %s", n.Value, n.TraceID, p))

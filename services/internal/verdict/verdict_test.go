@@ -110,6 +110,13 @@ func TestJudgeTheTopic(t *testing.T) {
 	}
 }
 
+func TestTheExampleIsTheLongestWholeTrace(t *testing.T) {
+	numbers := []Number{{Value: 7, TraceID: "2", Arrived: true}, {Value: 6, TraceID: "1", Arrived: true}, {Value: 8, TraceID: "3", Arrived: true}}
+	spans := slices.Concat(whole(7, "2"), whole(8, "3"), whole(6, "1")[1:])
+	assert.Equal(t, "3", Judge(numbers, nil, spans).Example)
+	assert.Empty(t, Judge(numbers, nil, nil).Example)
+}
+
 func TestNothingFedIsNotComplete(t *testing.T) {
 	assert.False(t, Judge(nil, nil, nil).Complete())
 }
