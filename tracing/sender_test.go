@@ -1,8 +1,12 @@
 package tracing
 
 import (
+	"context"
+	"errors"
+	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"fault-tolerant-tracing/tracing/batch"
 	"fault-tolerant-tracing/tracing/tracingtest"
@@ -16,6 +20,7 @@ import (
 )
 
 func TestTopicMissingForLongerThanTheClientWaits(t *testing.T) {
+	t.Parallel()
 	b := tracingtest.StartBroker(t)
 	tr, lines := startTransport(t, TransportConfig{Kafka: cluster(b.Addr())},
 		kafka.ConfigMap{"topic.metadata.propagation.max.ms": 100})
@@ -30,8 +35,112 @@ func TestTopicMissingForLongerThanTheClientWaits(t *testing.T) {
 	assert.Equal(t, batch.Stats{}, tr.Stats())
 }
 
+// scripted is a producer whose delivery reports the test gives, in the order it
+// likes: what comes of records that overlap cannot be arranged with a broker.
+type scripted struct{ produced chan delivery }
+
+type delivery struct {
+	value  string
+	report func(error)
+}
+
+func (p scripted) Produce(m *kafka.Message, done func(kafka.TopicPartition, error)) error {
+	p.produced <- delivery{string(m.Value), func(err error) { done(m.TopicPartition, err) }}
+	return nil
+}
+
+func (scripted) Close(context.Context) error { return nil }
+
+func startScripted(t *testing.T) (*sender, func(want string) delivery) {
+	t.Helper()
+	p := scripted{make(chan delivery, 100)}
+	cfg := TransportConfig{Topic: DefaultTopic, BufferBytes: 3 * windowBytes, Logger: slog.New(slog.DiscardHandler)}
+	s := newSender(p, cfg, &losses{log: cfg.Logger})
+	t.Cleanup(func() { _ = s.shutdown(ending(t, 0)) })
+	return s, func(want string) delivery {
+		t.Helper()
+		select {
+		case d := <-p.produced:
+			require.Equal(t, want, d.value)
+			return d
+		case <-time.After(patience):
+			t.Fatalf("%s was not produced", want)
+			return delivery{}
+		}
+	}
+}
+
+// assertIdle checks that there is nothing the sender may do at present, with so
+// many records in flight.
+func (s *sender) assertIdle(t *testing.T, inFlight int) {
+	t.Helper()
+	r, failure := s.take()
+	require.Nil(t, r)
+	require.NoError(t, failure)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	require.Equal(t, inFlight, s.inFlight)
+}
+
+func TestNothingIsSentBeforeAllInFlightIsSettledAfterAFailure(t *testing.T) {
+	s, produced := startScripted(t)
+	for _, v := range []string{"a", "b", "c"} {
+		s.push(&record{value: []byte(v), spans: 1})
+	}
+	a, b, c := produced("a"), produced("b"), produced("c")
+	b.report(errors.New("made up"))
+	s.push(&record{value: []byte("d"), spans: 1})
+	s.assertIdle(t, 2)
+	a.report(nil)
+	s.assertIdle(t, 1)
+	require.Equal(t, 3, s.left())
+	c.report(nil)
+	produced("b").report(nil) // c has arrived and is not sent again
+	produced("d").report(nil)
+	require.Zero(t, s.left())
+}
+
+func TestNoMoreThanTheWindowIsInFlight(t *testing.T) {
+	s, produced := startScripted(t)
+	half := func(c string) string { return strings.Repeat(c, windowBytes/2) }
+	for _, c := range []string{"a", "b", "c"} {
+		s.push(&record{value: []byte(half(c))})
+	}
+	a := produced(half("a"))
+	produced(half("b"))
+	s.assertIdle(t, 2)
+	a.report(nil)
+	produced(half("c"))
+}
+
+func TestRecordsRefusedTogetherAreTriedAlone(t *testing.T) {
+	s, produced := startScripted(t)
+	for _, v := range []string{"x", "a", "b"} {
+		s.push(&record{value: []byte(v), spans: 1})
+	}
+	refused := kafka.NewError(kafka.ErrMsgSizeTooLarge, "", false)
+	x, a, b := produced("x"), produced("a"), produced("b")
+	x.report(errors.New("made up"))
+	a.report(refused)
+	b.report(refused)
+	x = produced("x")
+	s.assertIdle(t, 1)
+	x.report(nil)
+	a = produced("a")
+	s.push(&record{value: []byte("c"), spans: 1})
+	s.assertIdle(t, 1)
+	a.report(refused)
+	b = produced("b")
+	s.assertIdle(t, 1)
+	b.report(nil)
+	produced("c").report(nil)
+	require.Zero(t, s.left())
+	require.EqualValues(t, 1, s.losses.failed.Load())
+}
+
 // A broker that lost its memory does not know the idempotent producer any more.
 func TestBrokerWithoutItsProducerState(t *testing.T) {
+	t.Parallel()
 	addr := tracingtest.FreeAddr(t)
 	b, err := tracingtest.NewBroker(addr, "")
 	require.NoError(t, err)
@@ -56,6 +165,7 @@ func TestBrokerWithoutItsProducerState(t *testing.T) {
 }
 
 func TestRecordTheTopicRefusesDoesNotHoldUpTheRest(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t)
 	limitTopic(t, b, "20000")
 	tr, lines := startTransport(t, TransportConfig{Kafka: cluster(b.Addr())}, nil)

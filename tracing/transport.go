@@ -1,14 +1,11 @@
 package tracing
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"sync"
-	"time"
 
 	"fault-tolerant-tracing/tracing/batch"
 	"fault-tolerant-tracing/tracing/kafkaclient"
@@ -21,7 +18,6 @@ import (
 const (
 	maxSpans       = 100     // per batch, the article's setting
 	maxRecordBytes = 900_000 // a broker takes 1 048 588 by default, librdkafka 1 000 000; the rest is for key, headers and framing
-	closeTimeout   = 5 * time.Second
 
 	// lingerMillis is how long librdkafka waits for more records to share a request
 	// with. Beside a flush interval of a second nobody notices, and fewer requests
@@ -33,20 +29,6 @@ var (
 	errTransportClosed = errors.New("tracing transport is closed")
 	errNotEncoded      = errors.New("span could not be encoded")
 )
-
-// LeftBehindError says that a tracer or transport was closed before all its spans
-// were sent.
-type LeftBehindError struct {
-	Spans int   // not acknowledged; some of them may have arrived
-	Err   error // why there was no more time
-}
-
-func (e *LeftBehindError) Error() string {
-	return fmt.Sprintf("%d spans left behind: %v", e.Spans, e.Err)
-}
-
-// Unwrap returns Err.
-func (e *LeftBehindError) Unwrap() error { return e.Err }
 
 // TransportConfig configures a Transport. Kafka.Brokers is required; every other
 // zero value means its default.
@@ -176,6 +158,9 @@ func (t *Transport) recordBytes(spans int) int {
 func (t *Transport) Flush() (int, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.closed {
+		return 0, nil
+	}
 	t.report()
 	return t.flush(), nil
 }
@@ -209,29 +194,3 @@ func (t *Transport) send(n int) (flushed int) {
 // Stats returns how many spans were lost so far, by reason. The spans that the
 // reporter dropped are known only if it was given Metrics.
 func (t *Transport) Stats() batch.Stats { return t.stats() }
-
-// Shutdown flushes, waits until Kafka has acknowledged everything or ctx ends, and
-// releases the transport. If spans were left, the error is a *LeftBehindError.
-// Further calls wait for the first and return its result.
-func (t *Transport) Shutdown(ctx context.Context) error {
-	t.closeOnce.Do(func() {
-		t.mu.Lock()
-		t.flush()
-		t.closed = true
-		t.mu.Unlock()
-		t.closeErr = t.sender.shutdown(ctx)
-		t.finish()
-	})
-	return t.closeErr
-}
-
-// Close implements jaeger.Transport: Shutdown within 5 seconds.
-func (t *Transport) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	return t.Shutdown(ctx)
-}
-
-func (t *Transport) shutdownAfter(ctx context.Context, tracer io.Closer) error {
-	return errors.Join(tracer.Close(), t.Shutdown(ctx))
-}

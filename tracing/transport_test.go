@@ -17,6 +17,7 @@ import (
 )
 
 func TestBatchesHoldAtMostAHundredSpans(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t)
 	tr, _ := startTransport(t, TransportConfig{Kafka: cluster(b.Addr())}, nil)
 	spans := newSource(t)
@@ -42,6 +43,7 @@ func TestBatchesHoldAtMostAHundredSpans(t *testing.T) {
 }
 
 func TestRecordsAreKeyedByTheProcess(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t)
 	tr, _ := startTransport(t, TransportConfig{Kafka: cluster(b.Addr())}, nil)
 	spans := newSource(t)
@@ -66,6 +68,7 @@ func TestRecordsAreKeyedByTheProcess(t *testing.T) {
 }
 
 func TestFlushOfNothingSendsNothing(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t)
 	tr, _ := startTransport(t, TransportConfig{Kafka: cluster(b.Addr())}, nil)
 	_, _ = tr.Flush()
@@ -78,6 +81,7 @@ func TestFlushOfNothingSendsNothing(t *testing.T) {
 }
 
 func TestRecordsStayBelow900kB(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t)
 	tr, _ := startTransport(t, TransportConfig{Kafka: cluster(b.Addr())}, nil)
 	newSource(t).feed(t, tr, 30, log.String("payload", strings.Repeat("x", 100_000)))
@@ -107,6 +111,7 @@ func fitting(t *testing.T, tr *Transport, spans *source, size int) *jaeger.Span 
 }
 
 func TestASpanTooLargeForARecordIsCountedAndTheRestGoesOn(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t)
 	tr, lines := startTransport(t, TransportConfig{Kafka: cluster(b.Addr())}, nil)
 	spans := newSource(t)
@@ -131,6 +136,7 @@ func TestASpanTooLargeForARecordIsCountedAndTheRestGoesOn(t *testing.T) {
 }
 
 func TestStatsTravelWithoutSpansWhenNoneFollow(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t)
 	tr, _ := startTransport(t, TransportConfig{Kafka: cluster(b.Addr())}, nil)
 	_, err := tr.Append(fitting(t, tr, newSource(t), 900_001))
@@ -159,6 +165,7 @@ func TestAppendAndFlushDoNotWaitForKafka(t *testing.T) {
 }
 
 func TestBrokerRestartLosesNothingAndKeepsTheOrder(t *testing.T) {
+	t.Parallel()
 	b := startBroker(t)
 	tr, lines := startTransport(t, TransportConfig{Kafka: cluster(b.Addr())}, nil)
 	spans := newSource(t)
@@ -200,6 +207,7 @@ func assertInOrder(t *testing.T, batches []*thrift.Batch, spans int) {
 }
 
 func TestKafkaAwayFromTheStart(t *testing.T) {
+	t.Parallel()
 	addr := tracingtest.FreeAddr(t)
 	tr, lines := startTransport(t, TransportConfig{Kafka: cluster(addr)}, nil)
 	newSource(t).feed(t, tr, 200)
@@ -212,14 +220,17 @@ func TestKafkaAwayFromTheStart(t *testing.T) {
 }
 
 func TestFullBufferLosesTheNewestBatchesAndSaysSo(t *testing.T) {
+	t.Parallel()
 	addr := tracingtest.FreeAddr(t)
 	tr, lines := startTransport(t, TransportConfig{Kafka: cluster(addr), BufferBytes: maxRecordBytes}, nil)
 	spans := newSource(t)
-	payload := log.String("payload", strings.Repeat("x", 100_000))
-	for range 6 { // batches of three spans, of which two fit
-		spans.feed(t, tr, 3, payload)
-		_, _ = tr.Flush()
+	feed := func(batches int) { // batches of three spans, of which two fit
+		for range batches {
+			spans.feed(t, tr, 3, log.String("payload", strings.Repeat("x", 100_000)))
+			_, _ = tr.Flush()
+		}
 	}
+	feed(6)
 	require.Equal(t, batch.Stats{FailedToEmit: 12}, tr.Stats())
 	assert.Equal(t, 1, lines.count("losing spans"))
 
@@ -227,20 +238,19 @@ func TestFullBufferLosesTheNewestBatchesAndSaysSo(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(b.Stop)
 	b.CreateTopics(t, 1, DefaultTopic)
-	waitSpans(t, b, 6)
+	require.Eventually(t, func() bool { return tr.sender.left() == 0 }, patience, tick)
 	for range 2 { // nothing was lost between them: the burst is over
 		_, _ = tr.Flush()
 	}
 	assert.Equal(t, 1, lines.count("failed_to_emit=12"))
-	spans.feed(t, tr, 1)
+	feed(2) // there is room again
 	require.NoError(t, tr.Shutdown(ending(t, patience)))
 
-	batches := readBatches(t, b, 3)
-	assert.Equal(t, append(names(0, 6), "span-18"), operations(batches))
-	last := batches[len(batches)-1]
-	assert.Equal(t, batch.Stats{FailedToEmit: 12}, statsOf(last))
-	assert.Equal(t, []int64{1, 2}, seqNos(batches[:2]))
-	assert.Greater(t, last.GetSeqNo(), int64(6), "the lost batches have used up their numbers")
+	batches := readBatches(t, b, 5)
+	assert.Equal(t, append(names(0, 6), names(18, 24)...), operations(batches))
+	assert.Equal(t, []int64{1, 2, 7, 8, 9}, seqNos(batches), "the lost batches have used up their numbers")
+	assert.Empty(t, batches[2].Spans, "stats did not wait for spans")
+	assert.Equal(t, batch.Stats{FailedToEmit: 12}, statsOf(batches[2]))
 }
 
 func TestShutdownSaysHowManySpansAreLeftBehind(t *testing.T) {

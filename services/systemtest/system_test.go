@@ -24,6 +24,8 @@ import (
 const (
 	patience = 90 * time.Second // only a failing test waits so long
 	poll     = 50 * time.Millisecond
+
+	shutdownTimeout = 8 * time.Second // the default of SHUTDOWN_TIMEOUT
 )
 
 var programs = []string{"topic-config", "random", "stream", "sentence", "answer", "relay"}
@@ -153,8 +155,11 @@ func (s *system) wait(name string) {
 // stop stops a program as an operator does, and checks that it ends well.
 func (s *system) stop(name string) {
 	s.t.Helper()
+	begin := time.Now()
 	require.NoError(s.t, s.procs[name].cmd.Process.Signal(syscall.SIGTERM))
 	s.wait(name)
+	require.Less(s.t, time.Since(begin), shutdownTimeout+2*time.Second, "%s: `docker stop` would have killed it", name)
+	s.t.Logf("%s stopped within %s", name, time.Since(begin).Round(time.Millisecond))
 }
 
 func (s *system) kill(name string) {

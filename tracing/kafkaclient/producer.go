@@ -79,7 +79,7 @@ func NewProducer(c Cluster, log *slog.Logger, extra kafka.ConfigMap) (*Producer,
 
 // Produce hands msg to the producer and returns without blocking. The topic must
 // be set, and the partition be kafka.PartitionAny unless a certain one is meant.
-// msg is copied and may be used again.
+// msg is copied and may be used again; its Opaque is not used.
 //
 // If the error is nil, done is called exactly once, with the partition and offset
 // or with the reason why the message was not delivered; it is called from the

@@ -6,14 +6,15 @@ import (
 	"testing"
 	"time"
 
+	"fault-tolerant-tracing/tracing/tracingtest"
+
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { tracingtest.VerifyMain(m) }
 
 const topic = "numbers"
 
@@ -29,7 +30,11 @@ func newProducer(t *testing.T, broker string, extra kafka.ConfigMap) *Producer {
 	t.Helper()
 	p, err := NewProducer(Cluster{Brokers: []string{broker}}, slog.New(slog.DiscardHandler), extra)
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = p.Close(within(t, 5*time.Second)) })
+	t.Cleanup(func() {
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = p.Close(ended)
+	})
 	return p
 }
 
@@ -58,6 +63,15 @@ func TestSendReportsPartitionAndOffset(t *testing.T) {
 	}
 }
 
+func TestProducerIsPatientUnlessToldOtherwise(t *testing.T) {
+	p := newProducer(t, "127.0.0.1:1", kafka.ConfigMap{"message.timeout.ms": 1000})
+	assert.Equal(t, 1000, p.conf["message.timeout.ms"])
+	p = newProducer(t, "127.0.0.1:1", nil)
+	assert.Equal(t, 0, p.conf["message.timeout.ms"], "never")
+	assert.Equal(t, 3_600_000, p.conf["topic.metadata.propagation.max.ms"], "an hour")
+	assert.Equal(t, 32*1024, p.conf["queue.buffering.max.kbytes"], "32 MiB")
+}
+
 func TestProducerSurvivesFatalError(t *testing.T) {
 	p := newProducer(t, newBroker(t), nil)
 	_, err := p.Send(within(t, 10*time.Second), message("1"))
@@ -84,6 +98,16 @@ func TestFatalErrorFailsWhatIsInFlight(t *testing.T) {
 			t.Fatal("no report")
 		}
 	}
+}
+
+func TestCloseWhileBeingReplaced(t *testing.T) {
+	p := newProducer(t, "127.0.0.1:1", nil)
+	reports := make(chan error, 1)
+	require.NoError(t, p.Produce(message("1"), func(_ kafka.TopicPartition, err error) { reports <- err }))
+	p.replace(p.current, kafka.NewError(kafka.ErrFatal, "made up", true))
+	require.NoError(t, p.Close(within(t, 10*time.Second)))
+	assert.ErrorContains(t, <-reports, "made up")
+	assert.ErrorIs(t, p.Produce(message("2"), nil), ErrClosed)
 }
 
 func TestCloseFailsWhatCannotBeDelivered(t *testing.T) {

@@ -53,8 +53,10 @@ type setting struct {
 	field  reflect.StructField
 }
 
-// load reads the settings struct that cfg points to. Its error lists everything that is wrong.
-func load(cfg any, environ []string) error {
+// Load reads the settings struct that cfg points to from variables of the form NAME=value. Its error lists everything that is
+// wrong. Main does this; tests that start a program as a function do it too. The JAEGER_ variables of jaeger-client-go are read
+// from the environment of the process.
+func Load(cfg any, environ []string) error {
 	vars := toMap(environ)
 	var problems []string
 	told := map[string]bool{}

@@ -86,7 +86,7 @@ func TestTagsOfJaegerWithoutValueAreNoCrash(t *testing.T) {
 func mustLoad(t *testing.T, environ ...string) testConfig {
 	t.Helper()
 	var cfg testConfig
-	require.NoError(t, load(&cfg, environ))
+	require.NoError(t, Load(&cfg, environ))
 	return cfg
 }
 

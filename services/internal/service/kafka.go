@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -14,7 +15,7 @@ import (
 )
 
 const (
-	askTimeout = 3 * time.Second        // for one answer of Kafka at the start
+	askTimeout = 2 * time.Second        // for one answer of Kafka at the start
 	askAgain   = 250 * time.Millisecond // between two questions
 )
 
@@ -46,7 +47,8 @@ func NewAdmin(cluster kafkaclient.Cluster) (*Admin, error) {
 		defer close(a.drained)
 		for event := range producer.Events() {
 			if e, ok := event.(kafka.Error); ok && e.Code() != kafka.ErrAllBrokersDown {
-				a.reason.Store(&e)
+				text, _, _ := strings.Cut(e.Error(), " (after ") // how long, how often: different each time
+				a.reason.Store(new(kafka.NewError(e.Code(), text, false)))
 			}
 		}
 	}()
@@ -69,9 +71,6 @@ func (a *Admin) Describe(ctx context.Context, topics ...string) ([]kafka.TopicDe
 	if err == nil {
 		return result.TopicDescriptions, nil
 	}
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
 	if reason := a.reason.Load(); reason != nil {
 		return nil, *reason
 	}
@@ -81,7 +80,7 @@ func (a *Admin) Describe(ctx context.Context, topics ...string) ([]kafka.TopicDe
 // Await is Describe that waits for the cluster to answer, however long that takes. It logs why it waits when that changes, and not
 // more. Its only error is that of ctx.
 func (a *Admin) Await(ctx context.Context, log *slog.Logger, topics ...string) ([]kafka.TopicDescription, error) {
-	for reason := ""; ; {
+	for waiting := kafka.ErrNoError; ; {
 		descriptions, err := a.Describe(ctx, topics...)
 		if err == nil {
 			return descriptions, nil
@@ -89,10 +88,14 @@ func (a *Admin) Await(ctx context.Context, log *slog.Logger, topics ...string) (
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("wait for kafka: %w", ctx.Err())
 		}
-		if err.Error() != reason {
+		reason := kafka.ErrFail
+		if e := (kafka.Error{}); errors.As(err, &e) {
+			reason = e.Code()
+		}
+		if reason != waiting {
 			log.Warn("waiting for kafka", "brokers", a.brokers, "err", err)
 		}
-		reason = err.Error()
+		waiting = reason
 		pause(ctx)
 	}
 }

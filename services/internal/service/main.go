@@ -70,7 +70,7 @@ func (p program[C]) main(args []string) int {
 		return exitOK
 	}
 	var cfg C
-	if err := load(&cfg, p.environ); err != nil {
+	if err := Load(&cfg, p.environ); err != nil {
 		fmt.Fprintf(p.stderr, "%s: %v\n", p.name, err)
 		return exitUsage
 	}

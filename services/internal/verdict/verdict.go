@@ -26,7 +26,7 @@ type Result struct {
 	Lost           int // SpansExpected − Spans
 	Duplicated     int // spans that Jaeger returned more than once, or that lie on tracing-topic more than once
 
-	TopicSpans   int // distinct spans on tracing-topic, those of topic-config and the relay included
+	TopicSpans   int // distinct spans on tracing-topic, those that belong to no number included
 	TopicMissing int // of these, not in Jaeger
 	TopicDiffer  int // of these, in Jaeger with another field
 

@@ -1,0 +1,57 @@
+package service
+
+import (
+	"strconv"
+
+	"fault-tolerant-tracing/services/internal/consume"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+var (
+	holdingDesc  = prometheus.NewDesc("consumer_holding", "1 while what the consumer needs is away and it waits, else 0.", nil, nil)
+	inFlightDesc = prometheus.NewDesc("consumer_in_flight", "Records being worked on.", nil, nil)
+	recordsDesc  = prometheus.NewDesc("consumer_records_total", "Records finished, by result: done, skipped or set_aside.", []string{"result"}, nil)
+	retriesDesc  = prometheus.NewDesc("consumer_retries_total", "Tries of a record that failed for the time being.", nil, nil)
+	lagDesc      = prometheus.NewDesc("consumer_lag", "Records of an assigned partition that are not finished.", []string{"partition"}, nil)
+)
+
+// ConsumerMetrics exposes what a consumer is doing; status is the consumer's.
+func ConsumerMetrics(status func() consume.Status) prometheus.Collector {
+	return consumerMetrics(status)
+}
+
+type consumerMetrics func() consume.Status
+
+// Describe implements prometheus.Collector.
+func (m consumerMetrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{holdingDesc, inFlightDesc, recordsDesc, retriesDesc, lagDesc} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m consumerMetrics) Collect(ch chan<- prometheus.Metric) {
+	s := m()
+	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	}
+	counter := func(d *prometheus.Desc, value uint64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
+	}
+	holding := 0.0
+	if s.State == consume.Holding {
+		holding = 1
+	}
+	gauge(holdingDesc, holding)
+	gauge(inFlightDesc, float64(s.InFlight))
+	counter(recordsDesc, s.Counts.Done, "done")
+	counter(recordsDesc, s.Counts.Skipped, "skipped")
+	counter(recordsDesc, s.Counts.SetAside, "set_aside")
+	counter(retriesDesc, s.Counts.Retries)
+	for _, p := range s.Partitions {
+		if p.Lag >= 0 { // known
+			gauge(lagDesc, float64(p.Lag), strconv.Itoa(int(p.Partition)))
+		}
+	}
+}

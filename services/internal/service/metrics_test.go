@@ -1,0 +1,46 @@
+package service
+
+import (
+	"strings"
+	"testing"
+
+	"fault-tolerant-tracing/services/internal/consume"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/stretchr/testify/assert"
+)
+
+func TestConsumerMetricsTellItsStatus(t *testing.T) {
+	status := consume.Status{
+		State:      consume.Holding,
+		InFlight:   2,
+		Counts:     consume.Counts{Done: 7, Skipped: 1, SetAside: 3, Retries: 9},
+		Partitions: []consume.PartitionStatus{{Partition: 0, Lag: 12}, {Partition: 1, Lag: -1}},
+	}
+	m := ConsumerMetrics(func() consume.Status { return status })
+	assert.NoError(t, testutil.CollectAndCompare(m, strings.NewReader(`
+# HELP consumer_holding 1 while what the consumer needs is away and it waits, else 0.
+# TYPE consumer_holding gauge
+consumer_holding 1
+# HELP consumer_in_flight Records being worked on.
+# TYPE consumer_in_flight gauge
+consumer_in_flight 2
+# HELP consumer_lag Records of an assigned partition that are not finished.
+# TYPE consumer_lag gauge
+consumer_lag{partition="0"} 12
+# HELP consumer_records_total Records finished, by result: done, skipped or set_aside.
+# TYPE consumer_records_total counter
+consumer_records_total{result="done"} 7
+consumer_records_total{result="set_aside"} 3
+consumer_records_total{result="skipped"} 1
+# HELP consumer_retries_total Tries of a record that failed for the time being.
+# TYPE consumer_retries_total counter
+consumer_retries_total 9
+`)))
+	status.State = consume.Delivering
+	assert.NoError(t, testutil.CollectAndCompare(m, strings.NewReader(`
+# HELP consumer_holding 1 while what the consumer needs is away and it waits, else 0.
+# TYPE consumer_holding gauge
+consumer_holding 0
+`), "consumer_holding"))
+}

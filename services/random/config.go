@@ -1,0 +1,9 @@
+package main
+
+import "fault-tolerant-tracing/services/internal/service"
+
+type config struct {
+	HTTPAddr service.Addr `env:"HTTP_ADDR" envDefault:":8096" help:"address for /random, /healthz, /readyz and /metrics"`
+	service.Tracing
+	service.Common
+}

@@ -1,0 +1,296 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"fault-tolerant-tracing/tracing/tracingtest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+func TestParse(t *testing.T) {
+	for _, tt := range []struct{ value, want string }{
+		{"6", "6"}, {"0", "0"}, {"-8", "-8"}, {"+4", "4"}, {"-0", "0"}, {"0012", "12"},
+		{"123456789012345678901234567890", "123456789012345678901234567890"},
+		{"", ""}, {"six", ""}, {"6.0", ""}, {"6 ", ""}, {"6\n", ""}, {"0x6", ""}, {"1_000", ""}, {"--6", ""}, {"6 + 1", ""}, {"\xff", ""}, {"٦", ""},
+	} {
+		got, err := parse([]byte(tt.value))
+		assert.Equal(t, tt.want, got, "%q", tt.value)
+		assert.Equal(t, tt.want == "", err != nil, "%q", tt.value)
+	}
+	_, err := parse(nil)
+	assert.EqualError(t, err, "no value")
+}
+
+// requireEachOnce waits for the sentences of the numbers and requires that there
+// is one of each, keyed by the number, in the order of the numbers' partitions.
+func requireEachOnce(t *testing.T, broker *tracingtest.Broker, first, last int) {
+	t.Helper()
+	records := tracingtest.ReadTopic(t, broker.Addr(), "sentence-topic", (last-first)/2+1)
+	seen := map[int]bool{}
+	lastOf := map[[2]int32]int{} // by partition read and partition written
+	for _, r := range records {  // by partition and offset
+		n, err := strconv.Atoi(string(r.Key))
+		require.NoError(t, err)
+		assert.Equal(t, fmt.Sprintf("%d + 1", n), string(r.Value))
+		assert.False(t, seen[n], "%d twice", n)
+		seen[n] = true
+		way := [2]int32{partition(n), r.Partition}
+		assert.Greater(t, n, lastOf[way], "order from partition %d to %d", way[0], way[1])
+		lastOf[way] = n
+	}
+	for n := first; n <= last; n += 2 {
+		assert.True(t, seen[n], "%d is missing", n)
+	}
+}
+
+func TestSentencesWhileRandomIsAwayAndBack(t *testing.T) {
+	t.Parallel()
+	broker, random := newBroker(t), startRandom(t)
+	start(t, broker, random.URL)
+	produce(t, broker, numbers(2, 60)...)
+	tracingtest.ReadTopic(t, broker.Addr(), "sentence-topic", 30)
+
+	random.become(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	produce(t, broker, numbers(62, 120)...)
+	random.awaitAsked(t, 3)
+	random.become(says(`{"number":1}`))
+
+	requireEachOnce(t, broker, 2, 120)
+}
+
+func TestBadAnswersOfRandomSkipNothing(t *testing.T) {
+	broken := map[string]http.HandlerFunc{
+		"500": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, `{"number":2}`, 500) },
+		"404": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, `{"number":2}`, 404) },
+		"redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "/elsewhere", http.StatusMovedPermanently)
+		},
+		"no JSON":        says("1"),
+		"cut off":        says(`{"number":`),
+		"no number":      says(`{}`),
+		"null":           says(`{"number":null}`),
+		"text":           says(`{"number":"1"}`),
+		"too large":      says(`{"number":10}`),
+		"below zero":     says(`{"number":-1}`),
+		"not a whole":    says(`{"number":1.5}`),
+		"endless":        says(`{"number":2` + strings.Repeat(" ", 1<<20) + `}`),
+		"hangs too long": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+	}
+	for name, answer := range broken {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			broker, random := newBroker(t), startRandom(t)
+			random.become(answer)
+			start(t, broker, random.URL)
+			produce(t, broker, numbers(2, 6)...)
+			random.awaitAsked(t, 2)
+			random.become(says(`{"number":1}`))
+			requireEachOnce(t, broker, 2, 6)
+		})
+	}
+}
+
+func TestASlowRandomOnlyTakesTime(t *testing.T) {
+	t.Parallel()
+	broker, random := newBroker(t), startRandom(t)
+	random.become(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-r.Context().Done():
+		}
+		says(`{"number":1}`)(w, r)
+	})
+	start(t, broker, random.URL)
+	produce(t, broker, numbers(2, 30)...)
+	requireEachOnce(t, broker, 2, 30)
+}
+
+func TestBadRecordsAmongGoodOnesAreSetAside(t *testing.T) {
+	t.Parallel()
+	broker, random := newBroker(t), startRandom(t)
+	huge := strings.Repeat("2", 1_000_000)
+	produce(t, broker,
+		number(2),
+		&kgo.Record{Key: []byte("k"), Value: []byte("six"), Partition: 1, Headers: []kgo.RecordHeader{{Key: "x", Value: []byte("y")}}},
+		&kgo.Record{Key: []byte("null"), Partition: 1},
+		&kgo.Record{Value: []byte{}, Partition: 1},
+		&kgo.Record{Value: []byte(huge), Partition: 1},
+		&kgo.Record{Value: []byte("-8"), Partition: 1}, // no key
+		&kgo.Record{Value: []byte("+0010"), Partition: 1},
+	)
+	start(t, broker, random.URL)
+
+	var values []string
+	for _, r := range tracingtest.ReadTopic(t, broker.Addr(), "sentence-topic", 3) {
+		values = append(values, string(r.Key)+": "+string(r.Value))
+	}
+	assert.ElementsMatch(t, []string{"2: 2 + 1", "-8: -8 + 1", "10: 10 + 1"}, values)
+
+	aside := tracingtest.ReadTopic(t, broker.Addr(), "even-dlq", 4)
+	require.Len(t, aside, 4)
+	for i, want := range []struct{ key, value, reason string }{
+		{"k", "six", `not an integer: "six"`},
+		{"null", "", "no value"},
+		{"", "", `not an integer: ""`},
+		{"", huge, "produce to sentence-topic: Broker: Message size too large"},
+	} {
+		headers := map[string]string{}
+		for _, h := range aside[i].Headers {
+			headers[h.Key] = string(h.Value)
+		}
+		assert.Equal(t, want.key, string(aside[i].Key))
+		assert.True(t, want.value == string(aside[i].Value), "value of %d bytes", len(aside[i].Value))
+		assert.Equal(t, want.reason, headers["dlq.reason"])
+		assert.Equal(t, "even-topic", headers["dlq.topic"])
+		assert.Equal(t, "1", headers["dlq.partition"])
+		assert.Equal(t, strconv.Itoa(i+1), headers["dlq.offset"])
+	}
+	assert.Nil(t, aside[1].Value)
+	assert.Equal(t, kgo.RecordHeader{Key: "x", Value: []byte("y")}, aside[0].Headers[0])
+}
+
+func TestSentencesSurviveARestartOfTheBroker(t *testing.T) {
+	t.Parallel()
+	broker, random := newBroker(t), startRandom(t)
+	start(t, broker, random.URL)
+	produce(t, broker, numbers(2, 60)...)
+	random.awaitAsked(t, 1)
+	broker.Stop()
+	require.NoError(t, broker.Start())
+	produce(t, broker, numbers(62, 120)...)
+
+	seen := map[string]bool{}
+	require.Eventually(t, func() bool { // at least once: a sentence may be there twice
+		for _, r := range tracingtest.ReadTopic(t, broker.Addr(), "sentence-topic", 60) {
+			seen[string(r.Value)] = true
+		}
+		return len(seen) == 60
+	}, patience, 50*time.Millisecond)
+}
+
+func TestANumberIsDrawnOnceHoweverOftenItsSentenceIsRefused(t *testing.T) {
+	t.Parallel()
+	broker, random := newBroker(t), startRandom(t)
+	refused := make(chan struct{})
+	broker.Cluster().ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		req := r.(*kmsg.ProduceRequest)
+		if req.Topics[0].Topic != "sentence-topic" {
+			return nil, nil, false
+		}
+		answer := kmsg.NewProduceResponseTopic()
+		answer.Topic = "sentence-topic"
+		part := kmsg.NewProduceResponseTopicPartition()
+		part.Partition, part.ErrorCode = req.Topics[0].Partitions[0].Partition, kerr.TopicAuthorizationFailed.Code
+		answer.Partitions = append(answer.Partitions, part)
+		resp := req.ResponseKind().(*kmsg.ProduceResponse)
+		resp.Topics = append(resp.Topics, answer)
+		random.become(says(`{"number":2}`))
+		close(refused)
+		return resp, nil, true
+	})
+	start(t, broker, random.URL)
+	produce(t, broker, number(2))
+	<-refused
+	requireEachOnce(t, broker, 2, 2)
+}
+
+func TestStoppingFinishesWhatIsInFlight(t *testing.T) {
+	t.Parallel()
+	broker, random := newBroker(t), startRandom(t)
+	entered := make(chan struct{}, 100)
+	random.become(func(w http.ResponseWriter, r *http.Request) {
+		entered <- struct{}{}
+		time.Sleep(20 * time.Millisecond) // what is in flight takes its time
+		says(`{"number":1}`)(w, r)
+	})
+	produce(t, broker, numbers(2, 120)...)
+	stop := start(t, broker, random.URL)
+	for range 10 {
+		<-entered
+	}
+	require.NoError(t, stop())
+	start(t, broker, random.URL)
+	requireEachOnce(t, broker, 2, 120)
+}
+
+func TestSpansOfANumber(t *testing.T) {
+	t.Parallel()
+	broker, random := newBroker(t), startRandom(t)
+	header := make(chan string, 1) // as random saw it
+	random.become(func(w http.ResponseWriter, r *http.Request) {
+		header <- r.Header.Get("Uber-Trace-Id")
+		says(`{"number":1}`)(w, r)
+	})
+	start(t, broker, random.URL)
+	record := number(6)
+	record.Headers = []kgo.RecordHeader{{Key: "uber-trace-id", Value: []byte("a:b:0:1")}}
+	produce(t, broker, record)
+
+	spans := map[string]tracingtest.Span{}
+	for _, s := range tracingtest.SpansOnTopic(t, broker.Addr(), "tracing-topic", 4) {
+		assert.Equal(t, "000000000000000a", s.TraceID)
+		assert.Equal(t, "sentence", s.Service)
+		assert.NotContains(t, s.Tags, "error")
+		spans[s.Operation] = s
+	}
+	require.Len(t, spans, 4)
+	from, client, post, to := spans["From_even-topic"], spans["POST /random"], spans["HTTP POST"], spans["To_sentence-topic"]
+	assert.Equal(t, "000000000000000b", from.ParentID)
+	assert.Equal(t, from.ID, client.ParentID)
+	assert.Equal(t, client.ID, post.ParentID)
+	assert.Equal(t, from.ID, to.ParentID)
+	assert.Equal(t, "6", from.Tags["number.value"])
+	assert.EqualValues(t, 1, from.Tags["random.number"])
+	assert.Equal(t, "consumer", from.Tags["span.kind"])
+	assert.Equal(t, "producer", to.Tags["span.kind"])
+	assert.Contains(t, <-header, post.ID)
+
+	written := tracingtest.ReadTopic(t, broker.Addr(), "sentence-topic", 1)[0]
+	require.Len(t, written.Headers, 1)
+	assert.Equal(t, "uber-trace-id", written.Headers[0].Key)
+	assert.Contains(t, string(written.Headers[0].Value), to.ID)
+	assert.EqualValues(t, written.Offset, to.Tags["offset"])
+}
+
+func TestAMalformedTraceHeaderStartsANewTrace(t *testing.T) {
+	t.Parallel()
+	broker, random := newBroker(t), startRandom(t)
+	start(t, broker, random.URL)
+	for i, header := range []string{"", "hello", "0:0:0:0", strings.Repeat("a:", 1000), "\xff"} {
+		record := number(2 * (i + 1))
+		record.Headers = []kgo.RecordHeader{{Key: "uber-trace-id", Value: []byte(header)}}
+		produce(t, broker, record)
+	}
+	requireEachOnce(t, broker, 2, 10)
+	traces := map[string]bool{}
+	for _, s := range tracingtest.SpansOnTopic(t, broker.Addr(), "tracing-topic", 20) {
+		if s.Operation == "From_even-topic" {
+			assert.Empty(t, s.ParentID)
+			traces[s.TraceID] = true
+		}
+	}
+	assert.Len(t, traces, 5)
+}
+
+func TestTheErrorOfARecordIsOnItsSpan(t *testing.T) {
+	t.Parallel()
+	broker, random := newBroker(t), startRandom(t)
+	start(t, broker, random.URL)
+	produce(t, broker, &kgo.Record{Value: []byte("six")})
+	spans := tracingtest.SpansOnTopic(t, broker.Addr(), "tracing-topic", 1)
+	require.Len(t, spans, 1)
+	assert.Equal(t, "From_even-topic", spans[0].Operation)
+	assert.Equal(t, true, spans[0].Tags["error"])
+	require.NotEmpty(t, spans[0].Logs)
+	assert.Equal(t, `not an integer: "six"`, spans[0].Logs[0]["message"])
+}

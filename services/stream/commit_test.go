@@ -1,0 +1,44 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/IBM/sarama"
+	"github.com/stretchr/testify/assert"
+)
+
+func TestMarksArePassedOnInOrder(t *testing.T) {
+	tests := []struct {
+		name  string
+		begun []int64
+		done  []int64
+		want  []int64 // marks that reach sarama: the offset after the last one done
+	}{
+		{"in order", []int64{0, 1, 2}, []int64{0, 1, 2}, []int64{1, 2, 3}},
+		{"the oldest last", []int64{0, 1, 2}, []int64{2, 1, 0}, []int64{3}},
+		{"the oldest never", []int64{0, 1, 2}, []int64{1, 2}, nil},
+		{"one missing inside", []int64{0, 1, 2, 3}, []int64{0, 2, 3}, []int64{1}},
+		{"offsets with gaps, as in a compacted topic", []int64{5, 9, 40}, []int64{9, 5, 40}, []int64{10, 41}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inner := new(marks)
+			s := &orderedSession{ConsumerGroupSession: inner, windows: map[partition]*window{}}
+			for _, offset := range tt.begun {
+				s.begin(partition{"number-topic", 1}, offset)
+				s.begin(partition{"number-topic", 2}, offset) // another partition holds up nothing
+			}
+			for _, offset := range tt.done {
+				s.MarkOffset("number-topic", 1, offset+1, "")
+			}
+			assert.Equal(t, tt.want, inner.next)
+		})
+	}
+}
+
+type marks struct {
+	sarama.ConsumerGroupSession
+	next []int64
+}
+
+func (m *marks) MarkOffset(_ string, _ int32, next int64, _ string) { m.next = append(m.next, next) }

@@ -1,0 +1,80 @@
+// Command stream sorts numbers: even ones to one topic, odd ones to another.
+//
+// It reads number-topic and writes to even-topic and odd-topic, as a goka
+// processor in the group stream-app. A record that is not an integer goes to
+// number-dlq with the reason. The offset of a record is committed only when its
+// result, and that of every record before it, is acknowledged; after a crash at
+// most the records in flight are sorted again. While Kafka is away it waits.
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+
+	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/tracing"
+
+	"github.com/IBM/sarama"
+	"github.com/lovoo/goka"
+	"github.com/opentracing/opentracing-go"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+)
+
+const doc = `stream sorts numbers: it reads number-topic and writes even ones to even-topic,
+odd ones to odd-topic.
+
+A number is an integer of any length in decimal digits, with or without a sign;
+white space around it and leading zeros are left out. Everything else, null
+included, goes to number-dlq with the reason and the place it came from in the
+headers dlq.*.`
+
+func main() { os.Exit(service.Main("stream", doc, run)) }
+
+func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
+	var teardown service.Teardown
+	defer func() { err = errors.Join(err, teardown.Run(cfg.ShutdownTimeout/2)) }()
+	sarama.Logger = logger{log} // sarama has no other way to be told
+
+	tracer, closeTracer, err := tracing.New(cfg.Tracing.Config("stream", log))
+	if err != nil {
+		return err
+	}
+	teardown.Add("tracer", closeTracer)
+
+	ops, err := service.Listen(cfg.HTTPAddr, log, nil)
+	if err != nil {
+		return err
+	}
+	teardown.Add("http server", ops.Close)
+
+	s, err := newStream(cfg, tracer, ops.Metrics(), log)
+	if err != nil {
+		return err
+	}
+	ops.Ready(s.ready)
+	work, ctx := errgroup.WithContext(ctx)
+	work.Go(func() error { return ops.Wait(ctx) })
+	work.Go(func() error { return s.run(ctx) })
+	return work.Wait()
+}
+
+func newStream(cfg config, tracer opentracing.Tracer, metrics prometheus.Registerer, log *slog.Logger) (*stream, error) {
+	cluster := cfg.Kafka.Cluster()
+	conf, err := saramaConfig(cluster, cfg.Group)
+	if err != nil {
+		return nil, err
+	}
+	sorted := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "stream_records_total",
+		Help: "Records sorted, by result: even, odd or set_aside.",
+	}, []string{"result"})
+	metrics.MustRegister(sorted)
+	sort := &sorter{
+		even: goka.Stream(cfg.EvenTopic), odd: goka.Stream(cfg.OddTopic), deadLetters: goka.Stream(cfg.DeadLetterTopic),
+		sorted: sorted, log: log,
+	}
+	return &stream{cfg: cfg, sarama: conf, graph: graph(cfg, tracer, sort), tracer: tracer, log: log}, nil
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/tracing/kafkaclient"
+
+	"github.com/IBM/sarama"
+	"github.com/lovoo/goka"
+	"github.com/xdg-go/scram"
+)
+
+const (
+	linger         = 5 * time.Millisecond   // a message waits so long for others; goka's default is 100 ms
+	commitInterval = 200 * time.Millisecond // so much may be repeated after a crash
+	maxMessage     = 1 << 20                // bytes; brokers take a little more by default
+)
+
+// saramaConfig returns the configuration of goka's client: what goka needs, what
+// the promise of no loss needs beyond that, and how to reach and trust the
+// cluster. It reads the TLS files.
+func saramaConfig(cluster kafkaclient.Cluster, member service.Group) (*sarama.Config, error) {
+	c := goka.DefaultConfig()
+	// Kafka 4 speaks no version before 2.1; static membership needs 2.3.
+	c.Version = sarama.V2_8_0_0
+	c.Metadata.AllowAutoTopicCreation = false
+	c.Consumer.Offsets.Initial = sarama.OffsetOldest
+	c.Consumer.Offsets.AutoCommit.Interval = commitInterval
+	c.Consumer.Group.InstanceId = member.GroupInstanceID
+	c.Consumer.Group.Session.Timeout = member.SessionTimeout
+	c.Consumer.Group.Heartbeat.Interval = member.SessionTimeout / 4
+	c.Producer.RequiredAcks = sarama.WaitForAll
+	c.Producer.Flush.Frequency = linger
+	c.Producer.MaxMessageBytes = maxMessage
+	if err := secure(c, cluster.Security); err != nil {
+		return nil, err
+	}
+	return c, c.Validate()
+}
+
+func secure(c *sarama.Config, s kafkaclient.Security) (err error) {
+	if strings.HasPrefix(s.Protocol, "SASL_") {
+		c.Net.SASL.Enable = true
+		c.Net.SASL.Handshake = true
+		c.Net.SASL.Mechanism = sarama.SASLMechanism(s.SASLMechanism)
+		c.Net.SASL.User = s.SASLUsername
+		c.Net.SASL.Password = s.SASLPassword
+		switch s.SASLMechanism {
+		case sarama.SASLTypeSCRAMSHA256:
+			c.Net.SASL.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &scramClient{hash: scram.SHA256} }
+		case sarama.SASLTypeSCRAMSHA512:
+			c.Net.SASL.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &scramClient{hash: scram.SHA512} }
+		}
+	}
+	if strings.HasSuffix(s.Protocol, "SSL") {
+		c.Net.TLS.Enable = true
+		c.Net.TLS.Config, err = tlsConfig(s)
+	}
+	return err
+}
+
+func tlsConfig(s kafkaclient.Security) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if s.TLSCAFile != "" {
+		pem, err := os.ReadFile(s.TLSCAFile)
+		if err != nil {
+			return nil, fmt.Errorf("kafka TLS authorities: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, errors.New("kafka TLS authorities: no certificate in " + s.TLSCAFile)
+		}
+	}
+	if s.TLSCertFile != "" {
+		pair, err := tls.LoadX509KeyPair(s.TLSCertFile, s.TLSKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("kafka TLS certificate: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
+
+// scramClient is one SCRAM conversation, as sarama wants it.
+type scramClient struct {
+	*scram.ClientConversation
+	hash scram.HashGeneratorFcn
+}
+
+func (s *scramClient) Begin(user, password, authzID string) error {
+	client, err := s.hash.NewClient(user, password, authzID)
+	if err != nil {
+		return err
+	}
+	s.ClientConversation = client.NewConversation()
+	return nil
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/tracing/tracingtest"
+
+	"github.com/opentracing/opentracing-go"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const patience = time.Minute
+
+// asProgram makes the test binary behave as stream.
+const asProgram = "STREAM_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	tracingtest.VerifyMain(m)
+}
+
+func testConfig(brokers string) config {
+	return config{
+		Common:      service.Common{ShutdownTimeout: 8 * time.Second},
+		Group:       service.Group{SessionTimeout: 6 * time.Second},
+		Kafka:       service.Kafka{Brokers: []string{brokers}},
+		NumberTopic: "number-topic", EvenTopic: "even-topic", OddTopic: "odd-topic", DeadLetterTopic: "number-dlq",
+	}
+}
+
+func startBroker(t *testing.T, partitions int) *tracingtest.Broker {
+	t.Helper()
+	b := tracingtest.StartBroker(t)
+	b.CreateTopics(t, partitions, testConfig("").topics()...)
+	return b
+}
+
+// running is a stream that runs until it is stopped or the test ends.
+type running struct {
+	*stream
+	log  *logged
+	stop func() error // what run returned
+}
+
+func startStream(t *testing.T, tracer opentracing.Tracer, cfg config) running {
+	t.Helper()
+	out := new(logged)
+	s, err := newStream(cfg, tracer, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelInfo})))
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.run(ctx) }()
+	stop := sync.OnceValue(func() error { cancel(); return <-ended })
+	t.Cleanup(func() {
+		_ = stop()
+		if t.Failed() {
+			t.Log(out.String())
+		}
+	})
+	return running{s, out, stop}
+}
+
+func (r running) waitReady(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool { return r.ready() == nil }, patience, 10*time.Millisecond)
+}
+
+// logged is a log that may be read while it is written.
+type logged struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// feed puts values on number-topic, as Kafka Connect does: without keys. nil is
+// a null value.
+func feed(t *testing.T, b *tracingtest.Broker, values ...[]byte) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()),
+		kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(1_048_588))
+	require.NoError(t, err)
+	defer client.Close()
+	var records []*kgo.Record
+	for _, v := range values {
+		records = append(records, &kgo.Record{Topic: "number-topic", Value: v})
+	}
+	require.NoError(t, client.ProduceSync(context.Background(), records...).FirstErr())
+}
+
+func texts(values ...string) [][]byte {
+	var list [][]byte
+	for _, v := range values {
+		list = append(list, []byte(v))
+	}
+	return list
+}
+
+func header(r *kgo.Record, key string) string {
+	for _, h := range r.Headers {
+		if h.Key == key {
+			return string(h.Value)
+		}
+	}
+	return ""
+}
