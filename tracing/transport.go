@@ -25,10 +25,7 @@ const (
 	lingerMillis = 50
 )
 
-var (
-	errTransportClosed = errors.New("tracing transport is closed")
-	errNotEncoded      = errors.New("span could not be encoded")
-)
+var errTransportClosed = errors.New("tracing transport is closed")
 
 // TransportConfig configures a Transport. Kafka.Brokers is required; every other
 // zero value means its default.
@@ -130,7 +127,7 @@ func (t *Transport) append(s *thrift.Span) (flushed int, err error) {
 	before := len(t.spans)
 	if t.spans, err = batch.AppendSpan(t.spans, s); err != nil {
 		t.spans = t.spans[:before]
-		t.add(&t.failed, 1, errNotEncoded.Error())
+		t.add(&t.failed, 1, "a span could not be encoded: "+err.Error())
 		return 0, nil
 	}
 	switch size := t.recordBytes(len(t.spans) - before); {
