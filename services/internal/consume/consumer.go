@@ -126,7 +126,7 @@ func (c *Consumer) poll(idle <-chan struct{}) error {
 			}
 			c.log.Debug("consumer error, the client tries again", "topic", c.cfg.Topic, "err", e)
 		case kafka.OffsetsCommitted:
-			if e.Error != nil && !errors.Is(e.Error, kafka.NewError(kafka.ErrNoOffset, "", false)) {
+			if e.Error != nil && !nothingToCommit(e.Error) {
 				c.log.Warn("could not commit offsets, they go with the next commit", "topic", c.cfg.Topic, "err", e.Error)
 			}
 		}
@@ -226,7 +226,7 @@ func (c *Consumer) rebalance(_ *kafka.Consumer, event kafka.Event) error {
 		c.log.Info("partitions revoked", "topic", c.cfg.Topic, "partitions", ids(e.Partitions))
 		if !c.kafka.AssignmentLost() {
 			c.store()
-			if _, err := c.kafka.Commit(); err != nil && !errors.Is(err, kafka.NewError(kafka.ErrNoOffset, "", false)) {
+			if _, err := c.kafka.Commit(); err != nil && !nothingToCommit(err) {
 				c.log.Warn("could not commit before the partitions go", "topic", c.cfg.Topic, "err", err)
 			}
 		}
@@ -235,6 +235,11 @@ func (c *Consumer) rebalance(_ *kafka.Consumer, event kafka.Event) error {
 		}
 	}
 	return nil
+}
+
+func nothingToCommit(err error) bool {
+	var ke kafka.Error
+	return errors.As(err, &ke) && ke.Code() == kafka.ErrNoOffset
 }
 
 // begin asks where the group stands in the partitions, so that the status is

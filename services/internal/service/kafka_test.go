@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // lines collects the messages of a logger.
@@ -61,12 +62,30 @@ func TestWaitForTopicsTellsEachStateOnce(t *testing.T) {
 	await("waiting for kafka")
 	require.NoError(t, broker.Start())
 	await("waiting for kafka", "waiting for topics number-topic,even-topic")
+	awaitAsked(t, broker, 3)
 	broker.CreateTopics(t, 1, "even-topic")
 	await("waiting for kafka", "waiting for topics number-topic,even-topic", "waiting for topics number-topic")
 	broker.CreateTopics(t, 1, "number-topic")
 	require.NoError(t, <-done)
 	await("waiting for kafka", "waiting for topics number-topic,even-topic", "waiting for topics number-topic",
 		"kafka and topics are there number-topic,even-topic")
+}
+
+// awaitAsked blocks until the broker was asked n times for its topics.
+func awaitAsked(t *testing.T, broker *tracingtest.Broker, n int) {
+	t.Helper()
+	asked := make(chan struct{}, 1000)
+	broker.Cluster().ControlKey(int16(kmsg.Metadata), func(kmsg.Request) (kmsg.Response, error, bool) {
+		asked <- struct{}{}
+		return nil, nil, false
+	})
+	for range n {
+		select {
+		case <-asked:
+		case <-time.After(20 * time.Second):
+			t.Fatal("the broker is not asked any more")
+		}
+	}
 }
 
 func TestWaitForTopicsCreatesNone(t *testing.T) {
@@ -85,7 +104,7 @@ func TestWaitForTopicsCreatesNone(t *testing.T) {
 	assert.Empty(t, metadata.Topics)
 }
 
-func TestWaitForTopicsEndsWithTheContext(t *testing.T) {
+func TestWaitForTopicsTellsOfKafkaOnceAndEndsWithTheContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(context.Background())
 	log := &lines{}
@@ -94,6 +113,7 @@ func TestWaitForTopicsEndsWithTheContext(t *testing.T) {
 		done <- WaitForTopics(ctx, kafkaclient.Cluster{Brokers: []string{tracingtest.FreeAddr(t)}}, slog.New(log), "even-topic")
 	}()
 	require.Eventually(t, func() bool { return len(log.all()) == 1 }, 20*time.Second, 10*time.Millisecond)
+	assert.Never(t, func() bool { return len(log.all()) > 1 }, 2*(askTimeout+askAgain), 100*time.Millisecond)
 	cancel()
 	assert.ErrorIs(t, <-done, context.Canceled)
 }

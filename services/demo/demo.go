@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"fault-tolerant-tracing/services/internal/jaeger"
+	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/tracing"
+	"fault-tolerant-tracing/tracing/tracingtest"
+)
+
+// stopTimeout bounds the stopping of everything together. Each program takes a second or so; one that hangs is killed by its
+// supervisor after stopGrace.
+const stopTimeout = 40 * time.Second
+
+// demo is one run of the story.
+type demo struct {
+	transport  tracing.Kind
+	root       string   // of the repository: the programs, the numbers
+	work       string   // folder of everything that a run leaves behind; removed and made anew by run
+	supervisor []string // command prefix that children run under
+	ports      ports
+	screen     *screen
+	stay       bool // stay up after the verdict, until Ctrl-C
+
+	broker *tracingtest.Broker
+	jaeger *jaeger.Process
+	query  *jaeger.Query
+	outage atomic.Bool // Jaeger is meant to be down
+	fed    []int64     // all numbers so far
+
+	stoppedAt time.Time // when Jaeger was stopped
+
+	fail     context.CancelCauseFunc // ends the run with an error
+	teardown service.Teardown
+}
+
+func (d *demo) bin(name string) string  { return filepath.Join(d.root, "bin", name) }
+func (d *demo) logs() string            { return filepath.Join(d.work, "logs") }
+func (d *demo) log(name string) string  { return filepath.Join(d.logs(), name+".log") }
+func (d *demo) data(name string) string { return filepath.Join(d.work, name) }
+func (d *demo) withRelay() bool         { return d.transport == tracing.Kafka }
+func (d *demo) brokers() []string       { return []string{d.broker.Addr()} }
+
+// shown shortens a path for the person in front, who is in the repository.
+func (d *demo) shown(path string) string {
+	if rel, err := filepath.Rel(d.root, path); err == nil && filepath.IsLocal(rel) {
+		return rel
+	}
+	return path
+}
+
+// run runs the story, stops everything and returns the exit code. Unless it is 0, the person in front has been told why, or err
+// says it.
+func (d *demo) run(ctx context.Context) (code int, err error) {
+	numbers, err := readNumbers(filepath.Join(d.root, "data", "numbers.txt"))
+	if err != nil {
+		return exitFailed, err
+	}
+	if err := errors.Join(d.checkPrograms(), d.ports.checkFree()); err != nil {
+		return exitFailed, err
+	}
+	if err := d.cleanUp(); err != nil {
+		return exitFailed, err
+	}
+	running, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	d.fail = fail
+
+	ok, err := d.story(running, numbers)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		code, err = exitInterrupted, nil
+		d.screen.line("interrupted before the end")
+	case err != nil && running.Err() != nil:
+		code, err = exitFailed, context.Cause(running) // what ended the run, not what noticed
+	case err != nil || !ok:
+		code = exitFailed
+	}
+	if stopErr := d.stop(); stopErr != nil {
+		return exitFailed, errors.Join(err, stopErr)
+	}
+	return code, err
+}
+
+// checkPrograms returns an error when the programs have not been built.
+func (d *demo) checkPrograms() error {
+	names := []string{"jaeger", "topic-config"}
+	for _, s := range d.services() {
+		names = append(names, s.name)
+	}
+	for _, name := range names {
+		if _, err := os.Stat(d.bin(name)); err != nil {
+			return fmt.Errorf("bin/%s is missing: run `make build` first", name)
+		}
+	}
+	return nil
+}
+
+// cleanUp removes what the run before this one has left.
+func (d *demo) cleanUp() error {
+	if err := os.RemoveAll(d.work); err != nil {
+		return fmt.Errorf("remove what the last run left: %w", err)
+	}
+	if err := os.MkdirAll(d.logs(), 0o755); err != nil {
+		return fmt.Errorf("make the folder of this run: %w", err)
+	}
+	return nil
+}
+
+// stop stops everything that was started, last started first.
+func (d *demo) stop() error {
+	d.outage.Store(true)
+	d.screen.waiting("stopping everything")
+	err := d.teardown.Run(stopTimeout)
+	d.screen.line("%s", faint("everything is stopped; logs are in "+d.shown(d.logs())))
+	return err
+}
+
+// until asks done every tenth of a second until it says yes. It shows progress meanwhile, and fails when limit is over, when ctx
+// ends, and with the error of done.
+func (d *demo) until(ctx context.Context, limit time.Duration, done func(context.Context) (yes bool, progress string, err error)) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	last := ""
+	for {
+		yes, progress, err := done(limited)
+		if err == nil && yes {
+			return nil
+		}
+		if err != nil && limited.Err() == nil {
+			return err
+		}
+		if progress != "" {
+			last = progress
+			d.screen.waiting("%s", progress)
+		}
+		select {
+		case <-tick.C:
+		case <-limited.Done():
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return fmt.Errorf("gave up after %s: %s", limit, last)
+		}
+	}
+}

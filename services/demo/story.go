@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"sync"
+	"time"
+
+	"fault-tolerant-tracing/services/internal/verdict"
+)
+
+const (
+	// flowTimeout is how long numbers and spans may take to arrive. They take about two seconds.
+	flowTimeout = 90 * time.Second
+	// flushTime is three times the interval after which a tracer sends what it has (1 s), so that no span waits in a process any more.
+	flushTime = 3 * time.Second
+	// quoteTimeout is how long the relay may take to write a line: it writes one a second and adds up the others.
+	quoteTimeout = 2 * time.Second
+)
+
+// story tells and runs the five parts. It returns whether the verdict is what the transport promises.
+func (d *demo) story(ctx context.Context, numbers []int64) (bool, error) {
+	d.screen.print("%s, transport %s; logs in %s", bold("Traces through an outage of Jaeger"), bold(string(d.transport)), d.shown(d.logs()))
+
+	d.screen.heading("Everything starts")
+	if err := d.start(ctx); err != nil {
+		return false, err
+	}
+	d.screen.heading("Data flows and traces appear")
+	if err := d.flow(ctx, numbers); err != nil {
+		return false, err
+	}
+	if err := d.appear(ctx); err != nil {
+		return false, err
+	}
+	d.screen.heading("Jaeger is stopped, more numbers flow")
+	if err := d.endure(ctx, moreNumbers(numbers)); err != nil {
+		return false, err
+	}
+	d.screen.heading("Jaeger is started again")
+	if err := d.recover(ctx); err != nil {
+		return false, err
+	}
+	d.screen.heading("Verdict")
+	result, err := d.judge(ctx)
+	if err != nil {
+		return false, err
+	}
+	ok := d.tell(result)
+	return ok, d.linger(ctx, result.Example)
+}
+
+// flow feeds numbers and waits until each has gone all the way.
+func (d *demo) flow(ctx context.Context, numbers []int64) error {
+	if err := feed(ctx, d.broker.Addr(), numbers); err != nil {
+		return err
+	}
+	d.fed = append(d.fed, numbers...)
+	start, arrived := time.Now(), 0
+	err := d.until(ctx, flowTimeout, func(ctx context.Context) (bool, string, error) {
+		records, err := verdict.ReadTopics(ctx, d.brokers(), verdict.Topics()...)
+		if err != nil {
+			return false, "", err
+		}
+		arrived = 0
+		for _, n := range verdict.Numbers(d.fed, records) {
+			if n.Arrived {
+				arrived++
+			}
+		}
+		return arrived == len(d.fed), fmt.Sprintf("%d of %d numbers have arrived", arrived, len(d.fed)), nil
+	})
+	if err != nil {
+		return fmt.Errorf("wait for the numbers: %w", err)
+	}
+	d.screen.line("%d numbers, %d … %d, went through stream, sentence and answer in %s", len(numbers), slices.Min(numbers),
+		slices.Max(numbers), rounded(time.Since(start)))
+	return nil
+}
+
+// appear waits until Jaeger has every span of the numbers so far.
+func (d *demo) appear(ctx context.Context) error {
+	var r verdict.Result
+	if err := d.until(ctx, flowTimeout, d.complete(&r)); err != nil {
+		return fmt.Errorf("wait for the traces: %w", withProblem(err, r))
+	}
+	d.screen.line("Jaeger has their %d traces, %d spans", r.Traces, r.Spans)
+	return nil
+}
+
+// complete asks, in the form that until wants, whether all is in Jaeger. r is what was found last.
+func (d *demo) complete(r *verdict.Result) func(context.Context) (bool, string, error) {
+	return func(ctx context.Context) (bool, string, error) {
+		now, err := verdict.Check(ctx, d.brokers(), d.query, d.fed)
+		if err != nil {
+			return false, "", err
+		}
+		*r = now
+		return r.Complete(), fmt.Sprintf("%d of %d traces are whole in Jaeger", r.Traces, r.TracesExpected), nil
+	}
+}
+
+// endure stops Jaeger and lets numbers flow without it.
+func (d *demo) endure(ctx context.Context, numbers []int64) error {
+	if err := d.stopJaeger(ctx); err != nil {
+		return err
+	}
+	d.stoppedAt = time.Now()
+	d.screen.line("Jaeger is down")
+	endQuote := d.quote(ctx, holdingLine)
+	defer endQuote()
+	if err := d.flow(ctx, numbers); err != nil {
+		return err
+	}
+	d.screen.waiting("the last spans are on their way")
+	select { // what is in a process now is sent, or lost
+	case <-time.After(flushTime):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if !d.withRelay() {
+		d.screen.line("their spans were sent straight to Jaeger, which is not there")
+		return nil
+	}
+	var s relayStatus
+	err := d.until(ctx, flowTimeout, func(ctx context.Context) (_ bool, _ string, err error) {
+		s, err = d.relayStatus(ctx)
+		return s.State == "holding" && s.lag() > 0, fmt.Sprintf("the relay is %s, %d records wait", s.State, s.lag()), err
+	})
+	if err != nil {
+		return fmt.Errorf("wait for the relay to hold: %w", err)
+	}
+	endQuote()
+	d.screen.line("the relay is holding: %d records with spans wait on tracing-topic", s.lag())
+	return nil
+}
+
+// recover starts Jaeger and waits until the relay has delivered what was held.
+func (d *demo) recover(ctx context.Context) error {
+	endQuote := d.quote(ctx, sendingLine)
+	defer endQuote()
+	if err := d.restartJaeger(ctx); err != nil {
+		return err
+	}
+	d.screen.line("Jaeger is back after %s", rounded(time.Since(d.stoppedAt)))
+	if !d.withRelay() {
+		return nil
+	}
+	start := time.Now()
+	err := d.until(ctx, flowTimeout, func(ctx context.Context) (bool, string, error) {
+		s, err := d.relayStatus(ctx)
+		return s.State == "delivering" && s.lag() == 0, fmt.Sprintf("the relay is %s, %d records wait", s.State, s.lag()), err
+	})
+	if err != nil {
+		return fmt.Errorf("wait for the backlog: %w", err)
+	}
+	took := rounded(time.Since(start))
+	endQuote()
+	d.screen.line("the backlog has drained %s after Jaeger answered again", took)
+	return nil
+}
+
+// quote shows lines of the relay's log as they come, if there is a relay. The function it returns ends that, as soon as there was one;
+// it may be called again.
+func (d *demo) quote(ctx context.Context, pattern *regexp.Regexp) (end func()) {
+	if !d.withRelay() {
+		return func() {}
+	}
+	q := follow(ctx, d.log("relay"), pattern, func(line string) { d.screen.quote("relay", line) })
+	return sync.OnceFunc(func() { q.end(quoteTimeout) })
+}
+
+func rounded(took time.Duration) time.Duration { return took.Round(100 * time.Millisecond) }

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"fault-tolerant-tracing/services/internal/jaeger"
+	"fault-tolerant-tracing/tracing/tracingtest"
+)
+
+// startTimeout is how long each part of the system may take to be ready. All take seconds; a busy machine takes longer.
+const startTimeout = 90 * time.Second
+
+// program is one of the long-running services.
+type program struct {
+	name string
+	port int // HTTP_ADDR
+}
+
+// services returns the programs in the order in which they are started. They are stopped the other way round: those that write
+// spans first, then the relay.
+func (d *demo) services() []program {
+	list := []program{{"random", d.ports.Random}, {"answer", d.ports.Answer}, {"sentence", d.ports.Sentence}, {"stream", d.ports.Stream}}
+	if d.withRelay() {
+		list = append([]program{{"relay", d.ports.Relay}}, list...)
+	}
+	return list
+}
+
+// start starts everything, and returns when all of it is ready.
+func (d *demo) start(ctx context.Context) error {
+	if err := d.startBroker(); err != nil {
+		return err
+	}
+	d.screen.line("broker        %s, embedded, data in %s", d.broker.Addr(), d.shown(d.data("kafka")))
+	d.screen.waiting("Jaeger is starting")
+	if err := d.startJaeger(ctx); err != nil {
+		return err
+	}
+	d.screen.line("Jaeger        %s", httpURL(d.ports.JaegerQuery))
+	d.screen.waiting("topic-config makes the topics")
+	if err := d.makeTopics(ctx); err != nil {
+		return err
+	}
+	d.screen.line("topic-config  has made the topics")
+
+	var names []string
+	for _, s := range d.services() {
+		if err := d.startService(s); err != nil {
+			return err
+		}
+		names = append(names, s.name)
+	}
+	for _, s := range d.services() {
+		if err := d.until(ctx, startTimeout, s.ready); err != nil {
+			return fmt.Errorf("start %s: %w (its log is %s)", s.name, err, d.shown(d.log(s.name)))
+		}
+	}
+	d.screen.line("services      %s are ready", strings.Join(names, ", "))
+	return nil
+}
+
+func (d *demo) startBroker() error {
+	broker, err := tracingtest.NewBroker(addr(d.ports.Kafka), d.data("kafka"))
+	if err != nil {
+		return err
+	}
+	d.broker = broker
+	d.teardown.Add("broker", func(context.Context) error {
+		broker.Stop()
+		return nil
+	})
+	return nil
+}
+
+func (d *demo) startJaeger(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	process, err := jaeger.Start(ctx, jaeger.Options{
+		Binary:        d.bin("jaeger"),
+		ConfigFile:    d.root + "/deploy/jaeger/jaeger.yaml",
+		UIDir:         d.bin("jaeger-ui"),
+		DataDir:       d.data("jaeger"),
+		LogFile:       d.log("jaeger"),
+		CollectorPort: d.ports.JaegerCollector,
+		QueryPort:     d.ports.JaegerQuery,
+		Wrap:          d.supervisor,
+	})
+	if err != nil {
+		return err
+	}
+	d.jaeger, d.query = process, jaeger.NewQuery(process.QueryURL())
+	d.teardown.Add("jaeger", process.Stop)
+	d.watchJaeger()
+	return nil
+}
+
+// watchJaeger ends the run if Jaeger ends when it should not.
+func (d *demo) watchJaeger() {
+	done := d.jaeger.Done()
+	go func() {
+		<-done // at the latest when everything is stopped
+		if !d.outage.Load() {
+			d.fail(fmt.Errorf("jaeger ended; its log is %s and ends: %s", d.log("jaeger"), lastLine(d.log("jaeger"))))
+		}
+	}()
+}
+
+func (d *demo) makeTopics(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	c, err := d.startChild("topic-config", 0)
+	if err != nil {
+		return err
+	}
+	return c.wait(ctx)
+}
+
+// startService starts a service and ends the run if it ends before it is stopped.
+func (d *demo) startService(p program) error {
+	c, err := d.startChild(p.name, p.port)
+	if err != nil {
+		return err
+	}
+	go func() {
+		<-c.done
+		if !c.stopping.Load() {
+			d.fail(c.ended())
+		}
+	}()
+	return nil
+}
+
+// startChild starts one of our programs with the settings of this run and nothing of the environment that could change them.
+func (d *demo) startChild(name string, port int) (*child, error) {
+	env := []string{
+		"KAFKA_BROKERS=" + d.broker.Addr(),
+		"TRACING_TRANSPORT=" + string(d.transport),
+		"JAEGER_ENDPOINT=" + d.jaeger.Endpoint(),
+		"RANDOM_URL=http://" + addr(d.ports.Random),
+		"LOG_FORMAT=text",
+	}
+	if port != 0 {
+		env = append(env, "HTTP_ADDR="+addr(port))
+	}
+	for _, name := range []string{"PATH", "HOME", "TMPDIR"} {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	c, err := startChild(d.supervisor, name, d.log(name), env, d.bin(name))
+	if err != nil {
+		return nil, err
+	}
+	d.teardown.Add(name, c.stop)
+	return c, nil
+}
+
+// ready asks the service whether it is, in the form that until wants.
+func (p program) ready(ctx context.Context) (bool, string, error) {
+	progress := p.name + " is starting"
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr(p.port)+"/readyz", nil)
+	if err != nil {
+		return false, progress, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false, progress, nil // it does not listen yet; if it has ended, that is noticed elsewhere
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode == http.StatusOK, progress, nil
+}
+
+// stopJaeger takes Jaeger away, in order: what it has answered for is kept.
+func (d *demo) stopJaeger(ctx context.Context) error {
+	d.outage.Store(true)
+	ctx, cancel := context.WithTimeout(ctx, stopGrace)
+	defer cancel()
+	return d.jaeger.Stop(ctx)
+}
+
+// restartJaeger brings it back, with the traces it had.
+func (d *demo) restartJaeger(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	if err := d.jaeger.Start(ctx); err != nil {
+		return err
+	}
+	d.outage.Store(false)
+	d.watchJaeger()
+	return nil
+}
