@@ -31,6 +31,7 @@ import (
 // Kind says which way a tracer's spans take.
 type Kind string
 
+// The kinds of transport.
 const (
 	Kafka  Kind = "kafka"  // to a Kafka topic, kept until it acknowledges them
 	Direct Kind = "direct" // straight to Jaeger's collector; what it does not take is lost

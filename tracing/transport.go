@@ -110,7 +110,7 @@ func (t *Transport) Append(span *jaeger.Span) (int, error) {
 			return 1, err
 		}
 	}
-	return t.append(s)
+	return t.append(s), nil
 }
 
 func (t *Transport) setProcess(p *thrift.Process) (err error) {
@@ -123,18 +123,19 @@ func (t *Transport) setProcess(p *thrift.Process) (err error) {
 	return err
 }
 
-func (t *Transport) append(s *thrift.Span) (flushed int, err error) {
+func (t *Transport) append(s *thrift.Span) (flushed int) {
 	before := len(t.spans)
-	if t.spans, err = batch.AppendSpan(t.spans, s); err != nil {
-		t.spans = t.spans[:before]
+	extended, err := batch.AppendSpan(t.spans, s)
+	if err != nil {
 		t.add(&t.failed, 1, "a span could not be encoded: "+err.Error())
-		return 0, nil
+		return 0
 	}
+	t.spans = extended
 	switch size := t.recordBytes(len(t.spans) - before); {
 	case size > maxRecordBytes:
 		t.spans = t.spans[:before]
 		t.add(&t.tooLarge, 1, fmt.Sprintf("span %q is too large for a record: %d bytes", s.OperationName, size))
-		return 0, nil
+		return 0
 	case t.recordBytes(len(t.spans)) > maxRecordBytes:
 		flushed = t.send(before)
 	}
@@ -142,7 +143,7 @@ func (t *Transport) append(s *thrift.Span) (flushed int, err error) {
 	if t.count == maxSpans {
 		flushed += t.send(len(t.spans))
 	}
-	return flushed, nil
+	return flushed
 }
 
 // recordBytes is the size of a record with so many bytes of spans.

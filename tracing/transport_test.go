@@ -94,7 +94,7 @@ func TestRecordsStayBelow900kB(t *testing.T) {
 }
 
 // fitting returns a span whose record is exactly size bytes.
-func fitting(t *testing.T, tr *Transport, spans *source, size int) *jaeger.Span {
+func fitting(t *testing.T, spans *source, size int) *jaeger.Span {
 	t.Helper()
 	span := func(payload int) (*jaeger.Span, int) {
 		s := spans.span(log.String("payload", strings.Repeat("x", payload)))
@@ -116,7 +116,7 @@ func TestASpanTooLargeForARecordIsCountedAndTheRestGoesOn(t *testing.T) {
 	tr, lines := startTransport(t, TransportConfig{Kafka: cluster(b.Addr())}, nil)
 	spans := newSource(t)
 	for _, size := range []int{900_000, 900_001, 900_002} {
-		_, err := tr.Append(fitting(t, tr, spans, size))
+		_, err := tr.Append(fitting(t, spans, size))
 		require.NoError(t, err)
 	}
 	spans.feed(t, tr, 1)
@@ -139,7 +139,7 @@ func TestStatsTravelWithoutSpansWhenNoneFollow(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t)
 	tr, _ := startTransport(t, TransportConfig{Kafka: cluster(b.Addr())}, nil)
-	_, err := tr.Append(fitting(t, tr, newSource(t), 900_001))
+	_, err := tr.Append(fitting(t, newSource(t), 900_001))
 	require.NoError(t, err)
 	for range 3 {
 		_, err := tr.Flush()

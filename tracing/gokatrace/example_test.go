@@ -37,7 +37,9 @@ func Example() {
 	go func() { done <- processor.Run(ctx) }()
 	gt.Consume("number-topic", "six", int64(6))
 	cancel()
-	<-done
+	if err := <-done; err != nil {
+		fmt.Println(err)
+	}
 
 	from, to := tracer.FinishedSpans()[1], tracer.FinishedSpans()[0]
 	fmt.Println(from.OperationName, from.Tag("span.kind"), "offset", from.Tag("offset"))

@@ -9,7 +9,7 @@
 // A header that is missing or malformed never fails a message: it starts a new
 // trace. The package reports no span and sends no message by itself; that is up
 // to the tracer and the producer it is given. All functions are safe for
-// concurrent use, but not with one message or span at a time.
+// concurrent use with different messages.
 package kafkatrace
 
 import (

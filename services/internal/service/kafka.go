@@ -118,7 +118,7 @@ func WaitForTopics(ctx context.Context, cluster kafkaclient.Cluster, log *slog.L
 			log.Info("kafka and topics are there", "brokers", admin.brokers, "topics", strings.Join(topics, ","))
 			return nil
 		}
-		if missing != waiting || true {
+		if missing != waiting {
 			log.Info("waiting for topics", "brokers", admin.brokers, "topics", missing)
 		}
 		waiting = missing

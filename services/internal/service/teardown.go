@@ -25,7 +25,7 @@ type step struct {
 	f    func(context.Context) error
 }
 
-// Add registers f under a name that its error will carry. f gets a context that ends when the time of Run is up.
+// Add registers f under a name that its error will carry. f gets a context that ends when its share of Run's time is up.
 func (t *Teardown) Add(name string, f func(context.Context) error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -33,25 +33,31 @@ func (t *Teardown) Add(name string, f func(context.Context) error) {
 }
 
 // Run calls every step in reverse order, also after one has failed, and returns all their errors joined. It takes at most about
-// timeout for all of them together: a step that does not heed its context is left behind, with an error that says so, and those
-// that follow are still called. A second Run does nothing and returns what the first did.
+// timeout for all of them together; each may use half of what is left, so that something remains for those after it, and the last
+// one all of it. A step that does not heed its context is left behind, with an error that says so. A second Run does nothing and
+// returns what the first did.
 func (t *Teardown) Run(timeout time.Duration) error {
 	t.once.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), timeout)
-		defer cancel()
+		deadline := time.Now().Add(timeout)
 		t.mu.Lock()
 		steps := t.steps
 		t.mu.Unlock()
 		var errs []error
 		for i := len(steps) - 1; i >= 0; i-- {
-			errs = append(errs, steps[i].run(ctx))
+			share := time.Until(deadline)
+			if i > 0 {
+				share /= 2
+			}
+			errs = append(errs, steps[i].run(share))
 		}
 		t.err = errors.Join(errs...)
 	})
 	return t.err
 }
 
-func (s step) run(ctx context.Context) error {
+func (s step) run(timeout time.Duration) error {
+	ctx, stop := context.WithTimeout(context.Background(), timeout)
+	defer stop()
 	done := make(chan error, 1)
 	go func() { done <- s.f(ctx) }()
 	late, cancel := context.WithCancel(context.Background())
@@ -64,6 +70,6 @@ func (s step) run(ctx context.Context) error {
 		}
 		return nil
 	case <-late.Done():
-		return fmt.Errorf("close %s: still busy when the time to stop was up", s.name)
+		return fmt.Errorf("close %s: still busy after %s", s.name, timeout)
 	}
 }
