@@ -21,7 +21,6 @@ import (
 	"fault-tolerant-tracing/tracing/kafkaclient"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
-	"github.com/go-chi/chi/v5"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -32,25 +31,34 @@ It reads tracing-topic, posts each record to Jaeger's collector, and sets aside
 on tracing-dlq what Jaeger can never take. While Jaeger is away it holds and
 tries again; GET /status on HTTP_ADDR tells what it is doing.`
 
-// maxDeadLetter is what tracing-dlq takes: more than any record of
-// tracing-topic, so that every one of them can be set aside.
-const maxDeadLetter = 2 << 20
-
 func main() { os.Exit(service.Main("relay", doc, run)) }
 
 func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	var teardown service.Teardown
 	defer func() { err = errors.Join(err, teardown.Run(cfg.ShutdownTimeout/2)) }()
 
+	relay := newRelay(newCollector(cfg.Endpoint), log)
+	teardown.Add("relay", relay.close)
+
+	ops, err := service.Listen(cfg.HTTPAddr, log, relay.routes)
+	if err != nil {
+		return err
+	}
+	teardown.Add("http server", ops.Close)
+
 	cluster := cfg.Kafka.Cluster()
-	producer, err := kafkaclient.NewProducer(cluster, log, kafka.ConfigMap{"message.max.bytes": maxDeadLetter})
+	cluster.ClientID = "relay"
+	if err := service.WaitForTopics(ctx, cluster, log, cfg.Topic, cfg.DeadLetterTopic); err != nil {
+		return err
+	}
+
+	producer, err := kafkaclient.NewProducer(cluster, log, kafka.ConfigMap{"message.max.bytes": deadletter.MaxBytes})
 	if err != nil {
 		return err
 	}
 	teardown.Add("dead-letter producer", producer.Close)
 
-	relay := newRelay(newCollector(cfg.Endpoint), deadletter.New(producer, cfg.DeadLetterTopic), log)
-	teardown.Add("relay", relay.close)
+	relay.dlq = deadletter.New(producer, cfg.DeadLetterTopic)
 	consumer, err := consume.New(consume.Config{
 		Cluster:        cluster,
 		Group:          group,
@@ -67,17 +75,10 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 		return err
 	}
 	teardown.Add("consumer", consumer.Close)
-
-	ops, err := service.Listen(cfg.HTTPAddr, log, func(r chi.Router) { r.Get("/status", statusHandler(relay, consumer)) })
-	if err != nil {
-		return err
-	}
-	teardown.Add("http server", ops.Close)
+	relay.consumer.Store(consumer)
 	ops.Ready(consumer.Ready)
+	ops.Metrics().MustRegister(service.ConsumerMetrics(consumer.Status))
 
-	if err := service.WaitForTopics(ctx, cluster, log, cfg.Topic, cfg.DeadLetterTopic); err != nil {
-		return err
-	}
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return ops.Wait(ctx) })
 	work.Go(func() error { return consumer.Run(ctx) })

@@ -18,9 +18,10 @@ const inFlight = 16
 // relay is the work for one record of tracing-topic. It is safe for several
 // goroutines.
 type relay struct {
-	jaeger *collector
-	dlq    *deadletter.Queue
-	log    *slog.Logger
+	jaeger   *collector
+	dlq      *deadletter.Queue
+	consumer atomic.Pointer[consume.Consumer] // nil while the relay waits for Kafka
+	log      *slog.Logger
 
 	sending, failing throttled // the article's two log lines
 
@@ -28,10 +29,9 @@ type relay struct {
 	parts atomic.Uint64 // set aside, of records that had to be split
 }
 
-func newRelay(jaeger *collector, dlq *deadletter.Queue, log *slog.Logger) *relay {
+func newRelay(jaeger *collector, log *slog.Logger) *relay {
 	return &relay{
 		jaeger:  jaeger,
-		dlq:     dlq,
 		log:     log,
 		sending: throttled{interval: logInterval},
 		failing: throttled{interval: logInterval},

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -247,8 +248,13 @@ func TestStatusAndHealth(t *testing.T) {
 	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
 		response, err := http.Get("http://" + r.addr + path)
 		require.NoError(t, err)
+		body, err := io.ReadAll(response.Body)
+		require.NoError(t, err)
 		response.Body.Close()
 		assert.Equal(t, 200, response.StatusCode, "holding is healthy and ready: %s", path)
+		if path == "/metrics" {
+			assert.Contains(t, string(body), "consumer_holding 1")
+		}
 	}
 	s := r.status()
 	assert.Equal(t, "holding", s["state"])

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"github.com/go-chi/chi/v5"
+
 	"fault-tolerant-tracing/services/internal/consume"
 )
 
@@ -15,16 +17,21 @@ type status struct {
 	PartsSetAside uint64 `json:"parts_set_aside"` // of records that had to be split
 }
 
-func statusHandler(r *relay, consumer *consume.Consumer) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		answer := json.NewEncoder(w)
-		answer.SetIndent("", "  ")
-		_ = answer.Encode(status{ // fails only if the client is gone
-			Status:        consumer.Status(),
-			Jaeger:        r.jaeger.url,
-			SpansSent:     r.spans.Load(),
-			PartsSetAside: r.parts.Load(),
-		})
+func (r *relay) routes(router chi.Router) { router.Get("/status", r.status) }
+
+func (r *relay) status(w http.ResponseWriter, _ *http.Request) {
+	consumer := r.consumer.Load()
+	if consumer == nil {
+		http.Error(w, "The relay waits for Kafka and its topics.", http.StatusServiceUnavailable)
+		return
 	}
+	w.Header().Set("Content-Type", "application/json")
+	answer := json.NewEncoder(w)
+	answer.SetIndent("", "  ")
+	_ = answer.Encode(status{ // fails only if the client is gone
+		Status:        consumer.Status(),
+		Jaeger:        r.jaeger.url,
+		SpansSent:     r.spans.Load(),
+		PartsSetAside: r.parts.Load(),
+	})
 }

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -170,18 +169,12 @@ func startRelay(t *testing.T, endpoint string) *rig {
 // start runs a relay, another one if there was one before.
 func (r *rig) start(endpoint string) {
 	r.t.Helper()
-	u, err := url.Parse(endpoint)
-	require.NoError(r.t, err)
 	r.addr = tracingtest.FreeAddr(r.t)
-	cfg := config{
-		Common:          service.Common{ShutdownTimeout: 8 * time.Second},
-		Group:           service.Group{SessionTimeout: 6 * time.Second, GroupInstanceID: "relay-1"},
-		Kafka:           service.Kafka{Brokers: []string{r.broker.Addr()}},
-		Topic:           topic,
-		DeadLetterTopic: dlq,
-		Endpoint:        *u,
-		HTTPAddr:        service.Addr(r.addr),
-	}
+	var cfg config
+	require.NoError(r.t, service.Load(&cfg, []string{
+		"KAFKA_BROKERS=" + r.broker.Addr(), "JAEGER_ENDPOINT=" + endpoint, "HTTP_ADDR=" + r.addr,
+		"SESSION_TIMEOUT=6s", "GROUP_INSTANCE_ID=relay-1",
+	}))
 	r.logs = &logs{}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

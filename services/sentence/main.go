@@ -36,10 +36,6 @@ const group = "sentence-app"
 // inFlight is how many records are worked on at once, one of each partition.
 const inFlight = 16
 
-// maxRecord is what even-dlq takes: more than any record of even-topic, so that
-// every one of them can be set aside.
-const maxRecord = 2 << 20
-
 func main() { os.Exit(service.Main("sentence", doc, run)) }
 
 func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
@@ -64,7 +60,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 		return err
 	}
 
-	producer, err := kafkaclient.NewProducer(cluster, log, kafka.ConfigMap{"message.max.bytes": maxRecord})
+	producer, err := kafkaclient.NewProducer(cluster, log, kafka.ConfigMap{"message.max.bytes": deadletter.MaxBytes})
 	if err != nil {
 		return err
 	}

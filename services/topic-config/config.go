@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 )
@@ -37,10 +38,6 @@ type config struct {
 	service.Common
 }
 
-// dlqMaxBytes is what a dead-letter topic takes. A record is set aside with
-// headers added, so it must be more than the 1 048 588 bytes other topics take.
-const dlqMaxBytes = 2 << 20
-
 // topic is one that is wanted, and its settings.
 type topic struct {
 	name        string
@@ -63,7 +60,7 @@ func (c config) targets() []target {
 		return topic{name: name, partitions: c.Partitions, replication: c.Replication, retention: c.Retention}
 	}
 	dlq := func(name string) topic {
-		return topic{name: name, partitions: c.DLQPartitions, replication: c.Replication, retention: c.DLQRetention, maxBytes: dlqMaxBytes}
+		return topic{name: name, partitions: c.DLQPartitions, replication: c.Replication, retention: c.DLQRetention, maxBytes: deadletter.MaxBytes}
 	}
 	topics := []topic{
 		data(c.NumberTopic), data(c.OddTopic), data(c.EvenTopic), data(c.SentenceTopic), data(c.AnswerTopic),

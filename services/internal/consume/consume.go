@@ -114,8 +114,8 @@ const (
 	maxRecords = 2000
 	maxBytes   = 32 << 20
 
-	// A record may be as large as a dead-letter topic takes.
-	maxRecordBytes = 2 << 20
+	// What is fetched of a partition at a time; a larger record comes alone.
+	fetchBytes = 2 << 20
 )
 
 // Config says what to read and what to do with it.

@@ -33,8 +33,12 @@ type Consumer struct {
 	paused     bool // paused and reassigned belong to the poll loop
 	reassigned bool
 
-	closing sync.RWMutex // held while the client is asked for its watermarks
-	closed  bool
+	using sync.RWMutex // held for reading while other goroutines than the poll loop use the client
+	gone  bool         // the client is closed
+
+	closeOnce sync.Once
+	closed    chan struct{}
+	closeErr  error // valid after closed
 }
 
 // New makes a consumer. It does not talk to the broker yet. The topic should
@@ -50,7 +54,7 @@ func New(cfg Config) (*Consumer, error) {
 		"session.timeout.ms":            int(cfg.SessionTimeout.Milliseconds()),
 		"heartbeat.interval.ms":         int(cfg.SessionTimeout.Milliseconds() / 4),
 		"partition.assignment.strategy": "cooperative-sticky",
-		"fetch.message.max.bytes":       maxRecordBytes,
+		"fetch.message.max.bytes":       fetchBytes,
 		"fetch.error.backoff.ms":        100,
 		"queued.max.messages.kbytes":    maxBytes >> 10,
 	} {
@@ -64,7 +68,7 @@ func New(cfg Config) (*Consumer, error) {
 		return nil, fmt.Errorf("make the consumer of %s: %w", cfg.Topic, err)
 	}
 	go kafkaclient.ForwardLogs(client.Logs(), cfg.Log)
-	return &Consumer{cfg: cfg, log: cfg.Log, window: newWindow(cfg.Ordered, cfg.Log), kafka: client}, nil
+	return &Consumer{cfg: cfg, log: cfg.Log, window: newWindow(cfg.Ordered, cfg.Log), kafka: client, closed: make(chan struct{})}, nil
 }
 
 // Run reads and handles records until ctx ends. It blocks. After a graceful
@@ -224,12 +228,7 @@ func (c *Consumer) rebalance(_ *kafka.Consumer, event kafka.Event) error {
 		go c.begin(e.Partitions)
 	case kafka.RevokedPartitions:
 		c.log.Info("partitions revoked", "topic", c.cfg.Topic, "partitions", ids(e.Partitions))
-		if !c.kafka.AssignmentLost() {
-			c.store()
-			if _, err := c.kafka.Commit(); err != nil && !nothingToCommit(err) {
-				c.log.Warn("could not commit before the partitions go", "topic", c.cfg.Topic, "err", err)
-			}
-		}
+		c.store() // the client commits it before the partitions go
 		for _, r := range c.window.forget(ids(e.Partitions)) {
 			finishSpan(r, errForgotten)
 		}
@@ -245,9 +244,9 @@ func nothingToCommit(err error) bool {
 // begin asks where the group stands in the partitions, so that the status is
 // right before their first record is read.
 func (c *Consumer) begin(partitions []kafka.TopicPartition) {
-	c.closing.RLock()
-	defer c.closing.RUnlock()
-	if c.closed {
+	c.using.RLock()
+	defer c.using.RUnlock()
+	if c.gone {
 		return
 	}
 	committed, err := c.kafka.Committed(partitions, int(askTimeout.Milliseconds()))
@@ -273,14 +272,28 @@ func ids(partitions []kafka.TopicPartition) []int32 {
 }
 
 // Close commits what is finished, leaves the group and releases the client. It
-// is to be called once, after Run has returned or instead of it. It blocks while
-// the client talks to the broker, some seconds at most.
-func (c *Consumer) Close(context.Context) error {
-	c.closing.Lock()
-	defer c.closing.Unlock()
-	c.closed = true
-	if err := c.kafka.Close(); err != nil {
-		return fmt.Errorf("close the consumer of %s: %w", c.cfg.Topic, err)
+// is to be called after Run has returned or instead of it. While the broker is
+// away the client takes up to the session timeout to give up; Close waits for it
+// until ctx ends. Nothing is lost then, only done again. Further calls wait for
+// the same end.
+func (c *Consumer) Close(ctx context.Context) error {
+	c.closeOnce.Do(func() {
+		go func() {
+			defer close(c.closed)
+			c.using.Lock()
+			defer c.using.Unlock()
+			c.gone = true
+			c.closeErr = c.kafka.Close()
+		}()
+	})
+	select {
+	case <-c.closed:
+	case <-ctx.Done():
+		c.log.Warn("kafka did not take the last commit in time, what it covers will be done again", "topic", c.cfg.Topic)
+		return nil
+	}
+	if c.closeErr != nil {
+		return fmt.Errorf("close the consumer of %s: %w", c.cfg.Topic, c.closeErr)
 	}
 	return nil
 }

@@ -29,9 +29,11 @@ type PartitionStatus struct {
 // the last fetch.
 func (c *Consumer) Status() Status {
 	s := c.window.status()
-	c.closing.RLock()
-	defer c.closing.RUnlock()
-	if c.closed {
+	if !c.using.TryRLock() {
+		return s // closing
+	}
+	defer c.using.RUnlock()
+	if c.gone {
 		return s
 	}
 	for i := range s.Partitions {

@@ -28,6 +28,11 @@ const (
 	HeaderTime      = "dlq.time" // RFC 3339
 )
 
+// MaxBytes is what a dead-letter topic and its producers must take: more than
+// the 1 048 588 bytes of any record of another topic, so that every one of them
+// can be set aside with its headers.
+const MaxBytes = 2 << 20
+
 // Queue sets records aside on one topic. It is safe for several goroutines.
 type Queue struct {
 	producer *kafkaclient.Producer
