@@ -55,14 +55,16 @@ func decide(err error, value []byte, isolated int) decision {
 
 // verdict is the error for the consumer that carries out a decision.
 func verdict(d decision, err error) error {
-	var answer *refusal
-	switch {
-	case d == giveUp:
+	if d == giveUp {
 		return consume.Permanent(err)
-	case d == suspect:
-		return consume.Suspect(err)
-	case errors.As(err, &answer):
-		return consume.RetryAfter(err, answer.after)
+	}
+	var answer *refusal
+	refused := errors.As(err, &answer)
+	if d == suspect {
+		err = consume.Suspect(err)
+	}
+	if refused {
+		err = consume.RetryAfter(err, answer.after)
 	}
 	return err
 }

@@ -50,6 +50,13 @@ func (r *relay) close(context.Context) error {
 type progress struct {
 	left  [][]byte
 	taken bool // Jaeger took at least one
+	base  int  // Isolated when the first of those left became the first
+}
+
+// next goes on to other parts. What spoke against the part before does not speak
+// against them.
+func (p *progress) next(rec *consume.Record, left [][]byte) {
+	p.left, p.base = left, rec.Isolated
 }
 
 // handle delivers one record, as [consume.Handler] says.
@@ -83,17 +90,18 @@ func (r *relay) deliver(ctx context.Context, rec *consume.Record, p *progress) e
 	err := r.jaeger.post(ctx, value)
 	if err == nil {
 		r.spans.Add(uint64(spans))
-		p.left, p.taken = p.left[1:], true
+		p.taken = true
+		p.next(rec, p.left[1:])
 		return nil
 	}
 	if ctx.Err() != nil {
 		return err
 	}
-	switch d := decide(err, value, rec.Isolated); {
+	switch d := decide(err, value, rec.Isolated-p.base); {
 	case d == split:
 		f, _ := batch.Parse(value) // decide has seen that it parses
 		first, second := f.Halves()
-		p.left = append([][]byte{first, second}, p.left[1:]...)
+		p.next(rec, append([][]byte{first, second}, p.left[1:]...))
 		return nil
 	case d == giveUp && len(value) < len(rec.Value):
 		return r.setAsidePart(ctx, rec, p, err)
@@ -124,7 +132,7 @@ func (r *relay) setAsidePart(ctx context.Context, rec *consume.Record, p *progre
 	}
 	r.parts.Add(1)
 	r.log.Warn("part of a record set aside", append(place(rec), "spans", countSpans(p.left[0]), "err", reason)...)
-	p.left = p.left[1:]
+	p.next(rec, p.left[1:])
 	return nil
 }
 

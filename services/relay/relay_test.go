@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -159,13 +160,12 @@ func TestATooLargeRecordIsSplit(t *testing.T) {
 
 func TestWhatWasTakenOfASplitRecordIsNotSentAgain(t *testing.T) {
 	t.Parallel()
-	failures := 0
+	var failures atomic.Int32
 	collector := startCollector(t, func(w http.ResponseWriter, operations []string) {
 		switch {
 		case len(operations) > 1:
 			w.WriteHeader(413)
-		case operations[0] == "b" && failures < 3:
-			failures++
+		case operations[0] == "b" && failures.Add(1) <= 3:
 			w.WriteHeader(503)
 		default:
 			w.WriteHeader(202)
@@ -176,6 +176,32 @@ func TestWhatWasTakenOfASplitRecordIsNotSentAgain(t *testing.T) {
 	r.eventually("the record is finished", func() bool { return r.committed() == 1 })
 	assert.Equal(t, 1, collector.times("a"))
 	assert.Equal(t, 1, collector.times("b"))
+}
+
+// What spoke against one part of a split record does not speak against the next.
+func TestThePartsOfASplitRecordAreJudgedEachByItself(t *testing.T) {
+	t.Parallel()
+	var once atomic.Bool
+	collector := startCollector(t, func(w http.ResponseWriter, operations []string) {
+		switch {
+		case len(operations) > 1:
+			w.WriteHeader(413)
+		case operations[0] == "bad", operations[0] == "good" && once.CompareAndSwap(false, true):
+			w.WriteHeader(400)
+		default:
+			w.WriteHeader(202)
+		}
+	})
+	r := startRelay(t, collector.URL+"/api/traces")
+	r.produce(newBatch(t, "bad", "good"))
+	deadline := time.Now().Add(patience)
+	for i := 0; r.committed() < int64(i+1) && time.Now().Before(deadline); i++ {
+		name := fmt.Sprint("other-", i)
+		r.produce(newBatch(t, name))
+		r.eventually("others go through", func() bool { return collector.times(name) > 0 })
+	}
+	assert.Equal(t, 1, collector.times("good"))
+	require.Len(t, r.setAside(), 1)
 }
 
 func TestKeysAndHeadersOfASetAsideRecordAreKept(t *testing.T) {

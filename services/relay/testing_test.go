@@ -80,10 +80,13 @@ func (c *fakeCollector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.posts++
+	answer := c.answer
+	c.mu.Unlock()
 	written := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
-	c.answer(written, operations)
+	answer(written, operations)
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if written.status/100 == 2 {
 		for _, operation := range operations {
 			c.taken[operation]++

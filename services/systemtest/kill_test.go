@@ -56,6 +56,28 @@ func TestKilledRelayLosesNothing(t *testing.T) {
 	t.Logf("%d batches of %d spans, 20 kills, none lost", len(produced), spansPerBatch)
 }
 
+// Of two relays with one name in the group the older is told to go. It has to
+// end, and say why, so that whoever watches over it can see.
+func TestARelayWhoseNameIsTakenEnds(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.start("topic-config")
+	s.wait("topic-config")
+	s.start("relay")
+	s.ready("relay")
+	older := s.procs["relay"]
+	s.addrs["relay"] = tracingtest.FreeAddr(t)
+	s.start("relay")
+	s.ready("relay")
+	select {
+	case <-older.done:
+	case <-time.After(patience):
+		t.Fatal("the older relay has not ended")
+	}
+	assert.Equal(t, 1, older.cmd.ProcessState.ExitCode())
+	assert.Contains(t, s.logOf("relay"), "enced")
+}
+
 const spansPerBatch = 9
 
 // produceBatches writes batches to tracing-topic, each a trace of its own, until

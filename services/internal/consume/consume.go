@@ -55,6 +55,7 @@ type Record struct {
 	State any
 
 	partition *partition
+	slot      *slot
 	seq       uint64 // order of arrival
 	suspects  int    // tries that failed as Suspect
 	began     uint64 // when the last try began, and when it failed, in ticks of the window
@@ -89,6 +90,14 @@ func RetryAfter(err error, d time.Duration) error {
 // next try takes another record, and [Record.Isolated] counts the evidence.
 func Suspect(err error) error { return &temporary{err: err, suspect: true} }
 
+// advice collects what RetryAfter and Suspect have said about an error.
+func advice(err error) (after time.Duration, suspect bool) {
+	for t := (*temporary)(nil); errors.As(err, &t); err = t.err {
+		after, suspect = max(after, t.after), suspect || t.suspect
+	}
+	return after, suspect
+}
+
 type permanent struct{ err error }
 
 func (p *permanent) Error() string { return p.err.Error() }
@@ -109,10 +118,16 @@ const (
 	maxWait       = 500 * time.Millisecond // first delivery within 1 s of recovery
 	maxRetryAfter = 30 * time.Second
 
-	// What one consumer holds in memory, finished records that wait for an
-	// older one included; beyond it the partitions are paused.
+	// What one consumer holds in memory; beyond it the partitions are paused.
+	// Records that are finished behind an unfinished one are not held, only
+	// their places are: they must not keep others from being tried, which is how
+	// a bad record is told from a bad endpoint. A place takes 40 bytes.
 	maxRecords = 2000
 	maxBytes   = 32 << 20
+	maxSlots   = 500_000
+
+	// A dead-letter topic that does not answer for so long counts as away.
+	setAsideTimeout = 5 * time.Second
 
 	// What is fetched of a partition at a time; a larger record comes alone.
 	fetchBytes = 2 << 20

@@ -20,6 +20,7 @@ const (
 	pollTimeout    = 50 * time.Millisecond  // how soon the loop sees what the workers finished
 	commitInterval = 200 * time.Millisecond // so much may be repeated after a crash
 	askTimeout     = 2 * time.Second
+	askInterval    = 2 * time.Second // for the lag, while paused
 )
 
 // Consumer is a member of a consumer group. Make it with [New] and run it once.
@@ -32,10 +33,13 @@ type Consumer struct {
 	joined     atomic.Bool
 	paused     bool // paused and reassigned belong to the poll loop
 	reassigned bool
+	asked      time.Time // when the ends of the partitions were last asked for
+	told       string    // the last error that a person must look at
 
 	using sync.RWMutex // held for reading while other goroutines than the poll loop use the client
 	gone  bool         // the client is closed
 
+	fatal     bool // set by Run
 	closeOnce sync.Once
 	closed    chan struct{}
 	closeErr  error // valid after closed
@@ -100,6 +104,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	err := c.poll(idle)
 	stopTaking()
 	if err != nil {
+		c.fatal = true
 		stopHandling()
 	}
 	<-idle
@@ -117,6 +122,11 @@ func (c *Consumer) poll(idle <-chan struct{}) error {
 		default:
 		}
 		c.pauseOrResume()
+		if c.paused && time.Since(c.asked) > askInterval {
+			c.asked = time.Now()
+			assigned, _ := c.kafka.Assignment() // if it fails the lag stays as it was
+			go c.askEnds(assigned)
+		}
 		event := c.kafka.Poll(int(pollTimeout.Milliseconds()))
 		c.store()
 		switch e := event.(type) {
@@ -128,7 +138,7 @@ func (c *Consumer) poll(idle <-chan struct{}) error {
 			if e.IsFatal() {
 				return fmt.Errorf("consume %s: %w", c.cfg.Topic, e)
 			}
-			c.log.Debug("consumer error, the client tries again", "topic", c.cfg.Topic, "err", e)
+			c.tell(e)
 		case kafka.OffsetsCommitted:
 			if e.Error != nil && !nothingToCommit(e.Error) {
 				c.log.Warn("could not commit offsets, they go with the next commit", "topic", c.cfg.Topic, "err", e.Error)
@@ -151,9 +161,9 @@ func (c *Consumer) handle(ctx context.Context, r *Record) {
 	}
 	if IsPermanent(err) {
 		r.reason = err
-		if failed := c.cfg.SetAside(ctx, r, err); failed != nil {
-			err = fmt.Errorf("set aside (%w): %w", errors.Unwrap(err), failed)
-			err = &temporary{err: err}
+		if failed := c.setAside(ctx, r, err); failed != nil {
+			// Other records may well be fine, and must not wait for this one.
+			err = Suspect(fmt.Errorf("set aside (%v): %w", err, failed)) //nolint:errorlint // the reason must not decide any more
 		} else {
 			c.log.Warn("record set aside", "topic", c.cfg.Topic, "partition", r.TopicPartition.Partition,
 				"offset", int64(r.TopicPartition.Offset), "err", err)
@@ -162,6 +172,26 @@ func (c *Consumer) handle(ctx context.Context, r *Record) {
 	if c.window.finish(r, err) {
 		finishSpan(r, err)
 	}
+}
+
+func (c *Consumer) setAside(ctx context.Context, r *Record, reason error) error {
+	ctx, cancel := context.WithTimeout(ctx, setAsideTimeout)
+	defer cancel()
+	return c.cfg.SetAside(ctx, r, reason)
+}
+
+// tell logs an error of the client, which tries again by itself. What it cannot
+// get over is told once at error.
+func (c *Consumer) tell(e kafka.Error) {
+	level := slog.LevelDebug
+	switch e.Code() {
+	case kafka.ErrTopicAuthorizationFailed, kafka.ErrGroupAuthorizationFailed, kafka.ErrClusterAuthorizationFailed,
+		kafka.ErrAuthentication, kafka.ErrSaslAuthenticationFailed, kafka.ErrSsl, kafka.ErrInvalidSessionTimeout:
+		if text := e.Error(); text != c.told {
+			c.told, level = text, slog.LevelError
+		}
+	}
+	c.log.Log(context.Background(), level, "consumer error, trying again", "topic", c.cfg.Topic, "group", c.cfg.Group, "err", e)
 }
 
 func finishSpan(r *Record, err error) {
@@ -175,25 +205,49 @@ func finishSpan(r *Record, err error) {
 }
 
 // store hands the offsets of finished prefixes to the client, which commits
-// them in the background.
+// them in the background. It commits none that is lower than before: those of a
+// topic that was made anew are committed here.
 func (c *Consumer) store() {
-	offsets := c.window.finished()
-	if len(offsets) == 0 {
-		return
+	on, back := c.window.finished()
+	if len(on) > 0 {
+		if _, err := c.kafka.StoreOffsets(c.offsets(on)); err != nil {
+			c.log.Debug("could not store offsets of a partition that is not ours any more", "topic", c.cfg.Topic, "err", err)
+		}
 	}
-	list := make([]kafka.TopicPartition, 0, len(offsets))
-	for id, next := range offsets {
-		list = append(list, kafka.TopicPartition{Topic: &c.cfg.Topic, Partition: id, Offset: kafka.Offset(next)})
+	if len(back) > 0 {
+		c.log.Warn("the offsets of the topic have started again", "topic", c.cfg.Topic)
+		go c.use(func() {
+			if _, err := c.kafka.CommitOffsets(c.offsets(back)); err != nil {
+				c.log.Warn("could not commit offsets", "topic", c.cfg.Topic, "err", err)
+			}
+		})
 	}
-	if _, err := c.kafka.StoreOffsets(list); err != nil {
-		c.log.Debug("could not store offsets of a partition that is not ours any more", "topic", c.cfg.Topic, "err", err)
+}
+
+func (c *Consumer) offsets(next map[int32]int64) []kafka.TopicPartition {
+	list := make([]kafka.TopicPartition, 0, len(next))
+	for id, offset := range next {
+		list = append(list, kafka.TopicPartition{Topic: &c.cfg.Topic, Partition: id, Offset: kafka.Offset(offset)})
+	}
+	return list
+}
+
+// use calls f unless the client is closed, and keeps it from being closed
+// meanwhile.
+func (c *Consumer) use(f func()) {
+	c.using.RLock()
+	defer c.using.RUnlock()
+	if !c.gone {
+		f()
 	}
 }
 
 // pauseOrResume keeps the window from growing beyond its bounds.
 func (c *Consumer) pauseOrResume() {
 	switch full := c.window.full(); {
-	case full && (!c.paused || c.reassigned):
+	case c.reassigned: // a partition that comes back is still paused if it was when it went
+		c.setPaused(full)
+	case full && !c.paused:
 		c.setPaused(true)
 	case c.paused && c.window.room():
 		c.setPaused(false)
@@ -225,7 +279,7 @@ func (c *Consumer) rebalance(_ *kafka.Consumer, event kafka.Event) error {
 		c.window.assign(ids(e.Partitions))
 		c.reassigned = true
 		c.joined.Store(true)
-		go c.begin(e.Partitions)
+		go c.askBegin(e.Partitions)
 	case kafka.RevokedPartitions:
 		c.log.Info("partitions revoked", "topic", c.cfg.Topic, "partitions", ids(e.Partitions))
 		c.store() // the client commits it before the partitions go
@@ -241,24 +295,38 @@ func nothingToCommit(err error) bool {
 	return errors.As(err, &ke) && ke.Code() == kafka.ErrNoOffset
 }
 
-// begin asks where the group stands in the partitions, so that the status is
+// askBegin asks where the group stands in the partitions, so that the status is
 // right before their first record is read.
-func (c *Consumer) begin(partitions []kafka.TopicPartition) {
-	c.using.RLock()
-	defer c.using.RUnlock()
-	if c.gone {
-		return
-	}
-	committed, err := c.kafka.Committed(partitions, int(askTimeout.Milliseconds()))
-	if err != nil {
-		c.log.Debug("could not ask for the committed offsets", "topic", c.cfg.Topic, "err", err)
-		return
-	}
-	for _, p := range committed {
-		if p.Offset >= 0 {
-			c.window.begin(p.Partition, int64(p.Offset))
+func (c *Consumer) askBegin(partitions []kafka.TopicPartition) {
+	c.use(func() {
+		committed, err := c.kafka.Committed(partitions, int(askTimeout.Milliseconds()))
+		if err != nil {
+			c.log.Debug("could not ask for the committed offsets", "topic", c.cfg.Topic, "err", err)
+			return
 		}
-	}
+		for _, p := range committed {
+			if p.Offset >= 0 {
+				c.window.begin(p.Partition, int64(p.Offset))
+			}
+		}
+	})
+}
+
+// askEnds asks where the partitions end. While they are paused nothing is
+// fetched that would tell.
+func (c *Consumer) askEnds(partitions []kafka.TopicPartition) {
+	c.use(func() {
+		high := make(map[int32]int64, len(partitions))
+		for _, p := range partitions {
+			_, end, err := c.kafka.QueryWatermarkOffsets(c.cfg.Topic, p.Partition, int(askTimeout.Milliseconds()))
+			if err != nil {
+				c.log.Debug("could not ask for the end of a partition", "topic", c.cfg.Topic, "err", err)
+				break
+			}
+			high[p.Partition] = end
+		}
+		c.window.ends(high)
+	})
 }
 
 var errForgotten = errors.New("not finished here: the record is left to the next owner of its partition")
@@ -275,8 +343,12 @@ func ids(partitions []kafka.TopicPartition) []int32 {
 // is to be called after Run has returned or instead of it. While the broker is
 // away the client takes up to the session timeout to give up; Close waits for it
 // until ctx ends. Nothing is lost then, only done again. Further calls wait for
-// the same end.
+// the same end. After an error of Run it does nothing: a client that has failed
+// for good may never end, and the process has to.
 func (c *Consumer) Close(ctx context.Context) error {
+	if c.fatal {
+		return nil
+	}
 	c.closeOnce.Do(func() {
 		go func() {
 			defer close(c.closed)

@@ -117,7 +117,9 @@ func committed(t *testing.T, client *kgo.Client) (total int64) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	offsets, err := kadm.NewClient(client).FetchOffsets(ctx, testGroup)
-	require.NoError(t, err)
+	if err != nil {
+		t.Log(err) // no group yet
+	}
 	offsets.Each(func(o kadm.OffsetResponse) { total += max(0, o.At) })
 	return total
 }

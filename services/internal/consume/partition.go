@@ -1,26 +1,25 @@
 package consume
 
-import "sort"
-
 // partition keeps the progress in one assigned partition. A partition that is
 // taken away and assigned again gets a new one, so that what was begun before
 // cannot move the offset of what came after.
 type partition struct {
-	id       int32
-	slots    []slot // not yet part of the finished prefix, by offset
-	next     int64  // the offset to commit; -1: nothing known yet
-	stored   int64  // what was last handed out to be committed
+	slots    []*slot // not yet part of the finished prefix, in the order of reading
+	next     int64   // the offset to commit; -1: nothing known yet
+	stored   int64   // what was last handed out to be committed
+	high     int64   // the end of the partition when the broker was last asked; -1: not asked
 	inFlight int
 	revoked  bool
 }
 
+// slot is the place of one record in the order of its partition.
 type slot struct {
 	offset int64
 	bytes  int
 	done   bool
 }
 
-func newPartition(id int32) *partition { return &partition{id: id, next: -1, stored: -1} }
+func newPartition() *partition { return &partition{next: -1, stored: -1, high: -1} }
 
 // begin notes where reading goes on: everything before is committed.
 func (p *partition) begin(offset int64) {
@@ -29,29 +28,35 @@ func (p *partition) begin(offset int64) {
 	}
 }
 
-func (p *partition) add(offset int64, bytes int) {
+// add makes a place for a record. The order of the calls counts, not that of the
+// offsets: after a topic was made anew they start again.
+func (p *partition) add(offset int64, bytes int) *slot {
 	p.begin(offset)
-	p.slots = append(p.slots, slot{offset: offset, bytes: bytes})
+	s := &slot{offset: offset, bytes: bytes}
+	p.slots = append(p.slots, s)
+	return s
 }
 
-// finish marks a record as finished and returns how many records and bytes
-// have thereby become part of the finished prefix.
-func (p *partition) finish(offset int64) (records, bytes int) {
-	i := sort.Search(len(p.slots), func(i int) bool { return p.slots[i].offset >= offset })
-	p.slots[i].done = true
-	for records < len(p.slots) && p.slots[records].done {
-		p.next = p.slots[records].offset + 1
-		bytes += p.slots[records].bytes
-		records++
+// finish marks a record as finished and returns how many places that has freed:
+// those that have become part of the finished prefix.
+func (p *partition) finish(s *slot) (freed int) {
+	s.done = true
+	for freed < len(p.slots) && p.slots[freed].done {
+		p.next = p.slots[freed].offset + 1
+		freed++
 	}
-	p.slots = p.slots[records:]
-	return records, bytes
+	clear(p.slots[:freed])
+	p.slots = p.slots[freed:]
+	return freed
 }
 
-// held returns what the partition keeps in the window.
-func (p *partition) held() (records, bytes int) {
+// unfinished returns what the partition keeps in memory.
+func (p *partition) unfinished() (records, bytes int) {
 	for _, s := range p.slots {
-		bytes += s.bytes
+		if !s.done {
+			records++
+			bytes += s.bytes
+		}
 	}
-	return len(p.slots), bytes
+	return records, bytes
 }

@@ -23,10 +23,12 @@ type PartitionStatus struct {
 	Next       int64 `json:"next"`       // the offset to commit; -1: not known yet
 	Lag        int64 `json:"lag"`        // records on the topic from there on; -1: not known yet
 	Unfinished int   `json:"unfinished"` // read and not yet committable
+
+	asked int64 // the end of the partition when the broker was last asked
 }
 
 // Status may be called by any goroutine. It asks no broker: the lag is as of
-// the last fetch.
+// the last fetch, or some seconds old while nothing is fetched.
 func (c *Consumer) Status() Status {
 	s := c.window.status()
 	if !c.using.TryRLock() {
@@ -40,7 +42,7 @@ func (c *Consumer) Status() Status {
 		p := &s.Partitions[i]
 		low, high, err := c.kafka.GetWatermarkOffsets(c.cfg.Topic, p.Partition)
 		if p.Lag = -1; err == nil && low >= 0 && high >= 0 {
-			p.Lag = max(0, high-max(p.Next, low))
+			p.Lag = max(0, max(high, p.asked)-max(p.Next, low))
 		}
 	}
 	return s
@@ -62,7 +64,7 @@ func (w *window) status() Status {
 		s.LastError, s.LastFailed = w.lastErr.Error(), &at
 	}
 	for id, p := range w.partitions {
-		s.Partitions = append(s.Partitions, PartitionStatus{Partition: id, Next: p.next, Unfinished: len(p.slots)})
+		s.Partitions = append(s.Partitions, PartitionStatus{Partition: id, Next: p.next, Unfinished: len(p.slots), asked: p.high})
 	}
 	slices.SortFunc(s.Partitions, func(a, b PartitionStatus) int { return int(a.Partition - b.Partition) })
 	return s

@@ -34,8 +34,9 @@ type window struct {
 	changed    chan struct{} // closed and replaced when a waiting worker should look again
 	partitions map[int32]*partition
 	waiting    *list.List // of *Record, by order of arrival
-	records    int        // in the window, finished but not in a prefix included
-	bytes      int
+	records    int        // unfinished
+	bytes      int        // of the unfinished records
+	slots      int        // places of records: unfinished, or finished behind an unfinished one
 	inFlight   int
 	seq        uint64
 
@@ -92,7 +93,7 @@ func (w *window) assign(ids []int32) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, id := range ids {
-		w.partitions[id] = newPartition(id)
+		w.partitions[id] = newPartition()
 	}
 }
 
@@ -115,11 +116,14 @@ func (w *window) add(m *kafka.Message) {
 		return // taken away meanwhile
 	}
 	size := len(m.Key) + len(m.Value)
-	p.add(int64(m.TopicPartition.Offset), size)
+	for _, h := range m.Headers {
+		size += len(h.Key) + len(h.Value)
+	}
 	w.seq++
-	w.waiting.PushBack(&Record{Message: m, partition: p, seq: w.seq})
+	w.waiting.PushBack(&Record{Message: m, partition: p, slot: p.add(int64(m.TopicPartition.Offset), size), seq: w.seq})
 	w.records++
 	w.bytes += size
+	w.slots++
 	w.wake()
 }
 
@@ -127,13 +131,13 @@ func (w *window) add(m *kafka.Message) {
 func (w *window) full() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.records >= maxRecords || w.bytes >= maxBytes
+	return w.records >= maxRecords || w.bytes >= maxBytes || w.slots >= maxSlots
 }
 
 func (w *window) room() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.records <= maxRecords/2 && w.bytes <= maxBytes/2
+	return w.records <= maxRecords/2 && w.bytes <= maxBytes/2 && w.slots <= maxSlots/2
 }
 
 // take blocks until a record may be tried, or ctx ends: then it returns nil.
@@ -213,9 +217,10 @@ func (w *window) pick(now time.Time) (*list.Element, time.Duration) {
 func (w *window) try(e *list.Element) *Record {
 	r := w.waiting.Remove(e).(*Record)
 	r.Try++
-	if r.suspects > 0 && w.succeeded > r.failed {
+	if r.failed > 0 && w.succeeded > r.failed {
 		r.Isolated++
 	}
+	r.failed = 0
 	w.ticks++
 	r.began = w.ticks
 	r.probe = w.state == Holding
@@ -243,7 +248,9 @@ func (w *window) finish(r *Record, err error) (done bool) {
 	case err == nil:
 		w.counts.Done++
 		w.succeeded = max(w.succeeded, r.began)
-		w.deliver()
+		if r.probe { // what was begun before says nothing about now
+			w.deliver()
+		}
 	case errors.Is(err, ErrSkip):
 		w.counts.Skipped++
 	case IsPermanent(err):
@@ -257,9 +264,9 @@ func (w *window) finish(r *Record, err error) (done bool) {
 		return r.partition.revoked
 	}
 	if !r.partition.revoked {
-		records, bytes := r.partition.finish(int64(r.TopicPartition.Offset))
-		w.records -= records
-		w.bytes -= bytes
+		w.records--
+		w.bytes -= r.slot.bytes
+		w.slots -= r.partition.finish(r.slot)
 	}
 	return true
 }
@@ -268,13 +275,10 @@ func (w *window) finish(r *Record, err error) (done bool) {
 func (w *window) fail(r *Record, err error) {
 	now := time.Now()
 	w.lastErr, w.lastErrAt = err, now
-	var advice temporary
-	if t := new(*temporary); errors.As(err, t) {
-		advice = **t
-	}
+	after, suspect := advice(err)
 	w.ticks++
-	r.failed = w.ticks
-	if advice.suspect {
+	if suspect {
+		r.failed = w.ticks
 		r.suspects++
 		r.notBefore = now.Add(ownWait(r.suspects))
 		if w.succeeded > r.began && w.state == Delivering {
@@ -290,7 +294,7 @@ func (w *window) fail(r *Record, err error) {
 		return // begun before the consumer held: says nothing new
 	}
 	wait := w.waits.NextBackOff()
-	w.probeAt = now.Add(max(wait, advice.after))
+	w.probeAt = now.Add(max(wait, after))
 }
 
 // ownWait is how long a suspect record waits by itself while others go on.
@@ -331,9 +335,10 @@ func (w *window) forget(ids []int32) []*Record {
 			continue
 		}
 		p.revoked = true
-		records, bytes := p.held()
+		records, bytes := p.unfinished()
 		w.records -= records
 		w.bytes -= bytes
+		w.slots -= len(p.slots)
 		delete(w.partitions, id)
 	}
 	var dropped []*Record
@@ -350,21 +355,40 @@ func (w *window) forget(ids []int32) []*Record {
 }
 
 // finished returns the offset to commit of each partition whose finished
-// prefix has grown since the last call.
-func (w *window) finished() map[int32]int64 {
+// prefix has moved since the last call: on, or back if the offsets of the topic
+// have started again.
+func (w *window) finished() (on, back map[int32]int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	var offsets map[int32]int64
 	for id, p := range w.partitions {
-		if p.next > p.stored {
-			if offsets == nil {
-				offsets = make(map[int32]int64)
-			}
-			offsets[id] = p.next
-			p.stored = p.next
+		switch {
+		case p.next > p.stored:
+			on = note(on, id, p.next)
+		case p.next < p.stored:
+			back = note(back, id, p.next)
+		}
+		p.stored = p.next
+	}
+	return on, back
+}
+
+func note(offsets map[int32]int64, id int32, next int64) map[int32]int64 {
+	if offsets == nil {
+		offsets = make(map[int32]int64)
+	}
+	offsets[id] = next
+	return offsets
+}
+
+// ends notes the ends of partitions, as the broker told.
+func (w *window) ends(high map[int32]int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for id, offset := range high {
+		if p := w.partitions[id]; p != nil {
+			p.high = offset
 		}
 	}
-	return offsets
 }
 
 // stop ends the state for good.

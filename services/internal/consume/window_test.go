@@ -48,6 +48,15 @@ func take(t *testing.T, w *window) *Record {
 	return r
 }
 
+// finished returns the offsets that may be committed, which must not go back.
+func finished(w *window) map[int32]int64 {
+	on, back := w.finished()
+	if back != nil {
+		panic(back)
+	}
+	return on
+}
+
 func offset(r *Record) int { return int(r.TopicPartition.Offset) }
 
 func TestOnlyTheContiguousPrefixIsCommitted(t *testing.T) {
@@ -56,15 +65,15 @@ func TestOnlyTheContiguousPrefixIsCommitted(t *testing.T) {
 		w.add(record(0, 10+i))
 	}
 	rs := []*Record{takeNow(w), takeNow(w), takeNow(w), takeNow(w)}
-	assert.Empty(t, w.finished(), "nothing is finished")
+	assert.Empty(t, finished(w), "nothing is finished")
 	w.finish(rs[1], nil)
 	w.finish(rs[3], nil)
-	assert.Empty(t, w.finished(), "the first record is not finished")
+	assert.Empty(t, finished(w), "the first record is not finished")
 	w.finish(rs[0], nil)
-	assert.Equal(t, map[int32]int64{0: 12}, w.finished())
-	assert.Empty(t, w.finished(), "handed out once")
+	assert.Equal(t, map[int32]int64{0: 12}, finished(w))
+	assert.Empty(t, finished(w), "handed out once")
 	w.finish(rs[2], Permanent(errAway))
-	assert.Equal(t, map[int32]int64{0: 14}, w.finished(), "what is set aside counts as finished")
+	assert.Equal(t, map[int32]int64{0: 14}, finished(w), "what is set aside counts as finished")
 	assert.Zero(t, w.records)
 	assert.Zero(t, w.bytes)
 }
@@ -82,10 +91,10 @@ func TestWhatIsFinishedAfterARevokeIsForgotten(t *testing.T) {
 	w.assign([]int32{0})
 	w.add(record(0, 5))
 	w.finish(flying, nil)
-	assert.Empty(t, w.finished(), "the old record moves nothing in the new assignment")
+	assert.Empty(t, finished(w), "the old record moves nothing in the new assignment")
 	w.finish(takeNow(w), nil)
 	w.finish(takeNow(w), nil)
-	assert.Equal(t, map[int32]int64{0: 6, 1: 2}, w.finished())
+	assert.Equal(t, map[int32]int64{0: 6, 1: 2}, finished(w))
 	assert.Nil(t, takeNow(w))
 	assert.Zero(t, w.records)
 }
@@ -250,4 +259,66 @@ func TestTakeEndsWithItsContext(t *testing.T) {
 		cancel()
 		assert.Nil(t, <-ended)
 	})
+}
+
+func TestWhatWasBegunBeforeHoldingSaysNothingAboutNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTestWindow(false, 0)
+		for i := range 4 {
+			w.add(record(0, i))
+		}
+		a, b, c := takeNow(w), takeNow(w), takeNow(w)
+		w.finish(a, RetryAfter(errAway, 5*time.Second))
+		w.finish(b, errAway)
+		w.finish(c, nil)
+		assert.Equal(t, Holding, w.status().State)
+		begin := time.Now()
+		probe := take(t, w)
+		assert.Equal(t, 5*time.Second, time.Since(begin))
+		w.finish(probe, nil)
+		assert.Equal(t, Delivering, w.status().State)
+	})
+}
+
+func TestOnlySuspectFailuresIsolate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTestWindow(false, 0)
+		w.add(record(0, 0))
+		w.finish(takeNow(w), Suspect(errAway))
+		fail := func(err error) int {
+			w.add(record(0, int(w.seq)))
+			w.finish(take(t, w), nil) // another one goes through
+			r := take(t, w)
+			require.Equal(t, 0, offset(r))
+			isolated := r.Isolated
+			w.finish(r, err)
+			return isolated
+		}
+		assert.Equal(t, 1, fail(Suspect(errAway)))
+		assert.Equal(t, 2, fail(errAway))
+		assert.Equal(t, 2, fail(errAway), "the last failure was that of the endpoint")
+		assert.Equal(t, 2, fail(RetryAfter(Suspect(errAway), time.Second)))
+		assert.Equal(t, 3, fail(nil))
+	})
+}
+
+func TestOffsetsMayStartAgain(t *testing.T) {
+	w := newTestWindow(false, 0)
+	w.begin(0, 90)
+	for _, offset := range []int{90, 91, 0, 1, 2} {
+		w.add(record(0, offset))
+	}
+	rs := []*Record{takeNow(w), takeNow(w), takeNow(w), takeNow(w), takeNow(w)}
+	w.finish(rs[2], nil)
+	assert.Empty(t, finished(w), "90 and 91 are not finished")
+	w.finish(rs[0], nil)
+	assert.Equal(t, map[int32]int64{0: 91}, finished(w))
+	w.finish(rs[1], nil)
+	on, back := w.finished()
+	assert.Empty(t, on)
+	assert.Equal(t, map[int32]int64{0: 1}, back)
+	w.finish(rs[4], nil)
+	w.finish(rs[3], nil)
+	assert.Equal(t, map[int32]int64{0: 3}, finished(w))
+	assert.Zero(t, w.slots)
 }

@@ -1,0 +1,210 @@
+package consume
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"fault-tolerant-tracing/tracing/kafkaclient"
+	"fault-tolerant-tracing/tracing/tracingtest"
+)
+
+// A gate holds handlers back until it is opened.
+type gate chan struct{}
+
+func (g gate) wait(ctx context.Context) error {
+	select {
+	case <-g:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func lag(m member) (total int64) {
+	for _, p := range m.Status().Partitions {
+		total += p.Lag
+	}
+	return total
+}
+
+// A record that fails again and again must not keep the others, however many lie
+// behind it, from being done: they are the evidence against it.
+func TestABadRecordDoesNotStopABacklog(t *testing.T) {
+	t.Parallel()
+	broker, client := startTopic(t)
+	s := newSeen()
+	const n = 5 * maxRecords
+	produce(t, client, 0, n)
+	startMember(t, broker, func(c *Config) {
+		c.Handle = func(ctx context.Context, r *Record) error {
+			if string(r.Value) == "0" {
+				return Suspect(errors.New("bad"))
+			}
+			return s.handle(ctx, r)
+		}
+	})
+	eventually(t, "all others are done", func() bool { return s.distinct() == n-1 })
+}
+
+func TestAPartitionThatWasPausedWhenItWentIsReadWhenItIsBack(t *testing.T) {
+	t.Parallel()
+	broker, client := startTopic(t)
+	s, open := newSeen(), make(gate)
+	produce(t, client, 0, 3*maxRecords)
+	first := startMember(t, broker, func(c *Config) {
+		c.Handle = func(ctx context.Context, r *Record) error { return errors.Join(open.wait(ctx), s.handle(ctx, r)) }
+	})
+	eventually(t, "the window is full", func() bool { return first.window.full() })
+	second := startMember(t, broker, func(c *Config) { c.Handle = s.handle })
+	eventually(t, "the second has a partition", func() bool { return len(second.Status().Partitions) > 0 })
+	close(open)
+	eventually(t, "all is done", func() bool { return s.distinct() == 3*maxRecords })
+	second.stop()
+	eventually(t, "the first has all again", func() bool { return len(first.Status().Partitions) == partitions })
+	produce(t, client, 3*maxRecords, 3*maxRecords+300)
+	eventually(t, "what came later is done too", func() bool { return s.distinct() == 3*maxRecords+300 })
+}
+
+func TestTheLagGrowsWhileNothingIsFetched(t *testing.T) {
+	t.Parallel()
+	broker, client := startTopic(t)
+	produce(t, client, 0, maxRecords+1)
+	m := startMember(t, broker, func(c *Config) {
+		c.Handle = func(context.Context, *Record) error { return errors.New("away") }
+	})
+	eventually(t, "the lag is known", func() bool { return lag(m) == maxRecords+1 })
+	for n := maxRecords + 1; n < 5*maxRecords; n += maxRecords { // what was asked for before the pause still comes
+		produce(t, client, n, n+maxRecords)
+		eventually(t, "the lag has grown", func() bool { return lag(m) == int64(n+maxRecords) })
+	}
+}
+
+// A topic that is made anew starts at offset 0 again. What was under way is done,
+// and the offsets of the new topic are committed although they are lower.
+func TestATopicMadeAnewIsReadFromItsStart(t *testing.T) {
+	t.Parallel()
+	broker := tracingtest.StartBroker(t)
+	broker.CreateTopics(t, 1, testTopic)
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr()))
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	write := func(from, to int) {
+		fresh, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr()), kgo.DefaultProduceTopic(testTopic))
+		require.NoError(t, err)
+		defer fresh.Close() // it knows the topic by its id
+		produce(t, fresh, from, to)
+	}
+	s := newSeen()
+	var away atomic.Bool
+	m := startMember(t, broker, func(c *Config) {
+		c.Handle = func(ctx context.Context, r *Record) error {
+			if away.Load() {
+				return errors.New("away")
+			}
+			return s.handle(ctx, r)
+		}
+	})
+	write(0, 100)
+	eventually(t, "committed", func() bool { return committed(t, client) == 100 })
+	away.Store(true)
+	write(100, 110)
+	eventually(t, "holding", func() bool { return m.Status().State == Holding && m.window.status().Waiting >= 9 })
+	_, err = kadm.NewClient(client).DeleteTopics(t.Context(), testTopic)
+	require.NoError(t, err)
+	broker.CreateTopics(t, 1, testTopic)
+	write(1000, 1020)
+	away.Store(false)
+	eventually(t, "all is done", func() bool { return s.distinct() == 130 })
+	eventually(t, "the new offsets are committed", func() bool { return committed(t, client) == 20 })
+}
+
+// wrapped is a permanent error that says more about itself.
+var errWrapped = fmt.Errorf("parse: %w", Permanent(errors.New("bad")))
+
+func TestAWrappedPermanentErrorIsHeldUntilItIsSetAside(t *testing.T) {
+	t.Parallel()
+	broker, client := startTopic(t)
+	var tries atomic.Int64
+	m := startMember(t, broker, func(c *Config) {
+		c.Handle = func(context.Context, *Record) error { return errWrapped }
+		c.SetAside = func(context.Context, *Record, error) error {
+			tries.Add(1)
+			return errors.New("the dead-letter topic is away")
+		}
+	})
+	produce(t, client, 0, 1)
+	eventually(t, "it is tried again", func() bool { return tries.Load() > 3 })
+	assert.Zero(t, m.Status().Counts.SetAside)
+	m.stop()
+	assert.Zero(t, committed(t, client))
+}
+
+func TestADeadLetterTopicThatDoesNotAnswerHoldsUpOnlyItsOwnRecords(t *testing.T) {
+	t.Parallel()
+	broker, client := startTopic(t)
+	s := newSeen()
+	startMember(t, broker, func(c *Config) {
+		c.InFlight = 1
+		c.Handle = func(ctx context.Context, r *Record) error {
+			if string(r.Value) == "0" {
+				return errWrapped
+			}
+			return s.handle(ctx, r)
+		}
+		c.SetAside = func(ctx context.Context, _ *Record, _ error) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+	})
+	produce(t, client, 0, 10)
+	eventually(t, "the others are done", func() bool { return s.distinct() == 9 })
+}
+
+// buffer is a log that may be read while it is written.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+func TestAMissingPermissionIsToldAtError(t *testing.T) {
+	t.Parallel()
+	allow := func(op kmsg.ACLOperation) kfake.ACL {
+		return kfake.ACL{Resource: kmsg.ACLResourceTypeTopic, Name: testTopic, Pattern: kmsg.ACLResourcePatternTypeLiteral, Operation: op, Allow: true}
+	}
+	broker := tracingtest.StartBroker(t, kfake.SeedTopics(1, testTopic), kfake.EnableACLs(), kfake.EnableSASL(),
+		kfake.User("PLAIN", "relay", "x", allow(kmsg.ACLOperationRead), allow(kmsg.ACLOperationDescribe)))
+	logs := new(buffer)
+	startMember(t, broker, func(c *Config) {
+		c.Cluster.Security = kafkaclient.Security{Protocol: "SASL_PLAINTEXT", SASLMechanism: "PLAIN", SASLUsername: "relay", SASLPassword: "x"}
+		c.Handle = newSeen().handle
+		c.Log = slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	})
+	eventually(t, "it is told", func() bool { return strings.Contains(logs.String(), "level=ERROR") })
+	assert.Contains(t, logs.String(), testGroup)
+}
