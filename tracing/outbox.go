@@ -3,7 +3,10 @@ package tracing
 import (
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
+
+	"fault-tolerant-tracing/tracing/batch"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 )
@@ -19,7 +22,7 @@ type record struct {
 	value   []byte // nil when done
 	spans   int
 	done    bool // acknowledged, or given up
-	suspect bool // was refused as too large together with others: to be sent alone
+	suspect bool // was refused as too large, maybe for others in its request: to be sent alone
 }
 
 // outbox keeps records in order until Kafka has acknowledged them, and knows which
@@ -107,6 +110,7 @@ func (o *outbox) settle(r *record, err error) {
 			o.log.Info("spans reach kafka again")
 		}
 		o.finish(r)
+	case tooLarge(err) && r.suspect && o.halve(r):
 	case tooLarge(err) && r.suspect:
 		o.losses.add(&o.losses.failed, r.spans, "kafka refuses a record as too large: "+err.Error())
 		o.finish(r)
@@ -117,6 +121,25 @@ func (o *outbox) settle(r *record, err error) {
 		}
 	}
 	o.signal()
+}
+
+// halve puts two records in the place of one that Kafka refused alone, each with
+// half of its spans and both with its number, to be sent next. It returns false if
+// there is one span only. Of all limits only that of the buffer may be passed, by
+// the size of the process.
+func (o *outbox) halve(r *record) bool {
+	frame, err := batch.Parse(r.value)
+	if err != nil || frame.Spans() < 2 {
+		return false
+	}
+	first, second := frame.Halves()
+	half := r.spans / 2
+	o.next = slices.Index(o.records, r)
+	o.records = slices.Replace(o.records, o.next, o.next+1,
+		&record{key: r.key, value: first, spans: half, suspect: true},
+		&record{key: r.key, value: second, spans: r.spans - half, suspect: true})
+	o.bytes += len(first) + len(second) - len(r.value)
+	return true
 }
 
 // finish removes a record, and with it those done before it that it held up.

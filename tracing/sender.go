@@ -27,6 +27,7 @@ type sender struct {
 	producer producer
 	topic    string
 
+	hurry   chan struct{} // closed when shutdown begins
 	stop    context.CancelFunc
 	stopped chan struct{} // closed when run has returned
 }
@@ -35,7 +36,7 @@ func newSender(p producer, cfg TransportConfig, l *losses) *sender {
 	ctx, stop := context.WithCancel(context.Background())
 	s := &sender{
 		outbox: newOutbox(cfg.BufferBytes, cfg.Logger.With("topic", cfg.Topic), l), producer: p, topic: cfg.Topic,
-		stop: stop, stopped: make(chan struct{}),
+		hurry: make(chan struct{}), stop: stop, stopped: make(chan struct{}),
 	}
 	go s.run(ctx)
 	return s
@@ -72,21 +73,27 @@ func (s *sender) produce(r *record) {
 	}
 }
 
-// hold waits and then starts again with the oldest record.
+// hold waits, only for a moment if there is not much time left, and then starts
+// again with the oldest record.
 func (s *sender) hold(ctx context.Context, failure error, waits *backoff.ExponentialBackOff) {
 	if s.startFailing(failure) {
 		waits.Reset()
 	}
 	select {
 	case <-time.After(waits.NextBackOff()):
-	case <-ctx.Done():
+	case <-s.hurry:
+		select {
+		case <-time.After(firstWait):
+		case <-ctx.Done():
+		}
 	}
 	s.rewind()
 }
 
 // shutdown waits for the records to be acknowledged or for the end of ctx, stops
-// and closes the producer.
+// and closes the producer. It is called once.
 func (s *sender) shutdown(ctx context.Context) error {
+	close(s.hurry)
 	select {
 	case <-s.whenEmpty():
 	case <-ctx.Done():

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"fault-tolerant-tracing/tracing/batch"
@@ -56,7 +58,10 @@ func startScripted(t *testing.T) (*sender, func(want string) delivery) {
 	p := scripted{make(chan delivery, 100)}
 	cfg := TransportConfig{Topic: DefaultTopic, BufferBytes: 3 * windowBytes, Logger: slog.New(slog.DiscardHandler)}
 	s := newSender(p, cfg, &losses{log: cfg.Logger})
-	t.Cleanup(func() { _ = s.shutdown(ending(t, 0)) })
+	t.Cleanup(func() {
+		s.stop()
+		<-s.stopped
+	})
 	return s, func(want string) delivery {
 		t.Helper()
 		select {
@@ -138,6 +143,22 @@ func TestRecordsRefusedTogetherAreTriedAlone(t *testing.T) {
 	require.EqualValues(t, 1, s.losses.failed.Load())
 }
 
+func TestShutdownSendsAgainWithoutDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, produced := startScripted(t)
+		s.push(&record{value: []byte("a"), spans: 1})
+		for range 12 { // the waits grow to seconds
+			produced("a").report(errors.New("made up"))
+		}
+		began, ended := time.Now(), make(chan error, 1)
+		go func() { ended <- s.shutdown(ending(t, time.Second)) }()
+		produced("a").report(errors.New("made up"))
+		produced("a").report(nil)
+		require.NoError(t, <-ended)
+		assert.LessOrEqual(t, time.Since(began), 2*firstWait)
+	})
+}
+
 // A broker that lost its memory does not know the idempotent producer any more.
 func TestBrokerWithoutItsProducerState(t *testing.T) {
 	t.Parallel()
@@ -185,6 +206,28 @@ func TestRecordTheTopicRefusesDoesNotHoldUpTheRest(t *testing.T) {
 	assert.Equal(t, append(names(0, 10), "span-11"), operations(batches))
 	assert.Equal(t, batch.Stats{FailedToEmit: 1}, statsOf(batches[len(batches)-1]))
 	assert.Equal(t, 1, lines.count("kafka refuses a record as too large"))
+}
+
+func TestABatchTheTopicRefusesIsHalvedUntilItIsTaken(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t)
+	limitTopic(t, b, "20000")
+	tr, lines := startTransport(t, TransportConfig{Kafka: cluster(b.Addr())}, nil)
+	spans := newSource(t)
+	kilobyte := log.String("payload", strings.Repeat("x", 1000))
+	spans.feed(t, tr, 30, kilobyte)
+	spans.feed(t, tr, 1, log.String("payload", strings.Repeat("x", 30_000))) // can never be taken
+	spans.feed(t, tr, 69, kilobyte)                                          // completes the batch
+	spans.feed(t, tr, 1)
+
+	require.NoError(t, tr.Shutdown(ending(t, patience)))
+	batches := waitSpans(t, b, 100)
+	assert.Equal(t, append(names(0, 30), names(31, 101)...), operations(batches))
+	numbers := seqNos(batches)
+	assert.Equal(t, []int64{1, 2}, slices.Compact(numbers), "the parts share the number of their batch")
+	assert.Equal(t, batch.Stats{FailedToEmit: 1}, tr.Stats())
+	assert.Equal(t, 1, lines.count("kafka refuses a record as too large"))
+	assert.Zero(t, tr.sender.bytes)
 }
 
 func limitTopic(t *testing.T, b *tracingtest.Broker, maxBytes string) {

@@ -38,7 +38,9 @@ type TransportConfig struct {
 
 // Transport is a jaeger.Transport that writes batches of spans to a Kafka topic:
 // at most 100 spans and 900 kB each, keyed by the process (its client-uuid) and
-// numbered. See package batch for the format.
+// numbered. See package batch for the format. A batch that the topic's
+// max.message.bytes does not admit is halved until it does; all parts carry its
+// number. A span that is refused alone is lost.
 //
 // Batches that Kafka has not acknowledged are kept in memory, in order, up to
 // BufferBytes, and sent again for as long as it takes. When the buffer is full

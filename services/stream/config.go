@@ -2,8 +2,8 @@ package main
 
 import "fault-tolerant-tracing/services/internal/service"
 
-// group is the consumer group of all instances of stream, and its name in
-// traces.
+// group is the consumer group of all instances of stream, and what its Kafka
+// clients call themselves.
 const group = "stream-app"
 
 type config struct {

@@ -2,9 +2,10 @@
 //
 // It reads number-topic and writes to even-topic and odd-topic, as a goka
 // processor in the group stream-app. A record that is not an integer goes to
-// number-dlq with the reason. The offset of a record is committed only when its
-// result, and that of every record before it, is acknowledged; after a crash at
-// most the records in flight are sorted again. While Kafka is away it waits.
+// number-dlq, whole, with the reason; only what is too large even for that topic
+// is cut. The offset of a record is committed only when its result, and that of
+// every record before it, is acknowledged; after a crash at most the records in
+// flight are sorted again. While Kafka is away it waits.
 package main
 
 import (
@@ -15,12 +16,14 @@ import (
 
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/tracing"
+	"fault-tolerant-tracing/tracing/kafkaclient"
 
 	"github.com/IBM/sarama"
 	"github.com/lovoo/goka"
 	"github.com/opentracing/opentracing-go"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 )
 
 const doc = `stream sorts numbers: it reads number-topic and writes even ones to even-topic,
@@ -50,7 +53,13 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	}
 	teardown.Add("http server", ops.Close)
 
-	s, err := newStream(cfg, tracer, ops.Metrics(), log)
+	producer, err := newDeadLetterProducer(cfg.Kafka.Cluster(), log)
+	if err != nil {
+		return err
+	}
+	teardown.Add("dead-letter producer", producer.Close)
+
+	s, err := newStream(cfg, tracer, producer, ops.Metrics(), log)
 	if err != nil {
 		return err
 	}
@@ -61,7 +70,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	return work.Wait()
 }
 
-func newStream(cfg config, tracer opentracing.Tracer, metrics prometheus.Registerer, log *slog.Logger) (*stream, error) {
+func newStream(cfg config, tracer opentracing.Tracer, producer *kafkaclient.Producer, metrics prometheus.Registerer, log *slog.Logger) (*stream, error) {
 	cluster := cfg.Kafka.Cluster()
 	conf, err := saramaConfig(cluster, cfg.Group)
 	if err != nil {
@@ -73,8 +82,11 @@ func newStream(cfg config, tracer opentracing.Tracer, metrics prometheus.Registe
 	}, []string{"result"})
 	metrics.MustRegister(sorted)
 	sort := &sorter{
-		even: goka.Stream(cfg.EvenTopic), odd: goka.Stream(cfg.OddTopic), deadLetters: goka.Stream(cfg.DeadLetterTopic),
-		sorted: sorted, log: log,
+		even: goka.Stream(cfg.EvenTopic), odd: goka.Stream(cfg.OddTopic), sorted: sorted,
+		aside: &deadLetters{
+			tracer: tracer, producer: producer, topic: cfg.DeadLetterTopic,
+			room: semaphore.NewWeighted(maxAside), log: log,
+		},
 	}
 	return &stream{cfg: cfg, sarama: conf, graph: graph(cfg, tracer, sort), tracer: tracer, log: log}, nil
 }

@@ -1,11 +1,10 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -92,17 +91,25 @@ func assertChains(t *testing.T, spans []tracingtest.Span) {
 	assert.Empty(t, children, "spans below one that is not there")
 }
 
-// committed returns the sum of the group's offsets.
+// committed returns the sum of the group's offsets, 0 if there is no group yet.
 func committed(t *testing.T, b *tracingtest.Broker) int64 {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()))
 	require.NoError(t, err)
 	defer client.Close()
 	offsets, err := kadm.NewClient(client).FetchOffsets(context.Background(), group)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return 0
+	}
 	require.NoError(t, err)
 	var sum int64
 	offsets.Each(func(o kadm.OffsetResponse) { sum += o.At })
 	return sum
+}
+
+func waitCommitted(t *testing.T, b *tracingtest.Broker, want int64) {
+	t.Helper()
+	require.Eventually(t, func() bool { return committed(t, b) == want }, patience, 10*time.Millisecond)
 }
 
 func TestNothingIsLostWhenTheBrokerRestarts(t *testing.T) {
@@ -154,7 +161,11 @@ func TestALaterNumberDoesNotCommitOneThatFailed(t *testing.T) {
 
 	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "processor stopped") }, patience, 10*time.Millisecond)
 
-	assert.Len(t, tracingtest.ReadTopic(t, b.Addr(), "odd-topic", 4)[:4], 4)
+	odd := map[string]bool{}
+	for _, r := range tracingtest.ReadTopic(t, b.Addr(), "odd-topic", 4) { // a processor that is started again writes them once more
+		odd[string(r.Value)] = true
+	}
+	assert.Len(t, odd, 4, "numbers behind the failed one went through")
 	assert.LessOrEqual(t, committed(t, b), int64(1), "the failed number would be lost")
 	failed := 0
 	for _, span := range recorder.Spans() {
@@ -165,29 +176,6 @@ func TestALaterNumberDoesNotCommitOneThatFailed(t *testing.T) {
 	assert.Positive(t, failed)
 	fault.Remove()
 	assert.Equal(t, "2", string(tracingtest.ReadTopic(t, b.Addr(), "even-topic", 1)[0].Value))
-}
-
-func TestARecordTooLargeToPassOnBlocksNothing(t *testing.T) {
-	t.Parallel()
-	b := startBroker(t, 1)
-	tracer, _ := tracingtest.NewTracer(t, group)
-	longest := bytes.Repeat([]byte("3"), maxRecord-maxKey)
-	tooLong := bytes.Repeat([]byte("4"), 1_048_000)
-	garbage := make([]byte, 1_048_000)
-	_, _ = rand.NewChaCha8([32]byte{}).Read(garbage)
-	feed(t, b, longest, tooLong, garbage, []byte("6"))
-	startStream(t, tracer, testConfig(b.Addr()))
-
-	assert.Equal(t, "6", string(tracingtest.ReadTopic(t, b.Addr(), "even-topic", 1)[0].Value))
-	assert.Equal(t, longest, tracingtest.ReadTopic(t, b.Addr(), "odd-topic", 1)[0].Value)
-	aside := tracingtest.ReadTopic(t, b.Addr(), "number-dlq", 2)
-	require.Len(t, aside, 2)
-	assert.Equal(t, "an integer too long for a record: 1048000 bytes, at most 999744", header(aside[0], "dlq.reason"))
-	for i, value := range [][]byte{tooLong, garbage} {
-		assert.Equal(t, "true", header(aside[i], "dlq.truncated"))
-		assert.True(t, bytes.HasPrefix(value, aside[i].Value))
-		assert.NotEmpty(t, aside[i].Value)
-	}
 }
 
 func TestItWaitsForKafkaAndItsTopics(t *testing.T) {

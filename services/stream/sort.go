@@ -2,11 +2,8 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
 
-	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/tracing/gokatrace"
-	"fault-tolerant-tracing/tracing/kafkatrace"
 
 	"github.com/lovoo/goka"
 	"github.com/lovoo/goka/codec"
@@ -19,17 +16,17 @@ const (
 	// that a long one is not in it twice.
 	maxKey = 256
 
-	// maxRecord is how many bytes of key, value and headers stream writes at
-	// most. Brokers take 1 048 588 by default, framing and trace header included.
-	maxRecord = 1_000_000
+	// maxNumber is how many bytes of a number are passed on at most. Brokers take
+	// 1 048 588 by default, key, framing and trace header included.
+	maxNumber = 1_000_000 - maxKey
 )
 
 // sorter is what stream does with one message. It is safe for several
 // goroutines.
 type sorter struct {
-	even, odd, deadLetters goka.Stream
-	sorted                 *prometheus.CounterVec
-	log                    *slog.Logger
+	even, odd goka.Stream
+	aside     *deadLetters
+	sorted    *prometheus.CounterVec
 }
 
 // graph tells goka what to read and write. Bytes are the codec that cannot fail:
@@ -39,20 +36,19 @@ func graph(cfg config, tracer opentracing.Tracer, s *sorter) *goka.GroupGraph {
 		goka.Input(goka.Stream(cfg.NumberTopic), new(codec.Bytes), gokatrace.Callback(tracer, s.sort)),
 		goka.Output(s.even, new(codec.Bytes)),
 		goka.Output(s.odd, new(codec.Bytes)),
-		goka.Output(s.deadLetters, new(codec.Bytes)),
 	)
 }
 
-// sort emits one message for each it is given, so that goka commits none before
-// its result is safe. msg is nil for a null value.
+// sort writes one message for each it is given, and goka commits none before its
+// result is safe. msg is nil for a null value.
 func (s *sorter) sort(ctx goka.Context, msg any) {
 	value, _ := msg.([]byte)
 	n, err := parse(value)
-	if err == nil && len(n) > maxRecord-maxKey {
-		err = fmt.Errorf("an integer too long for a record: %d bytes, at most %d", len(n), maxRecord-maxKey)
+	if err == nil && len(n) > maxNumber {
+		err = fmt.Errorf("an integer too long for a record: %d bytes, at most %d", len(n), maxNumber)
 	}
 	if err != nil {
-		s.setAside(ctx, value, err)
+		s.aside.setAside(ctx, value, err, s.sorted.WithLabelValues("set_aside").Inc)
 		return
 	}
 	opentracing.SpanFromContext(ctx.Context()).SetTag("number.value", string(n))
@@ -63,28 +59,4 @@ func (s *sorter) sort(ctx goka.Context, msg any) {
 	// Numbers come without a key, and an empty key would put all of them on one partition.
 	ctx.Emit(topic, string(n[max(0, len(n)-maxKey):]), []byte(n))
 	s.sorted.WithLabelValues(result).Inc()
-}
-
-// setAside passes the record on as it is, but for a null key, which goka shows
-// as an empty one.
-func (s *sorter) setAside(ctx goka.Context, value []byte, reason error) {
-	kafkatrace.SetError(opentracing.SpanFromContext(ctx.Context()), reason)
-	place := goka.Headers(deadletter.Headers(string(ctx.Topic()), ctx.Partition(), ctx.Offset(), reason))
-	key, headers := ctx.Key(), ctx.Headers().Merged(place)
-	if size(key, value, headers) > maxRecord {
-		// It must not block what is behind it; the whole of it is where the headers say.
-		place["dlq.truncated"] = []byte("true")
-		key, value, headers = key[:min(len(key), maxKey)], value[:min(len(value), maxRecord/2)], place
-	}
-	ctx.Emit(s.deadLetters, key, value, goka.WithCtxEmitHeaders(headers))
-	s.log.Warn("record set aside", "topic", string(ctx.Topic()), "partition", ctx.Partition(), "offset", ctx.Offset(), "err", reason)
-	s.sorted.WithLabelValues("set_aside").Inc()
-}
-
-func size(key string, value []byte, headers goka.Headers) int {
-	n := len(key) + len(value)
-	for k, v := range headers {
-		n += len(k) + len(v)
-	}
-	return n
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/opentracing/opentracing-go"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -56,7 +58,10 @@ type running struct {
 func startStream(t *testing.T, tracer opentracing.Tracer, cfg config) running {
 	t.Helper()
 	out := new(logged)
-	s, err := newStream(cfg, tracer, prometheus.NewRegistry(), slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelInfo})))
+	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	producer, err := newDeadLetterProducer(cfg.Kafka.Cluster(), log)
+	require.NoError(t, err)
+	s, err := newStream(cfg, tracer, producer, prometheus.NewRegistry(), log)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -64,6 +69,9 @@ func startStream(t *testing.T, tracer opentracing.Tracer, cfg config) running {
 	stop := sync.OnceValue(func() error { cancel(); return <-ended })
 	t.Cleanup(func() {
 		_ = stop()
+		late, end := context.WithCancel(context.Background())
+		end()
+		_ = producer.Close(late)
 		if t.Failed() {
 			t.Log(out.String())
 		}
@@ -98,15 +106,35 @@ func (l *logged) String() string {
 // a null value.
 func feed(t *testing.T, b *tracingtest.Broker, values ...[]byte) {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()),
-		kgo.ProducerLinger(0), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(1_048_588))
-	require.NoError(t, err)
-	defer client.Close()
 	var records []*kgo.Record
 	for _, v := range values {
-		records = append(records, &kgo.Record{Topic: "number-topic", Value: v})
+		records = append(records, &kgo.Record{Value: v})
 	}
+	feedRecords(t, b, records...)
+}
+
+func feedRecords(t *testing.T, b *tracingtest.Broker, records ...*kgo.Record) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()), kgo.DefaultProduceTopic("number-topic"),
+		kgo.RecordPartitioner(kgo.RoundRobinPartitioner()), kgo.ProducerLinger(0),
+		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerBatchMaxBytes(4<<20))
+	require.NoError(t, err)
+	defer client.Close()
 	require.NoError(t, client.ProduceSync(context.Background(), records...).FirstErr())
+}
+
+// limitTopic sets the size of the largest batch that a topic takes.
+func limitTopic(t *testing.T, b *tracingtest.Broker, topic string, maxBytes int) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()))
+	require.NoError(t, err)
+	defer client.Close()
+	limit := strconv.Itoa(maxBytes)
+	answers, err := kadm.NewClient(client).AlterTopicConfigs(t.Context(),
+		[]kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: &limit}}, topic)
+	require.NoError(t, err)
+	_, err = answers.On(topic, nil)
+	require.NoError(t, err)
 }
 
 func texts(values ...string) [][]byte {
