@@ -8,14 +8,17 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/uber/jaeger-client-go"
 	jaegerhttp "github.com/uber/jaeger-client-go/transport"
 )
 
+const idleTimeout = 90 * time.Second // of a connection to the collector
+
 // direct posts batches of 100 spans to Jaeger's collector, as the article's first
 // design did. A batch that the collector does not take is lost; the reporter logs
-// the error.
+// the error. Redirects are not followed, and no proxy is used.
 type direct struct {
 	losses
 	*jaegerhttp.HTTPTransport
@@ -29,7 +32,7 @@ func newDirect(endpoint, user, password string, log *slog.Logger) (*direct, erro
 	if u, err := url.Parse(endpoint); err != nil || u.Host == "" {
 		return nil, fmt.Errorf("endpoint %q: want the URL of a collector, http://host:14268/api/traces", endpoint)
 	}
-	d := &direct{losses: losses{log: log}, client: http.DefaultTransport.(*http.Transport).Clone()}
+	d := &direct{losses: losses{log: log}, client: &http.Transport{IdleConnTimeout: idleTimeout}}
 	d.closing, d.giveUp = context.WithCancel(context.Background())
 	options := []jaegerhttp.HTTPOption{jaegerhttp.HTTPRoundTripper(d)}
 	if user != "" {
@@ -68,6 +71,9 @@ func (d *direct) RoundTrip(req *http.Request) (*http.Response, error) {
 	if _, err := io.Copy(io.Discard, resp.Body); err != nil { // nobody reads the answer, and ctx ends with this function
 		return nil, err
 	}
+	if resp.StatusCode >= 300 && resp.StatusCode < 400 { // the client would follow it with a GET, without the spans
+		return nil, fmt.Errorf("the collector answers %s, redirects are not followed", resp.Status)
+	}
 	resp.Body = http.NoBody
 	return resp, nil
 }
@@ -77,9 +83,8 @@ func (d *direct) shutdownAfter(ctx context.Context, tracer io.Closer) error {
 	lost := d.failed.Load()
 	defer context.AfterFunc(ctx, d.giveUp)()
 	err := tracer.Close()
-	if ctx.Err() != nil {
-		left := &LeftBehindError{Spans: int(d.failed.Load() - lost), Err: context.Cause(ctx)}
-		return errors.Join(err, left)
+	if left := int(d.failed.Load() - lost); left > 0 && ctx.Err() != nil {
+		return errors.Join(err, &LeftBehindError{Spans: left, Err: context.Cause(ctx)})
 	}
 	return err
 }

@@ -159,6 +159,18 @@ func TestShutdownSendsAgainWithoutDelay(t *testing.T) {
 	})
 }
 
+func TestCloseLogsWhatItLeavesBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lines := &logLines{}
+		s, produced := startScripted(t)
+		s.push(&record{value: []byte("a"), spans: 7})
+		tr := &Transport{losses: losses{log: lines.logger()}, sender: s}
+		require.ErrorContains(t, tr.Close(), "7 span(s) left behind")
+		produced("a")
+		assert.Equal(t, 1, lines.count(`level=WARN msg="tracing transport closed" err="7 span(s) left behind`))
+	})
+}
+
 // A broker that lost its memory does not know the idempotent producer any more.
 func TestBrokerWithoutItsProducerState(t *testing.T) {
 	t.Parallel()

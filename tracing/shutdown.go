@@ -39,11 +39,16 @@ func (t *Transport) Shutdown(ctx context.Context) error {
 	return t.closeErr
 }
 
-// Close implements jaeger.Transport: Shutdown within 5 seconds.
+// Close implements jaeger.Transport: Shutdown within 5 seconds. It also logs the
+// error, which Jaeger's reporter drops.
 func (t *Transport) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	return t.Shutdown(ctx)
+	err := t.Shutdown(ctx)
+	if err != nil {
+		t.log.Warn("tracing transport closed", "err", err)
+	}
+	return err
 }
 
 func (t *Transport) shutdownAfter(ctx context.Context, tracer io.Closer) error {

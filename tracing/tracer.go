@@ -59,7 +59,7 @@ type Config struct {
 	Kafka       kafkaclient.Cluster // for Kafka; may be another cluster than the service's own
 	Topic       string              // for Kafka; default DefaultTopic
 	BufferBytes int                 // for Kafka; what is kept while the cluster is away, at least 900 kB; default DefaultBufferBytes
-	Endpoint    string              // for Direct; URL of the collector, http://host:14268/api/traces
+	Endpoint    string              // for Direct; URL of the collector, http://host:14268/api/traces; no proxy is used
 	User        string              // for Direct; basic authentication, if not empty
 	Password    string
 

@@ -212,6 +212,38 @@ func TestDirectLosesWhatTheCollectorRefusesAndLogsIt(t *testing.T) {
 	assert.Equal(t, 1, lines.count("failed_to_emit=2"))
 }
 
+func TestDirectDoesNotFollowRedirects(t *testing.T) {
+	lines := &logLines{}
+	elsewhere := collector(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) })
+	url := collector(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, elsewhere, http.StatusMovedPermanently)
+	})
+	tracer, closeTracer, err := New(Config{Service: "s", Transport: Direct, Endpoint: url, Logger: lines.logger()})
+	require.NoError(t, err)
+	finish(tracer, "one", "two")
+	require.NoError(t, closeTracer(ending(t, patience)))
+	assert.Equal(t, 1, lines.count("301 Moved Permanently, redirects are not followed"))
+	assert.Equal(t, 1, lines.count("failed_to_emit=2"))
+}
+
+// Programs wrap http.DefaultTransport, and it takes its proxy from the environment.
+func TestDirectHasATransportOfItsOwn(t *testing.T) {
+	before := http.DefaultTransport
+	t.Cleanup(func() { http.DefaultTransport = before })
+	http.DefaultTransport = http.NewFileTransport(http.Dir(t.TempDir()))
+	d, err := newDirect("http://127.0.0.1:1/api/traces", "", "", (&logLines{}).logger())
+	require.NoError(t, err)
+	assert.Nil(t, d.client.Proxy)
+	assert.NoError(t, d.Close())
+}
+
+func TestADirectTracerWithNothingToSendLeavesNothingBehind(t *testing.T) {
+	url := collector(t, func(http.ResponseWriter, *http.Request) {})
+	_, closeTracer, err := New(Config{Service: "s", Transport: Direct, Endpoint: url, Logger: (&logLines{}).logger()})
+	require.NoError(t, err)
+	assert.NoError(t, closeTracer(ending(t, 0)))
+}
+
 func TestClosingADirectTracerIsBounded(t *testing.T) {
 	released := make(chan struct{})
 	url := collector(t, func(http.ResponseWriter, *http.Request) { <-released })

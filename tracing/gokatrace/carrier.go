@@ -13,7 +13,8 @@ import (
 const format = opentracing.HTTPHeaders
 
 // carrier lets a tracer read and write goka's headers. Names are compared
-// without regard to case, as jaeger-client does.
+// without regard to case, as jaeger-client does; of several that are alike then,
+// the one in lower case counts, which is how it writes its own.
 type carrier goka.Headers
 
 var (
@@ -31,10 +32,15 @@ func (c carrier) Set(key, value string) {
 	c[key] = []byte(value)
 }
 
-// ForeachKey calls handler with each header, until it fails.
+// ForeachKey calls handler with each header that counts, until it fails.
 func (c carrier) ForeachKey(handler func(key, value string) error) error {
-	for k, v := range c {
-		if err := handler(k, string(v)); err != nil {
+	counts := make(map[string]string, len(c))
+	for k := range c {
+		lower := strings.ToLower(k)
+		counts[lower] = max(counts[lower], k) // lower case sorts behind upper case
+	}
+	for _, k := range counts {
+		if err := handler(k, string(c[k])); err != nil {
 			return err
 		}
 	}

@@ -45,6 +45,18 @@ func TestExtract(t *testing.T) {
 	assert.Nil(t, extract(tracer, nil))
 }
 
+func TestTheContextInLowerCaseCounts(t *testing.T) {
+	tracer, _ := tracingtest.NewTracer(t, "test")
+	for _, other := range []string{"1:1:0:1", "?"} {
+		for range 50 { // maps have no order
+			sc := extract(tracer, goka.Headers{"Uber-Trace-Id": []byte(other), "uber-trace-id": []byte("a:b:0:1"), "UBER-TRACE-ID": []byte(other)})
+			require.NotNil(t, sc)
+			require.Equal(t, "000000000000000a:000000000000000b:0000000000000000:1", sc.(jaeger.SpanContext).String())
+		}
+	}
+	require.NotNil(t, extract(tracer, goka.Headers{"Uber-Trace-Id": []byte("a:b:0:1")}))
+}
+
 func TestCarrierSetReplacesWhateverTheCase(t *testing.T) {
 	headers := goka.Headers{"K": []byte("old"), "other": []byte("stays")}
 	carrier(headers).Set("k", "new")

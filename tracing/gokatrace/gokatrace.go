@@ -28,26 +28,27 @@ import (
 
 const component = "goka"
 
-var errNotReturned = errors.New("the callback did not return: it failed or panicked")
+var errNotReturned = errors.New("the callback did not return: it panicked")
 
 // Callback returns cb with a span From_<topic> around each call, a child of the
 // context in the message's headers. The context handed to cb carries the span:
 // opentracing.SpanFromContext(ctx.Context()) gives it, and Emit and Loopback
-// send its context along. The span ends when cb does; if cb ends by a panic,
-// ctx.Fail among them, the span is tagged with an error and the panic goes on,
-// as goka demands.
+// send its context along. The span ends when cb does. ctx.Fail tags it with the
+// error it is given, any other panic of cb with one that says so, and the panic
+// goes on, as goka demands.
 func Callback(tracer opentracing.Tracer, cb goka.ProcessCallback) goka.ProcessCallback {
 	return func(ctx goka.Context, msg any) {
 		span := start(tracer, "From_", ext.SpanKindConsumerEnum, extract(tracer, ctx.Headers()), string(ctx.Topic()))
 		setPosition(span, ctx.Partition(), ctx.Offset())
+		traced := &tracedContext{gokaContext: ctx, span: span}
 		returned := false
 		defer func() {
-			if !returned {
+			if !returned && !traced.failed {
 				setError(span, errNotReturned)
 			}
 			span.Finish()
 		}()
-		cb(tracedContext{ctx, span}, msg)
+		cb(traced, msg)
 		returned = true
 	}
 }
@@ -57,22 +58,29 @@ type gokaContext = goka.Context // embedded by this name, as Context is a method
 // tracedContext is goka's context inside a span.
 type tracedContext struct {
 	gokaContext
-	span opentracing.Span
+	span   opentracing.Span
+	failed bool // by Fail
 }
 
-func (c tracedContext) Context() context.Context {
+func (c *tracedContext) Fail(err error) {
+	c.failed = true
+	setError(c.span, err)
+	c.gokaContext.Fail(err)
+}
+
+func (c *tracedContext) Context() context.Context {
 	return opentracing.ContextWithSpan(c.gokaContext.Context(), c.span)
 }
 
-func (c tracedContext) Emit(topic goka.Stream, key string, value any, options ...goka.ContextOption) {
+func (c *tracedContext) Emit(topic goka.Stream, key string, value any, options ...goka.ContextOption) {
 	c.gokaContext.Emit(topic, key, value, append(options[:len(options):len(options)], c.headers())...)
 }
 
-func (c tracedContext) Loopback(key string, value any, options ...goka.ContextOption) {
+func (c *tracedContext) Loopback(key string, value any, options ...goka.ContextOption) {
 	c.gokaContext.Loopback(key, value, append(options[:len(options):len(options)], c.headers())...)
 }
 
-func (c tracedContext) headers() goka.ContextOption {
+func (c *tracedContext) headers() goka.ContextOption {
 	headers := goka.Headers{}
 	inject(c.span, headers)
 	return goka.WithCtxEmitHeaders(headers)

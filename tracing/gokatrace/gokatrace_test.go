@@ -116,8 +116,30 @@ func TestAFailedCallbackLeavesAnErrorAndStopsTheProcessor(t *testing.T) {
 	}
 	span := tracingtest.Named(t, recorder.Spans(), "From_number-topic")
 	assert.Equal(t, true, span.Tags["error"])
-	assert.Len(t, span.Logs, 1)
+	require.Len(t, span.Logs, 1)
+	assert.Equal(t, "no way", span.Logs[0]["message"])
 }
+
+func TestAPanicLeavesAnError(t *testing.T) {
+	tracer, recorder := tracingtest.NewTracer(t, "test")
+	cb := gokatrace.Callback(tracer, func(goka.Context, any) { panic("made up") })
+	assert.PanicsWithValue(t, "made up", func() { cb(stubContext{}, nil) })
+	span := tracingtest.Named(t, recorder.Spans(), "From_number-topic")
+	assert.Equal(t, true, span.Tags["error"])
+	require.Len(t, span.Logs, 1)
+	assert.Contains(t, span.Logs[0]["message"], "did not return")
+}
+
+// stubContext is what Callback needs of goka's context outside a processor, which
+// would end the test by the panic.
+type stubContext struct{ gokaContext }
+
+type gokaContext = goka.Context // embedded by this name, as Context is a method
+
+func (stubContext) Headers() goka.Headers { return nil }
+func (stubContext) Topic() goka.Stream    { return "number-topic" }
+func (stubContext) Partition() int32      { return 0 }
+func (stubContext) Offset() int64         { return 0 }
 
 func TestAMessageWithoutContextPassesUntouched(t *testing.T) {
 	tracer, recorder := tracingtest.NewTracer(t, "test")

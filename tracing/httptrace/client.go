@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"io"
 	"net/http"
+	"net/url"
 	"sync"
 
 	"github.com/opentracing-contrib/go-stdlib/nethttp"
@@ -16,9 +17,10 @@ import (
 // spans around each request: "METHOD /path", a child of the span in the
 // request's context, and nethttp's "HTTP METHOD" within it. They end when the
 // response's body is closed, so it must be, or when the request fails; a failure
-// and a status from 500 on are tagged as errors. As the path is part of the
-// name, it suits clients whose paths hold no ids. It is safe for several
-// goroutines, and not for protocol upgrades.
+// and a status from 500 on are tagged as errors. The tag peer.service is the host
+// name of the request; http.url is its URL without the password, but with the
+// query. As the path is part of the name, it suits clients whose paths hold no
+// ids. It is safe for several goroutines, and not for protocol upgrades.
 func RoundTripper(tracer opentracing.Tracer, next http.RoundTripper) http.RoundTripper {
 	return roundTripper{tracer, &nethttp.Transport{RoundTripper: next}}
 }
@@ -31,11 +33,13 @@ type roundTripper struct {
 func (t roundTripper) RoundTrip(req *http.Request) (*http.Response, error) {
 	name := cmp.Or(req.Method, http.MethodGet) + " " + cmp.Or(req.URL.Path, "/")
 	// A RoundTripper must not change the request it was given, nethttp adds headers.
-	traced, trace := nethttp.TraceRequest(t.tracer, req.Clone(req.Context()), nethttp.OperationName(name))
+	traced, trace := nethttp.TraceRequest(t.tracer, req.Clone(req.Context()),
+		nethttp.OperationName(name), nethttp.URLTagFunc((*url.URL).Redacted))
 	res, err := t.next.RoundTrip(traced)
 	span := trace.Span()
 	ext.SpanKindRPCClient.Set(span)
 	ext.Component.Set(span, "net/http")
+	ext.PeerService.Set(span, req.URL.Hostname())
 	if err != nil {
 		ext.LogError(span, err, log.Message(err.Error()))
 		trace.Finish()

@@ -10,6 +10,7 @@ package httptrace
 
 import (
 	"net/http"
+	"net/url"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/opentracing-contrib/go-stdlib/nethttp"
@@ -28,7 +29,7 @@ func Middleware(tracer opentracing.Tracer) func(http.Handler) http.Handler {
 			}()
 			next.ServeHTTP(w, r)
 		}
-		return nethttp.MiddlewareFunc(tracer, named)
+		return nethttp.MiddlewareFunc(tracer, named, nethttp.MWURLTagFunc((*url.URL).Redacted))
 	}
 }
 

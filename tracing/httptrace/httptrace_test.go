@@ -2,9 +2,11 @@ package httptrace_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -81,10 +83,34 @@ func TestARequestGivesThreeSpansInAChain(t *testing.T) {
 		assert.Equal(t, int64(200), span.Tags["http.status_code"])
 		assert.NotContains(t, span.Tags, "error")
 	}
+	assert.Equal(t, "127.0.0.1", root.Tags["peer.service"])
 	assert.Equal(t, "server", served.Tags["span.kind"])
 	assert.Equal(t, int64(200), served.Tags["http.status_code"])
 	assert.Equal(t, int64(7), served.Tags["random.number"])
 	assert.NotContains(t, served.Tags, "error")
+}
+
+func TestPasswordsStayOutOfTheSpans(t *testing.T) {
+	clientTracer, client := tracingtest.NewTracer(t, "sentence-app")
+	serverTracer, server := tracingtest.NewTracer(t, "random-app")
+	s := newServer(t, serverTracer)
+	u, err := url.Parse(s.URL + "/random?n=1")
+	require.NoError(t, err)
+	u.User = url.UserPassword("user", "secret")
+	proxy, err := url.Parse(s.URL)
+	require.NoError(t, err)
+	transport := &http.Transport{Proxy: http.ProxyURL(proxy)} // a proxy is sent the whole URL
+	t.Cleanup(transport.CloseIdleConnections)
+
+	res, err := httptrace.RoundTripper(clientTracer, transport).RoundTrip(newRequest(t, t.Context(), http.MethodPost, u.String()))
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+
+	absolute := httptest.NewRequest(http.MethodPost, u.String(), nil)
+	httptrace.Middleware(serverTracer)(http.NotFoundHandler()).ServeHTTP(httptest.NewRecorder(), absolute)
+	assert.Equal(t, u.Redacted(), tracingtest.Named(t, client.Spans(), "HTTP POST").Tags["http.url"])
+	assert.Equal(t, u.Redacted(), tracingtest.Named(t, server.Wait(t, 2), "POST").Tags["http.url"])
+	assert.NotContains(t, fmt.Sprint(client.Spans(), server.Spans()), "secret")
 }
 
 func TestTheServerSpanIsNamedByTheRoute(t *testing.T) {

@@ -8,12 +8,21 @@ import (
 )
 
 // ForwardLogs writes librdkafka's log lines to log until ch is closed, which the
-// client's Close does. Run it in its own goroutine for each consumer and admin
-// client made from Cluster.ConfigMap; a Producer does so itself.
+// client's Close does. A nil log means slog.Default(). Run it in its own goroutine
+// for each consumer and admin client made from Cluster.ConfigMap; a Producer does
+// so itself.
 func ForwardLogs(ch <-chan kafka.LogEvent, log *slog.Logger) {
+	log = orDefault(log)
 	for e := range ch {
 		log.Log(context.Background(), level(e.Level), "librdkafka", "client", e.Name, "tag", e.Tag, "message", e.Message)
 	}
+}
+
+func orDefault(log *slog.Logger) *slog.Logger {
+	if log == nil {
+		return slog.Default()
+	}
+	return log
 }
 
 // level maps syslog severities. librdkafka logs a refused connection, which it

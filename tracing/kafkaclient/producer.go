@@ -46,7 +46,8 @@ type Producer struct {
 // can be reached. Settings in extra override the defaults: idempotence, no
 // message timeout, a queue of 32 MiB, up to an hour of patience with a topic that
 // does not exist, and the partitioner fnv1a_random, which places a key where goka
-// expects it. It fails only if librdkafka refuses the configuration.
+// expects it. A nil log means slog.Default(). It fails only if librdkafka refuses
+// the configuration.
 func NewProducer(c Cluster, log *slog.Logger, extra kafka.ConfigMap) (*Producer, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -68,7 +69,7 @@ func NewProducer(c Cluster, log *slog.Logger, extra kafka.ConfigMap) (*Producer,
 	for key, value := range extra {
 		conf[key] = value
 	}
-	p := &Producer{conf: conf, log: log}
+	p := &Producer{conf: conf, log: orDefault(log)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, err := p.instance(); err != nil {

@@ -52,6 +52,18 @@ func within(t *testing.T, d time.Duration) context.Context {
 	return ctx
 }
 
+func TestANilLoggerIsTheDefault(t *testing.T) {
+	p, err := NewProducer(Cluster{Brokers: []string{newBroker(t)}}, nil, nil)
+	require.NoError(t, err)
+	p.log.Debug("goes somewhere")
+	assert.NoError(t, p.Close(within(t, 20*time.Second)))
+
+	lines := make(chan kafka.LogEvent, 1)
+	lines <- kafka.LogEvent{Level: 7, Message: "goes somewhere"}
+	close(lines)
+	ForwardLogs(lines, nil)
+}
+
 func TestSendReportsPartitionAndOffset(t *testing.T) {
 	p := newProducer(t, newBroker(t), nil)
 	for want := range 3 {

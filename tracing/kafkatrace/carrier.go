@@ -1,7 +1,6 @@
 package kafkatrace
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -37,11 +36,12 @@ func (c carrier) Set(key, value string) {
 
 // ForeachKey calls handler with each header that counts, until it fails.
 func (c carrier) ForeachKey(handler func(key, value string) error) error {
+	last := make(map[string]int, len(c.msg.Headers))
 	for i, h := range c.msg.Headers {
-		overridden := slices.ContainsFunc(c.msg.Headers[i+1:], func(later kafka.Header) bool {
-			return strings.EqualFold(later.Key, h.Key)
-		})
-		if overridden {
+		last[strings.ToLower(h.Key)] = i
+	}
+	for i, h := range c.msg.Headers {
+		if last[strings.ToLower(h.Key)] != i {
 			continue
 		}
 		if err := handler(h.Key, string(h.Value)); err != nil {

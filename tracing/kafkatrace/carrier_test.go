@@ -2,8 +2,10 @@ package kafkatrace
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"fault-tolerant-tracing/tracing/tracingtest"
 
@@ -63,6 +65,17 @@ func TestExtract(t *testing.T) {
 			assert.Equal(t, tt.want, sc.(jaeger.SpanContext).String())
 		})
 	}
+}
+
+func TestExtractTakesLinearTime(t *testing.T) {
+	tracer, _ := tracingtest.NewTracer(t, "test")
+	headers := []kafka.Header{header(contextKey, "a:b:0:1")}
+	for i := range 200_000 { // most that fit into a record
+		headers = append(headers, header(strconv.Itoa(i), ""))
+	}
+	start := time.Now()
+	require.NotNil(t, Extract(tracer, &kafka.Message{Headers: headers}))
+	assert.Less(t, time.Since(start), 5*time.Second)
 }
 
 func TestCarrierSet(t *testing.T) {

@@ -1,0 +1,174 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"fault-tolerant-tracing/services/internal/deadletter"
+	"fault-tolerant-tracing/tracing/tracingtest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+func TestWhatIsNoIntegerIsSetAsideAsItCame(t *testing.T) {
+	tests := []struct {
+		name   string
+		value  []byte
+		reason string
+	}{
+		{"text", []byte("1.5"), `not an integer: "1.5"`},
+		{"empty", []byte{}, "not an integer: empty value"},
+		{"null", nil, "not an integer: null value"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := startBroker(t, 1)
+			tracer, recorder := tracingtest.NewTracer(t, group)
+			feedRecords(t, b, &kgo.Record{Key: []byte("given"), Value: tt.value, Headers: []kgo.RecordHeader{
+				{Key: "uber-trace-id", Value: []byte("a:b:0:1")}, {Key: "own", Value: []byte("stays")},
+			}})
+			startStream(t, tracer, testConfig(b.Addr()))
+
+			r := tracingtest.ReadTopic(t, b.Addr(), "number-dlq", 1)[0]
+
+			assert.Equal(t, "given", string(r.Key))
+			assert.Equal(t, string(tt.value), string(r.Value))
+			assert.Equal(t, tt.value == nil, r.Value == nil, "null stays null")
+			assert.Equal(t, "stays", header(r, "own"))
+			assert.Equal(t, tt.reason, header(r, "dlq.reason"))
+			assert.Equal(t, "number-topic", header(r, "dlq.topic"))
+			assert.Equal(t, "0", header(r, "dlq.partition"))
+			assert.Equal(t, "0", header(r, "dlq.offset"))
+			from, to := tracingtest.Named(t, recorder.Wait(t, 2), "From_number-topic"), tracingtest.Named(t, recorder.Wait(t, 2), "To_number-dlq")
+			assert.Equal(t, "000000000000000b", from.ParentID)
+			assert.Equal(t, from.ID, to.ParentID)
+			assert.Equal(t, to.TraceID+":"+to.ID+":"+to.ParentID+":1", header(r, "uber-trace-id"))
+			assert.Equal(t, true, from.Tags["error"])
+			assert.Equal(t, tt.reason, from.Logs[0]["message"])
+			assert.NotContains(t, from.Tags, "number.value")
+			assert.NotContains(t, to.Tags, "error")
+		})
+	}
+}
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(b)
+	return b
+}
+
+// largest is what a topic takes by default, and Connect or a Java client may write.
+const largest = 1_048_000
+
+func TestARecordTooLargeToPassOnIsSetAsideWhole(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t, 1)
+	limitTopic(t, b, "number-topic", 8<<20) // the test writes all of them in one batch
+	limitTopic(t, b, "number-dlq", deadletter.MaxBytes)
+	tracer, _ := tracingtest.NewTracer(t, group)
+	longest := bytes.Repeat([]byte("3"), maxNumber)
+	tooLong := bytes.Repeat([]byte("4"), largest)
+	garbage := random(largest)
+	crowded := &kgo.Record{Value: random(1000)}
+	for i := range 85_000 {
+		crowded.Headers = append(crowded.Headers, kgo.RecordHeader{Key: strconv.Itoa(i)})
+	}
+	feedRecords(t, b, &kgo.Record{Value: longest}, &kgo.Record{Value: tooLong}, &kgo.Record{Value: garbage}, crowded, &kgo.Record{Value: []byte("6")})
+	startStream(t, tracer, testConfig(b.Addr()))
+
+	assert.Equal(t, "6", string(tracingtest.ReadTopic(t, b.Addr(), "even-topic", 1)[0].Value))
+	assert.Equal(t, longest, tracingtest.ReadTopic(t, b.Addr(), "odd-topic", 1)[0].Value)
+	aside := tracingtest.ReadTopic(t, b.Addr(), "number-dlq", 3)
+	require.Len(t, aside, 3)
+	assert.Equal(t, "an integer too long for a record: 1048000 bytes, at most 999744", header(aside[0], "dlq.reason"))
+	for i, value := range [][]byte{tooLong, garbage, crowded.Value} {
+		assert.True(t, bytes.Equal(value, aside[i].Value), "record %d is not whole", i)
+		assert.Empty(t, header(aside[i], "dlq.truncated"))
+	}
+	assert.GreaterOrEqual(t, len(aside[2].Headers), len(crowded.Headers))
+	waitCommitted(t, b, 5)
+}
+
+func TestWhatTheDeadLetterTopicDoesNotTakeIsCut(t *testing.T) {
+	tests := []struct {
+		name  string
+		limit int // of number-dlq
+		bytes int
+	}{
+		{"larger than any dead letter", deadletter.MaxBytes, deadletter.MaxBytes + 1},
+		{"topic with a limit too low", 1_000_000, largest},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := startBroker(t, 1)
+			limitTopic(t, b, "number-topic", 8<<20)
+			limitTopic(t, b, "number-dlq", tt.limit)
+			tracer, recorder := tracingtest.NewTracer(t, group)
+			garbage := random(tt.bytes)
+			feed(t, b, []byte("small"), garbage, []byte("6"))
+			s := startStream(t, tracer, testConfig(b.Addr()))
+
+			aside := tracingtest.ReadTopic(t, b.Addr(), "number-dlq", 2)
+			require.Len(t, aside, 2)
+			assert.Equal(t, "small", string(aside[0].Value))
+			assert.Empty(t, header(aside[0], "dlq.truncated"))
+			assert.True(t, bytes.Equal(garbage[:maxCut], aside[1].Value))
+			assert.Equal(t, "true", header(aside[1], "dlq.truncated"))
+			assert.Equal(t, "1", header(aside[1], "dlq.offset"))
+			assert.Equal(t, "6", string(tracingtest.ReadTopic(t, b.Addr(), "even-topic", 1)[0].Value))
+			waitCommitted(t, b, 3)
+			assert.NotContains(t, s.log.String(), "processor stopped")
+			assert.Len(t, recorder.Wait(t, 7), 7, "a To_ span of the refusal, and one of the delivery")
+		})
+	}
+}
+
+func TestARecordIsNotCommittedBeforeItIsSetAside(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t, 1)
+	tracer, recorder := tracingtest.NewTracer(t, group)
+	fault := b.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "number-dlq", Err: kerr.TopicAuthorizationFailed, Count: -1})
+	feed(t, b, texts("2", "six", "4")...)
+	s := startStream(t, tracer, testConfig(b.Addr()))
+
+	require.Eventually(t, func() bool { return strings.Count(s.log.String(), "processor stopped") >= 2 }, patience, 10*time.Millisecond)
+
+	assert.Equal(t, "4", string(tracingtest.ReadTopic(t, b.Addr(), "even-topic", 2)[1].Value))
+	assert.LessOrEqual(t, committed(t, b), int64(1), "the record would be lost")
+	assert.NotContains(t, s.log.String(), "record set aside")
+	for _, span := range recorder.Spans() {
+		assert.Equal(t, span.Operation == "To_number-dlq", span.Tags["error"] == true && len(span.Logs) == 1 && strings.Contains(fmt.Sprint(span.Logs[0]["message"]), "authorization"))
+	}
+	fault.Remove()
+	assert.Equal(t, "six", string(tracingtest.ReadTopic(t, b.Addr(), "number-dlq", 1)[0].Value))
+	waitCommitted(t, b, 3)
+}
+
+func TestPoisonInPlentyIsSetAsideOnce(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t, 3)
+	tracer, _ := tracingtest.NewTracer(t, group)
+	var values [][]byte
+	for i := range 20 * maxAside {
+		values = append(values, []byte("poison "+strconv.Itoa(i)))
+	}
+	feed(t, b, values...)
+	s := startStream(t, tracer, testConfig(b.Addr()))
+
+	waitCommitted(t, b, int64(len(values)))
+
+	assert.Len(t, tracingtest.ReadTopic(t, b.Addr(), "number-dlq", len(values)), len(values))
+	assert.NotContains(t, s.log.String(), "processor stopped")
+}
