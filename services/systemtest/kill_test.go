@@ -65,7 +65,7 @@ func TestARelayWhoseNameIsTakenEnds(t *testing.T) {
 	s.wait("topic-config")
 	s.start("relay")
 	s.ready("relay")
-	older := s.procs["relay"]
+	older := s.procs["relay"] // younger than its session timeout
 	s.addrs["relay"] = tracingtest.FreeAddr(t)
 	s.start("relay")
 	s.ready("relay")

@@ -21,6 +21,7 @@ const (
 	commitInterval = 200 * time.Millisecond // so much may be repeated after a crash
 	askTimeout     = 2 * time.Second
 	askInterval    = 2 * time.Second // for the lag, while paused
+	renewWait      = time.Second     // before a client that has failed for good is replaced
 )
 
 // Consumer is a member of a consumer group. Make it with [New] and run it once.
@@ -28,10 +29,11 @@ type Consumer struct {
 	cfg    Config
 	log    *slog.Logger
 	window *window
-	kafka  *kafka.Consumer
+	kafka  atomic.Pointer[kafka.Consumer] // replaced after an error that is fatal to it
 
 	joined     atomic.Bool
-	paused     bool // paused and reassigned belong to the poll loop
+	born       time.Time // when the client was made; this and the next belong to the poll loop
+	paused     bool
 	reassigned bool
 	asked      time.Time // when the ends of the partitions were last asked for
 	told       string    // the last error that a person must look at
@@ -48,6 +50,16 @@ type Consumer struct {
 // New makes a consumer. It does not talk to the broker yet. The topic should
 // exist when [Consumer.Run] is called.
 func New(cfg Config) (*Consumer, error) {
+	client, err := newClient(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c := &Consumer{cfg: cfg, log: cfg.Log, window: newWindow(cfg.Ordered, cfg.Log), closed: make(chan struct{})}
+	c.kafka.Store(client)
+	return c, nil
+}
+
+func newClient(cfg Config) (*kafka.Consumer, error) {
 	settings := cfg.Cluster.ConfigMap()
 	for key, value := range map[string]kafka.ConfigValue{
 		"group.id":                      cfg.Group,
@@ -72,7 +84,7 @@ func New(cfg Config) (*Consumer, error) {
 		return nil, fmt.Errorf("make the consumer of %s: %w", cfg.Topic, err)
 	}
 	go kafkaclient.ForwardLogs(client.Logs(), cfg.Log)
-	return &Consumer{cfg: cfg, log: cfg.Log, window: newWindow(cfg.Ordered, cfg.Log), kafka: client, closed: make(chan struct{})}, nil
+	return client, nil
 }
 
 // Run reads and handles records until ctx ends. It blocks. After a graceful
@@ -80,8 +92,8 @@ func New(cfg Config) (*Consumer, error) {
 // error after which the consumer cannot go on. Close is still to be called.
 func (c *Consumer) Run(ctx context.Context) error {
 	defer c.window.stop()
-	if err := c.kafka.Subscribe(c.cfg.Topic, c.rebalance); err != nil {
-		return fmt.Errorf("subscribe to %s: %w", c.cfg.Topic, err)
+	if err := c.subscribe(); err != nil {
+		return err
 	}
 	taking, stopTaking := context.WithCancel(ctx)
 	defer stopTaking()
@@ -112,6 +124,14 @@ func (c *Consumer) Run(ctx context.Context) error {
 	return err
 }
 
+func (c *Consumer) subscribe() error {
+	c.born = time.Now()
+	if err := c.kafka.Load().Subscribe(c.cfg.Topic, c.rebalance); err != nil {
+		return fmt.Errorf("subscribe to %s: %w", c.cfg.Topic, err)
+	}
+	return nil
+}
+
 // poll reads until the workers are idle for good. It keeps polling while they
 // finish, so that the partitions stay ours until the offsets are stored.
 func (c *Consumer) poll(idle <-chan struct{}) error {
@@ -124,10 +144,10 @@ func (c *Consumer) poll(idle <-chan struct{}) error {
 		c.pauseOrResume()
 		if c.paused && time.Since(c.asked) > askInterval {
 			c.asked = time.Now()
-			assigned, _ := c.kafka.Assignment() // if it fails the lag stays as it was
+			assigned, _ := c.kafka.Load().Assignment() // if it fails the lag stays as it was
 			go c.askEnds(assigned)
 		}
-		event := c.kafka.Poll(int(pollTimeout.Milliseconds()))
+		event := c.kafka.Load().Poll(int(pollTimeout.Milliseconds()))
 		c.store()
 		switch e := event.(type) {
 		case *kafka.Message:
@@ -136,7 +156,10 @@ func (c *Consumer) poll(idle <-chan struct{}) error {
 			}
 		case kafka.Error:
 			if e.IsFatal() {
-				return fmt.Errorf("consume %s: %w", c.cfg.Topic, e)
+				if err := c.renew(idle, e); err != nil {
+					return err
+				}
+				continue
 			}
 			c.tell(e)
 		case kafka.OffsetsCommitted:
@@ -144,6 +167,43 @@ func (c *Consumer) poll(idle <-chan struct{}) error {
 				c.log.Warn("could not commit offsets, they go with the next commit", "topic", c.cfg.Topic, "err", e.Error)
 			}
 		}
+	}
+}
+
+// renew replaces the client after an error that is fatal to it. A static member
+// whose session ran out, because the broker was away, may be fenced off by
+// itself: it joins anew while a commit still goes by its old name. That takes
+// longer than the session timeout; one that is fenced off sooner was so by
+// another process of the same name, and two of those would take turns for ever:
+// then the error is returned.
+func (c *Consumer) renew(idle <-chan struct{}, cause kafka.Error) error {
+	if time.Since(c.born) < c.cfg.SessionTimeout {
+		return fmt.Errorf("consume %s: %w", c.cfg.Topic, cause)
+	}
+	c.log.Warn("kafka will not have this member any more, joining anew", "topic", c.cfg.Topic, "err", cause)
+	c.joined.Store(false)
+	c.forget(c.window.assigned())
+	select {
+	case <-time.After(renewWait):
+	case <-idle:
+		return nil
+	}
+	client, err := newClient(c.cfg)
+	if err != nil {
+		return err
+	}
+	c.using.Lock()
+	old := c.kafka.Swap(client)
+	c.using.Unlock()
+	go func() { _ = old.Close() }() // librdkafka may not end the close of a client that was fenced off
+	c.paused, c.reassigned = false, false
+	return c.subscribe()
+}
+
+// forget leaves the records of the partitions to whoever gets those.
+func (c *Consumer) forget(partitions []int32) {
+	for _, r := range c.window.forget(partitions) {
+		finishSpan(r, errForgotten)
 	}
 }
 
@@ -210,14 +270,14 @@ func finishSpan(r *Record, err error) {
 func (c *Consumer) store() {
 	on, back := c.window.finished()
 	if len(on) > 0 {
-		if _, err := c.kafka.StoreOffsets(c.offsets(on)); err != nil {
+		if _, err := c.kafka.Load().StoreOffsets(c.offsets(on)); err != nil {
 			c.log.Debug("could not store offsets of a partition that is not ours any more", "topic", c.cfg.Topic, "err", err)
 		}
 	}
 	if len(back) > 0 {
 		c.log.Warn("the offsets of the topic have started again", "topic", c.cfg.Topic)
-		go c.use(func() {
-			if _, err := c.kafka.CommitOffsets(c.offsets(back)); err != nil {
+		go c.use(func(client *kafka.Consumer) {
+			if _, err := client.CommitOffsets(c.offsets(back)); err != nil {
 				c.log.Warn("could not commit offsets", "topic", c.cfg.Topic, "err", err)
 			}
 		})
@@ -234,11 +294,11 @@ func (c *Consumer) offsets(next map[int32]int64) []kafka.TopicPartition {
 
 // use calls f unless the client is closed, and keeps it from being closed
 // meanwhile.
-func (c *Consumer) use(f func()) {
+func (c *Consumer) use(f func(*kafka.Consumer)) {
 	c.using.RLock()
 	defer c.using.RUnlock()
 	if !c.gone {
-		f()
+		f(c.kafka.Load())
 	}
 }
 
@@ -255,12 +315,12 @@ func (c *Consumer) pauseOrResume() {
 }
 
 func (c *Consumer) setPaused(pause bool) {
-	assigned, err := c.kafka.Assignment()
+	assigned, err := c.kafka.Load().Assignment()
 	if err == nil {
 		if pause {
-			err = c.kafka.Pause(assigned)
+			err = c.kafka.Load().Pause(assigned)
 		} else {
-			err = c.kafka.Resume(assigned)
+			err = c.kafka.Load().Resume(assigned)
 		}
 	}
 	if err != nil {
@@ -272,7 +332,10 @@ func (c *Consumer) setPaused(pause bool) {
 
 // rebalance runs in the poll loop. The client assigns and unassigns by itself
 // when it returns.
-func (c *Consumer) rebalance(_ *kafka.Consumer, event kafka.Event) error {
+func (c *Consumer) rebalance(client *kafka.Consumer, event kafka.Event) error {
+	if client != c.kafka.Load() {
+		return nil // one that was replaced and is being closed
+	}
 	switch e := event.(type) {
 	case kafka.AssignedPartitions:
 		c.log.Info("partitions assigned", "topic", c.cfg.Topic, "partitions", ids(e.Partitions))
@@ -283,9 +346,7 @@ func (c *Consumer) rebalance(_ *kafka.Consumer, event kafka.Event) error {
 	case kafka.RevokedPartitions:
 		c.log.Info("partitions revoked", "topic", c.cfg.Topic, "partitions", ids(e.Partitions))
 		c.store() // the client commits it before the partitions go
-		for _, r := range c.window.forget(ids(e.Partitions)) {
-			finishSpan(r, errForgotten)
-		}
+		c.forget(ids(e.Partitions))
 	}
 	return nil
 }
@@ -298,8 +359,8 @@ func nothingToCommit(err error) bool {
 // askBegin asks where the group stands in the partitions, so that the status is
 // right before their first record is read.
 func (c *Consumer) askBegin(partitions []kafka.TopicPartition) {
-	c.use(func() {
-		committed, err := c.kafka.Committed(partitions, int(askTimeout.Milliseconds()))
+	c.use(func(client *kafka.Consumer) {
+		committed, err := client.Committed(partitions, int(askTimeout.Milliseconds()))
 		if err != nil {
 			c.log.Debug("could not ask for the committed offsets", "topic", c.cfg.Topic, "err", err)
 			return
@@ -315,10 +376,10 @@ func (c *Consumer) askBegin(partitions []kafka.TopicPartition) {
 // askEnds asks where the partitions end. While they are paused nothing is
 // fetched that would tell.
 func (c *Consumer) askEnds(partitions []kafka.TopicPartition) {
-	c.use(func() {
+	c.use(func(client *kafka.Consumer) {
 		high := make(map[int32]int64, len(partitions))
 		for _, p := range partitions {
-			_, end, err := c.kafka.QueryWatermarkOffsets(c.cfg.Topic, p.Partition, int(askTimeout.Milliseconds()))
+			_, end, err := client.QueryWatermarkOffsets(c.cfg.Topic, p.Partition, int(askTimeout.Milliseconds()))
 			if err != nil {
 				c.log.Debug("could not ask for the end of a partition", "topic", c.cfg.Topic, "err", err)
 				break
@@ -355,7 +416,7 @@ func (c *Consumer) Close(ctx context.Context) error {
 			c.using.Lock()
 			defer c.using.Unlock()
 			c.gone = true
-			c.closeErr = c.kafka.Close()
+			c.closeErr = c.kafka.Load().Close()
 		}()
 	})
 	select {
