@@ -115,6 +115,7 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 		{"too short to stop", "pod.yaml", "value: 15", "value: 8", "no longer than the 8s"},
 		{"wait before stopping not counted", "random.yaml", "seconds: 3", "seconds: 7", "no longer than the 15s"},
 		{"longer shutdown not counted", "settings.env", "LOG_LEVEL=info", "SHUTDOWN_TIMEOUT=20s", "no longer than the 20s"},
+		{"shutdown that is no duration", "settings.env", "LOG_LEVEL=info", "SHUTDOWN_TIMEOUT=soon", "SHUTDOWN_TIMEOUT: time: invalid duration"},
 		{"second container", "relay.yaml", "      containers:", "      containers:\n        - {name: helper, image: helper}", "has 2 containers"},
 
 		{"image without tag", "kustomization.yaml", "relay\n    newTag: dev", "relais\n    newTag: dev", "must have a tag"},

@@ -115,6 +115,7 @@ func checkGrace(r *report, spec corev1.PodSpec, p program, env map[string]string
 	needed, err := time.ParseDuration(p.value("SHUTDOWN_TIMEOUT", env))
 	if err != nil {
 		r.add("SHUTDOWN_TIMEOUT: %v", err)
+		return
 	}
 	if l := spec.Containers[0].Lifecycle; l != nil && l.PreStop != nil && l.PreStop.Sleep != nil {
 		needed += time.Duration(l.PreStop.Sleep.Seconds) * time.Second
