@@ -96,6 +96,7 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 		{"selector of someone else's pods", "relay.yaml", "labels: {app.kubernetes.io/name: relay}\n    spec", "labels: {app.kubernetes.io/name: answer}\n    spec", "also selects the pods of Deployment relay"},
 		{"service without pods", "relay.yaml", "selector: {app.kubernetes.io/name: relay}\n  ports", "selector: {app.kubernetes.io/name: relais}\n  ports", "pods of 0 Deployments"},
 		{"service of all pods", "relay.yaml", "selector: {app.kubernetes.io/name: relay}\n  ports", "selector: {app.kubernetes.io/part-of: fault-tolerant-tracing}\n  ports", "pods of 6 Deployments"},
+		{"service without a port", "relay.yaml", "- {name: http, port: 8097, targetPort: http}", "[]", "has no port"},
 		{"service to a port without name", "relay.yaml", "targetPort: http", "targetPort: web", "which Deployment relay does not have"},
 		{"service to a port without number", "relay.yaml", ", targetPort: http", ", targetPort: 80", "which Deployment relay does not have"},
 
@@ -170,7 +171,8 @@ configMapGenerator:
   - name: settings
     behavior: merge
     literals:
-      - KAFKA_BROKERS=kafka-0.example.com:9094
+      - KAFKA_BROKERS=my-kafka:9094
+      - JAEGER_ENDPOINT=http://my-jaeger:14268/api/traces
       - KAFKA_SECURITY_PROTOCOL=SASL_SSL
       - KAFKA_TLS_CA_FILE=/etc/fault-tolerant-tracing/ca.crt
 secretGenerator:

@@ -84,13 +84,14 @@ func reference(from *corev1.EnvVarSource) (source, string, bool) {
 	return source{}, "", false
 }
 
-// checkURL: a URL that names a Service of these manifests names its port too.
+// checkURL: a URL is that of a Service of these manifests. Jaeger is none of
+// them, and what has a domain is somewhere else.
 func (m *manifest) checkURL(r *report, c corev1.Container, name, value string) {
 	u, err := url.Parse(value)
-	if err != nil || u.Host == "" {
+	if err != nil || u.Host == "" || name == "JAEGER_ENDPOINT" || strings.Contains(u.Hostname(), ".") {
 		return
 	}
-	known := strings.Contains(u.Hostname(), ".") // what has a domain is somewhere else
+	known := false
 	for _, s := range m.services {
 		for _, port := range s.Spec.Ports {
 			known = known || s.Name == u.Hostname() && strconv.Itoa(int(port.Port)) == u.Port()
