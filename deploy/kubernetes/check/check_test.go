@@ -181,7 +181,7 @@ secretGenerator:
     envs: [secrets.env]
     files: [ca.crt]
 images:
-  - {name: fault-tolerant-tracing/relay, newName: registry.example.com:5000/relay, newTag: v1}
+  - {name: fault-tolerant-tracing/relay, newName: example.com:5000/relay, newTag: v1}
 `)
 	write(t, fs, "/mine/secrets.env", "KAFKA_SASL_PASSWORD=secret\n")
 	write(t, fs, "/mine/ca.crt", "certificate\n")
