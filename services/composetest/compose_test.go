@@ -22,6 +22,9 @@ func TestTheSystemInDockerSurvivesAnOutage(t *testing.T) {
 	r := s.complete(50)
 	assert.Equal(t, 50, r.Traces)
 	assert.Equal(t, 25*9+25*2, r.Spans)
+	s.run(s.compose + " --profile prometheus up -d")
+	s.healthy()
+	s.scraped(5)
 	s.secure()
 
 	assert.Contains(t, s.run("make outage"), "make recover")
@@ -85,6 +88,15 @@ func TestTheArticlesStepsByHand(t *testing.T) {
 	}
 	s.complete(50)
 	assert.Contains(t, s.run(s.compose+" logs --no-color relay"), "span(s) to jaeger")
+}
+
+// scraped waits until Prometheus has metrics of so many targets, and of no fewer than it is to scrape.
+func (s *system) scraped(targets int) {
+	s.t.Helper()
+	s.eventually("Prometheus scrapes every service", func() (string, bool) {
+		out := s.run("curl -sS " + s.url("PROMETHEUS_PORT") + "/api/v1/targets")
+		return out, strings.Count(out, `"health":"up"`) == targets && strings.Count(out, `"health":`) == targets
+	})
 }
 
 // secure checks what runs as whom, and what it may do.
