@@ -48,7 +48,7 @@ func TestTheSystemInDockerSurvivesAnOutage(t *testing.T) {
 	s.run("make ps")
 
 	s.stopsInTime()
-	s.run(s.compose + " up -d")
+	s.run(s.compose + " --profile prometheus up -d")
 	s.healthy()
 	s.complete(74) // everything outlives its container
 	s.run("make down")
