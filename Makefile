@@ -5,9 +5,11 @@ SERVICES  := topic-config random stream sentence answer relay demo
 MODULES   := tracing services
 VERSION   := $(shell git describe --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -X fault-tolerant-tracing/services/internal/service.Version=$(VERSION)
+COMPOSE   ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 LINT      := go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
 export CGO_ENABLED := 1
+export COMPOSE VERSION
 
 .DEFAULT_GOAL := help
 
@@ -53,6 +55,53 @@ demo: build ## Run everything through an outage of Jaeger; TRANSPORT=direct send
 .PHONY: bench-transport
 bench-transport: toolchain ## Measure what a delivered span costs by Kafka, HTTP and UDP
 	go test -run '^$$' -bench Transport -benchtime 1x -timeout 20m ./tracing/bench
+
+.PHONY: up
+up: data/live/numbers.txt ## Docker: build the images and start the whole system
+	$(COMPOSE) up -d --build
+	@deploy/compose urls
+
+.PHONY: down
+down: ## Docker: stop the system and delete its data, traces included
+	$(COMPOSE) --profile prometheus --profile smoke down --volumes --remove-orphans
+	rm -rf data/live
+
+.PHONY: logs
+logs: ## Docker: follow the logs of our services
+	@deploy/compose urls
+	$(COMPOSE) logs -f --tail 20 random stream sentence answer relay
+
+.PHONY: ps
+ps: ## Docker: show the containers and their health
+	$(COMPOSE) ps
+	@deploy/compose urls
+
+.PHONY: outage
+outage: ## Docker: stop Jaeger
+	$(COMPOSE) stop jaeger
+	@deploy/compose outage
+
+.PHONY: recover
+recover: ## Docker: start Jaeger again
+	$(COMPOSE) start jaeger
+	@deploy/compose recover
+
+N ?= 10
+.PHONY: numbers
+numbers: data/live/numbers.txt ## Docker: append N numbers (10) to what the file source reads
+	@deploy/compose numbers '$(N)'
+
+.PHONY: smoke
+smoke: data/live/numbers.txt ## Docker: start the system and check it from end to end; tells time and memory
+	@deploy/compose smoke
+
+.PHONY: test-compose
+test-compose: toolchain ## Test the system in Docker, in a project of its own; COMPOSE=docker-compose for the older one
+	COMPOSE_TEST=1 go test -count 1 -v -timeout 20m ./services/composetest
+
+data/live/numbers.txt:
+	@mkdir -p data/live
+	cp data/numbers.txt $@
 
 .PHONY: clean
 clean: ## Remove what was built and what the demo left

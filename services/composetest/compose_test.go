@@ -1,0 +1,171 @@
+package composetest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// One command, and data flows; Jaeger goes away and comes back; nothing is lost.
+func TestTheSystemInDockerSurvivesAnOutage(t *testing.T) {
+	s := newSystem(t)
+	begin := time.Now()
+	s.run(s.compose + " up -d --build")
+	t.Logf("up after %s, images built", time.Since(begin).Round(time.Second))
+	s.healthy()
+	r := s.complete(50)
+	assert.Equal(t, 50, r.Traces)
+	assert.Equal(t, 25*9+25*2, r.Spans)
+	s.run(s.compose + " --profile prometheus up -d")
+	s.healthy()
+	s.scraped(5)
+	s.secure()
+
+	assert.Contains(t, s.run("make outage"), "make recover")
+	s.run("make numbers N=20") // data/live is made only now
+	s.relayIs("holding")
+	s.arrived(70)
+	assert.Contains(t, s.run("make recover"), s.url("JAEGER_PORT"))
+	r = s.complete(70)
+	assert.Equal(t, 70, r.Traces)
+	s.relayIs("delivering")
+	s.run("make numbers N=4") // flows at once
+	s.complete(74)
+	log := s.run(s.compose + " logs --no-color relay")
+	assert.Contains(t, log, "span(s) to jaeger")
+	assert.Contains(t, log, "could not send spans to jaeger, retrying offset ")
+
+	smoke := s.run("make smoke")
+	t.Log(smoke[strings.LastIndex(smoke, "the system was up already"):])
+	assert.Contains(t, smoke, "traces 74/74")
+	assert.Contains(t, smoke, "documents")
+	s.run("make ps")
+
+	s.stopsInTime()
+	s.run(s.compose + " --profile prometheus up -d")
+	s.healthy()
+	s.complete(74) // everything outlives its container
+	s.run("make down")
+	assert.Empty(t, s.containers())
+	assert.Empty(t, strings.TrimSpace(s.run("docker volume ls -q --filter label=com.docker.compose.project="+s.project)))
+}
+
+// The article's own steps, as README.md has them.
+func TestTheArticlesStepsByHand(t *testing.T) {
+	s := newSystem(t)
+	readme, err := os.ReadFile(filepath.Join(s.dir, "README.md"))
+	require.NoError(t, err)
+	_, after, found := strings.Cut(string(readme), "### The article's steps, by hand")
+	require.True(t, found)
+	_, after, _ = strings.Cut(after, "```\n")
+	block, _, _ := strings.Cut(after, "```")
+
+	for line := range strings.Lines(block) {
+		command := strings.NewReplacer(
+			"docker compose", s.compose,
+			"http://localhost:8083", s.url("CONNECT_PORT"),
+			" logs -f ", " logs ",
+		).Replace(strings.TrimSpace(line))
+		out := s.run(command)
+		if strings.Contains(command, "up -d") {
+			s.healthy()
+			assert.Contains(t, s.run(s.compose+" logs connect-config"), "by hand")
+			assert.Zero(t, s.check(nil).TopicDiffer)
+		}
+		if strings.Contains(command, " logs ") {
+			s.eventually("the log of the relay reads like the article's", func() (string, bool) {
+				out = s.run(command)
+				return out, strings.Contains(out, "could not send spans to jaeger, retrying offset ")
+			})
+		}
+		t.Logf("%s\n%.500s", command, out)
+	}
+	s.complete(50)
+	assert.Contains(t, s.run(s.compose+" logs --no-color relay"), "span(s) to jaeger")
+}
+
+// scraped waits until Prometheus has metrics of so many targets, and of no fewer than it is to scrape.
+func (s *system) scraped(targets int) {
+	s.t.Helper()
+	s.eventually("Prometheus scrapes every service", func() (string, bool) {
+		out := s.run("curl -sS " + s.url("PROMETHEUS_PORT") + "/api/v1/targets")
+		return out, strings.Count(out, `"health":"up"`) == targets && strings.Count(out, `"health":`) == targets
+	})
+}
+
+// secure checks what runs as whom, and what it may do.
+func (s *system) secure() {
+	s.t.Helper()
+	var limits int64
+	for _, c := range s.containers() {
+		name := c.Config.Labels.Service
+		limits += c.HostConfig.Memory
+		assert.NotZero(s.t, c.HostConfig.Memory, "%s: memory limit", name)
+		assert.False(s.t, c.State.OOMKilled, "%s: ran out of memory", name)
+		assert.Zero(s.t, c.RestartCount, "%s: restarts", name)
+		assert.Equal(s.t, []string{"ALL"}, c.HostConfig.CapDrop, "%s: dropped capabilities", name)
+		assert.Empty(s.t, c.HostConfig.CapAdd, "%s: added capabilities", name)
+		assert.Contains(s.t, c.HostConfig.SecurityOpt, "no-new-privileges:true", "%s", name)
+		for _, bindings := range c.HostConfig.PortBindings {
+			for _, b := range bindings {
+				assert.Equal(s.t, "127.0.0.1", b.HostIP, "%s: port %s", name, b.HostPort)
+			}
+		}
+		if strings.HasPrefix(c.Config.Image, "fault-tolerant-tracing/") {
+			assert.True(s.t, c.HostConfig.ReadonlyRootfs, "%s: read-only root file system", name)
+			assert.NotContains(s.t, []string{"", "0", "root", "0:0"}, c.Config.User, "%s: user", name)
+			assert.NotEmpty(s.t, c.Config.Labels.Title, "%s: label", name)
+		}
+		if c.State.Running {
+			processes := strings.Split(strings.TrimSpace(s.run("docker top "+c.ID+" -eo uid,pid,rss,comm")), "\n")
+			for _, p := range processes[1:] {
+				assert.NotEqual(s.t, "0", strings.Fields(p)[0], "%s: runs as root: %s", name, p)
+			}
+		}
+	}
+	assert.Less(s.t, limits, int64(3)<<30, "the memory limits together")
+	s.t.Logf("memory limits together: %d MiB", limits>>20)
+}
+
+// stopsInTime stops each container as `docker stop` does, and checks that none had to be killed.
+func (s *system) stopsInTime() {
+	s.t.Helper()
+	for _, c := range s.containers() {
+		if !c.State.Running {
+			continue
+		}
+		begin := time.Now()
+		s.run("docker stop " + c.ID)
+		took := time.Since(begin)
+		assert.Less(s.t, took, 10*time.Second, "%s", c.Config.Labels.Service)
+		s.t.Logf("%s stopped within %s", c.Config.Labels.Service, took.Round(100*time.Millisecond))
+	}
+	for _, c := range s.containers() {
+		assert.NotEqual(s.t, 137, c.State.ExitCode, "%s was killed", c.Config.Labels.Service)
+		if strings.HasPrefix(c.Config.Image, "fault-tolerant-tracing/") && c.Config.Labels.Service != "connect" {
+			assert.Zero(s.t, c.State.ExitCode, "%s", c.Config.Labels.Service)
+		}
+	}
+}
+
+// healthy waits until every container is as it should be: healthy, or a job that has ended well.
+func (s *system) healthy() {
+	s.t.Helper()
+	s.eventually("everything is healthy", func() (string, bool) {
+		var ill []string
+		containers := s.containers()
+		for _, c := range containers {
+			job := strings.HasSuffix(c.Config.Labels.Service, "-config")
+			if job && (c.State.Running || c.State.ExitCode != 0) || !job && c.State.Health.Status != "healthy" {
+				ill = append(ill, fmt.Sprint(c.Config.Labels.Service, " ", c.State))
+			}
+		}
+		return strings.Join(ill, "; "), len(containers) >= 11 && len(ill) == 0
+	})
+}

@@ -1,0 +1,124 @@
+// Command smoke checks a running system from end to end: every number on number-topic has its answer, its whole trace is in
+// Jaeger, and its document is in the store. It only reads, and writes what it finds to standard output.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"time"
+
+	"fault-tolerant-tracing/services/internal/connect"
+	"fault-tolerant-tracing/services/internal/jaeger"
+	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/services/internal/verdict"
+)
+
+const doc = `smoke checks a running system from end to end, and exits 0 when all is well: every
+number on number-topic has its answer, its whole trace is in Jaeger, and its
+document is in the store, if the sink that writes it is installed. It reads only,
+and waits as long as PATIENCE for what is still on its way.`
+
+const (
+	numberTopic = "number-topic"
+	wholeChain  = 9 // spans of an even number
+	askAgain    = 200 * time.Millisecond
+)
+
+func main() { os.Exit(service.Main("smoke", doc, run)) }
+
+func run(ctx context.Context, cfg config, _ *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, cfg.Patience)
+	defer cancel()
+	query := jaeger.NewQuery(cfg.QueryURL)
+	defer query.Close()
+
+	if err := firstTrace(ctx, cfg, query); err != nil {
+		return err
+	}
+	if err := everyTrace(ctx, cfg, query); err != nil {
+		return err
+	}
+	s := store{url: cfg.StoreURL, brokers: cfg.Brokers, connect: connect.NewClient(cfg.ConnectURL)}
+	return s.check(ctx)
+}
+
+// firstTrace waits for one whole trace of an even number.
+func firstTrace(ctx context.Context, cfg config, query *jaeger.Query) error {
+	err := until(ctx, func() error {
+		result, err := judge(ctx, cfg, query)
+		if err != nil {
+			return err
+		}
+		if result.Example != "" {
+			trace, err := query.Trace(ctx, result.Example)
+			if err == nil && len(trace.Spans) >= wholeChain {
+				return nil
+			}
+		}
+		return fmt.Errorf("%s; numbers %d/%d", result, result.NumbersArrived, result.NumbersFed)
+	})
+	if err != nil {
+		return fmt.Errorf("no complete trace: %w", err)
+	}
+	if cfg.Since > 0 {
+		fmt.Printf("first complete trace %d s after the start\n", time.Now().Unix()-cfg.Since)
+	}
+	return nil
+}
+
+// everyTrace waits until nothing is missing.
+func everyTrace(ctx context.Context, cfg config, query *jaeger.Query) error {
+	return until(ctx, func() error {
+		result, err := judge(ctx, cfg, query)
+		if err != nil {
+			return err
+		}
+		if !result.Complete() {
+			return fmt.Errorf("numbers %d/%d arrived; %s; %v", result.NumbersArrived, result.NumbersFed, result,
+				result.Problems[:min(3, len(result.Problems))])
+		}
+		fmt.Printf("numbers %d/%d arrived\n%s\n", result.NumbersArrived, result.NumbersFed, result)
+		return nil
+	})
+}
+
+// judge compares what was fed with what is in Jaeger, now.
+func judge(ctx context.Context, cfg config, query *jaeger.Query) (verdict.Result, error) {
+	records, err := verdict.ReadTopics(ctx, cfg.Brokers, numberTopic)
+	if err != nil {
+		return verdict.Result{}, err
+	}
+	var fed []int64
+	for _, r := range records {
+		if n, err := strconv.ParseInt(string(r.Value), 10, 64); err == nil {
+			fed = append(fed, n)
+		}
+	}
+	return verdict.Check(ctx, cfg.Brokers, query, fed)
+}
+
+// until calls try until it returns nil. When ctx ends, its error is the last one of try that is not about that end.
+func until(ctx context.Context, try func() error) error {
+	var last error
+	for {
+		err := try()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			if last == nil {
+				last = err
+			}
+			return errors.Join(ctx.Err(), last)
+		}
+		last = err
+		select {
+		case <-ctx.Done():
+		case <-time.After(askAgain):
+		}
+	}
+}
