@@ -15,12 +15,12 @@ import (
 // VerifyMain runs the tests of a package and fails when goroutines are left
 // behind. Call it from TestMain. It knows the two that stay for as long as the
 // process: the port allocator behind [FreeAddr] and [StartBroker], and the clock
-// of the metrics library that sarama uses.
-func VerifyMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
+// of the metrics library that sarama uses. opts name further ones.
+func VerifyMain(m *testing.M, opts ...goleak.Option) {
+	goleak.VerifyTestMain(m, append(opts,
 		goleak.IgnoreTopFunction("github.com/hashicorp/consul/sdk/freeport.checkFreedPorts"),
 		goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"),
-	)
+	)...)
 }
 
 // FreeAddr returns an address of this machine whose port nothing else is given

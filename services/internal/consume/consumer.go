@@ -20,6 +20,7 @@ const (
 	pollTimeout    = 50 * time.Millisecond  // how soon the loop sees what the workers finished
 	commitInterval = 200 * time.Millisecond // so much may be repeated after a crash
 	askTimeout     = 2 * time.Second
+	renewWait      = time.Second // before a client that has failed for good is replaced
 )
 
 // Consumer is a member of a consumer group. Make it with [New] and run it once.
@@ -27,7 +28,7 @@ type Consumer struct {
 	cfg    Config
 	log    *slog.Logger
 	window *window
-	kafka  *kafka.Consumer
+	kafka  atomic.Pointer[kafka.Consumer] // replaced after an error that is fatal to it
 
 	joined     atomic.Bool
 	paused     bool // paused and reassigned belong to the poll loop
@@ -44,6 +45,16 @@ type Consumer struct {
 // New makes a consumer. It does not talk to the broker yet. The topic should
 // exist when [Consumer.Run] is called.
 func New(cfg Config) (*Consumer, error) {
+	client, err := newClient(cfg)
+	if err != nil {
+		return nil, err
+	}
+	c := &Consumer{cfg: cfg, log: cfg.Log, window: newWindow(cfg.Ordered, cfg.Log), closed: make(chan struct{})}
+	c.kafka.Store(client)
+	return c, nil
+}
+
+func newClient(cfg Config) (*kafka.Consumer, error) {
 	settings := cfg.Cluster.ConfigMap()
 	for key, value := range map[string]kafka.ConfigValue{
 		"group.id":                      cfg.Group,
@@ -68,7 +79,7 @@ func New(cfg Config) (*Consumer, error) {
 		return nil, fmt.Errorf("make the consumer of %s: %w", cfg.Topic, err)
 	}
 	go kafkaclient.ForwardLogs(client.Logs(), cfg.Log)
-	return &Consumer{cfg: cfg, log: cfg.Log, window: newWindow(cfg.Ordered, cfg.Log), kafka: client, closed: make(chan struct{})}, nil
+	return client, nil
 }
 
 // Run reads and handles records until ctx ends. It blocks. After a graceful
@@ -76,8 +87,8 @@ func New(cfg Config) (*Consumer, error) {
 // error after which the consumer cannot go on. Close is still to be called.
 func (c *Consumer) Run(ctx context.Context) error {
 	defer c.window.stop()
-	if err := c.kafka.Subscribe(c.cfg.Topic, c.rebalance); err != nil {
-		return fmt.Errorf("subscribe to %s: %w", c.cfg.Topic, err)
+	if err := c.subscribe(); err != nil {
+		return err
 	}
 	taking, stopTaking := context.WithCancel(ctx)
 	defer stopTaking()
@@ -107,6 +118,13 @@ func (c *Consumer) Run(ctx context.Context) error {
 	return err
 }
 
+func (c *Consumer) subscribe() error {
+	if err := c.kafka.Load().Subscribe(c.cfg.Topic, c.rebalance); err != nil {
+		return fmt.Errorf("subscribe to %s: %w", c.cfg.Topic, err)
+	}
+	return nil
+}
+
 // poll reads until the workers are idle for good. It keeps polling while they
 // finish, so that the partitions stay ours until the offsets are stored.
 func (c *Consumer) poll(idle <-chan struct{}) error {
@@ -117,7 +135,7 @@ func (c *Consumer) poll(idle <-chan struct{}) error {
 		default:
 		}
 		c.pauseOrResume()
-		event := c.kafka.Poll(int(pollTimeout.Milliseconds()))
+		event := c.kafka.Load().Poll(int(pollTimeout.Milliseconds()))
 		c.store()
 		switch e := event.(type) {
 		case *kafka.Message:
@@ -126,7 +144,11 @@ func (c *Consumer) poll(idle <-chan struct{}) error {
 			}
 		case kafka.Error:
 			if e.IsFatal() {
-				return fmt.Errorf("consume %s: %w", c.cfg.Topic, e)
+				c.log.Warn("kafka will not have this member any more, joining anew", "topic", c.cfg.Topic, "err", e)
+				if err := c.renew(idle); err != nil {
+					return err
+				}
+				continue
 			}
 			c.log.Debug("consumer error, the client tries again", "topic", c.cfg.Topic, "err", e)
 		case kafka.OffsetsCommitted:
@@ -134,6 +156,36 @@ func (c *Consumer) poll(idle <-chan struct{}) error {
 				c.log.Warn("could not commit offsets, they go with the next commit", "topic", c.cfg.Topic, "err", e.Error)
 			}
 		}
+	}
+}
+
+// renew replaces the client after an error that is fatal to it. A static member
+// that was away for longer than its session can be fenced off by itself: it
+// joins anew while a commit still goes by its old name. While another process
+// has the same name, they take turns.
+func (c *Consumer) renew(idle <-chan struct{}) error {
+	c.joined.Store(false)
+	c.forget(c.window.assigned())
+	select {
+	case <-time.After(renewWait):
+	case <-idle:
+		return nil
+	}
+	client, err := newClient(c.cfg)
+	if err != nil {
+		return err
+	}
+	c.using.Lock()
+	old := c.kafka.Swap(client)
+	c.using.Unlock()
+	go func() { _ = old.Close() }() // librdkafka may not end the close of a client that was fenced off
+	return c.subscribe()
+}
+
+// forget leaves the records of the partitions to whoever gets those.
+func (c *Consumer) forget(partitions []int32) {
+	for _, r := range c.window.forget(partitions) {
+		finishSpan(r, errForgotten)
 	}
 }
 
@@ -185,7 +237,7 @@ func (c *Consumer) store() {
 	for id, next := range offsets {
 		list = append(list, kafka.TopicPartition{Topic: &c.cfg.Topic, Partition: id, Offset: kafka.Offset(next)})
 	}
-	if _, err := c.kafka.StoreOffsets(list); err != nil {
+	if _, err := c.kafka.Load().StoreOffsets(list); err != nil {
 		c.log.Debug("could not store offsets of a partition that is not ours any more", "topic", c.cfg.Topic, "err", err)
 	}
 }
@@ -201,12 +253,12 @@ func (c *Consumer) pauseOrResume() {
 }
 
 func (c *Consumer) setPaused(pause bool) {
-	assigned, err := c.kafka.Assignment()
+	assigned, err := c.kafka.Load().Assignment()
 	if err == nil {
 		if pause {
-			err = c.kafka.Pause(assigned)
+			err = c.kafka.Load().Pause(assigned)
 		} else {
-			err = c.kafka.Resume(assigned)
+			err = c.kafka.Load().Resume(assigned)
 		}
 	}
 	if err != nil {
@@ -218,7 +270,10 @@ func (c *Consumer) setPaused(pause bool) {
 
 // rebalance runs in the poll loop. The client assigns and unassigns by itself
 // when it returns.
-func (c *Consumer) rebalance(_ *kafka.Consumer, event kafka.Event) error {
+func (c *Consumer) rebalance(client *kafka.Consumer, event kafka.Event) error {
+	if client != c.kafka.Load() {
+		return nil // one that was replaced and is being closed
+	}
 	switch e := event.(type) {
 	case kafka.AssignedPartitions:
 		c.log.Info("partitions assigned", "topic", c.cfg.Topic, "partitions", ids(e.Partitions))
@@ -229,9 +284,7 @@ func (c *Consumer) rebalance(_ *kafka.Consumer, event kafka.Event) error {
 	case kafka.RevokedPartitions:
 		c.log.Info("partitions revoked", "topic", c.cfg.Topic, "partitions", ids(e.Partitions))
 		c.store() // the client commits it before the partitions go
-		for _, r := range c.window.forget(ids(e.Partitions)) {
-			finishSpan(r, errForgotten)
-		}
+		c.forget(ids(e.Partitions))
 	}
 	return nil
 }
@@ -249,7 +302,7 @@ func (c *Consumer) begin(partitions []kafka.TopicPartition) {
 	if c.gone {
 		return
 	}
-	committed, err := c.kafka.Committed(partitions, int(askTimeout.Milliseconds()))
+	committed, err := c.kafka.Load().Committed(partitions, int(askTimeout.Milliseconds()))
 	if err != nil {
 		c.log.Debug("could not ask for the committed offsets", "topic", c.cfg.Topic, "err", err)
 		return
@@ -283,7 +336,7 @@ func (c *Consumer) Close(ctx context.Context) error {
 			c.using.Lock()
 			defer c.using.Unlock()
 			c.gone = true
-			c.closeErr = c.kafka.Close()
+			c.closeErr = c.kafka.Load().Close()
 		}()
 	})
 	select {

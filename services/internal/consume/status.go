@@ -38,7 +38,7 @@ func (c *Consumer) Status() Status {
 	}
 	for i := range s.Partitions {
 		p := &s.Partitions[i]
-		low, high, err := c.kafka.GetWatermarkOffsets(c.cfg.Topic, p.Partition)
+		low, high, err := c.kafka.Load().GetWatermarkOffsets(c.cfg.Topic, p.Partition)
 		if p.Lag = -1; err == nil && low >= 0 && high >= 0 {
 			p.Lag = max(0, high-max(p.Next, low))
 		}

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -94,6 +96,13 @@ func (w *window) assign(ids []int32) {
 	for _, id := range ids {
 		w.partitions[id] = newPartition(id)
 	}
+}
+
+// assigned returns the partitions that are assigned, in no order.
+func (w *window) assigned() []int32 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Keys(w.partitions))
 }
 
 // begin notes the committed offset of an assigned partition.
