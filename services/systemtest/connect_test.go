@@ -39,7 +39,7 @@ type connectWorker struct {
 func startConnect(t *testing.T, brokers string) *connectWorker {
 	t.Helper()
 	jars := os.Getenv("KAFKA_JARS")
-	command, err := java(17, jars, connectHeap)
+	binary, err := findJava("java", 17)
 	require.NoError(t, err)
 	dir, addr := t.TempDir(), tracingtest.FreeAddr(t)
 	plugins := filepath.Join(dir, "plugins")
@@ -70,7 +70,7 @@ func startConnect(t *testing.T, brokers string) *connectWorker {
 	writeProperties(t, file, config)
 	c := &connectWorker{t: t, url: "http://" + addr}
 	c.proc = startProcess(t, "connect", filepath.Join(dir, "connect.log"), os.Environ(),
-		append(command, "org.apache.kafka.connect.cli.ConnectDistributed", file)...)
+		append(java(binary, jars, connectHeap), "org.apache.kafka.connect.cli.ConnectDistributed", file)...)
 	t.Cleanup(func() { c.proc.bury(t) })
 	eventually(t, kafkaPatience, "Kafka Connect answers", func() (string, bool) {
 		require.True(t, c.proc.running(), "Kafka Connect has ended by itself")

@@ -19,40 +19,37 @@ func needKafka(t *testing.T) {
 	}
 }
 
-// java returns a command that runs Java of at least that version with the jars
-// in a folder and at most so many megabytes of heap.
-func java(version int, jars string, heap int) ([]string, error) {
-	binary, err := findJava(version)
-	if err != nil {
-		return nil, err
-	}
+// java returns a command that runs Java with the jars in a folder and at most so
+// many megabytes of heap.
+func java(binary, jars string, heap int) []string {
 	return []string{
 		binary, fmt.Sprintf("-Xmx%dm", heap), "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", // quick to start rather than quick
 		"-Dorg.slf4j.simpleLogger.showDateTime=true", "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
 		"-cp", filepath.Join(jars, "*"),
-	}, nil
+	}
 }
 
-// findJava looks where Java usually is: JAVA_HOME, the PATH, and the folders
+// findJava returns a program of Java, "java" or "javac", of at least that
+// version. It looks where Java usually is: JAVA_HOME, the PATH, and the folders
 // that Linux distributions and macOS install it to.
-func findJava(version int) (string, error) {
-	candidates := []string{filepath.Join(os.Getenv("JAVA_HOME"), "bin", "java")}
-	if onPath, err := exec.LookPath("java"); err == nil {
+func findJava(program string, version int) (string, error) {
+	candidates := []string{filepath.Join(os.Getenv("JAVA_HOME"), "bin", program)}
+	if onPath, err := exec.LookPath(program); err == nil {
 		candidates = append(candidates, onPath)
 	}
-	for _, pattern := range []string{"/usr/lib/jvm/*/bin/java", "/Library/Java/JavaVirtualMachines/*/Contents/Home/bin/java"} {
-		installed, _ := filepath.Glob(pattern) // fails for malformed patterns only
+	for _, folder := range []string{"/usr/lib/jvm/*/bin", "/Library/Java/JavaVirtualMachines/*/Contents/Home/bin"} {
+		installed, _ := filepath.Glob(filepath.Join(folder, program)) // fails for malformed patterns only
 		candidates = append(candidates, installed...)
 	}
 	for _, c := range candidates {
 		if javaVersion(c) >= version {
-			return c, nil
+			return filepath.EvalSymlinks(c)
 		}
 	}
-	return "", fmt.Errorf("needs Java %d or newer, and there is none in JAVA_HOME, on the PATH or where it is usually installed", version)
+	return "", fmt.Errorf("needs %s of Java %d or newer, and there is none in JAVA_HOME, on the PATH or where it is usually installed", program, version)
 }
 
-var versionLine = regexp.MustCompile(`version "(\d+)`)
+var versionLine = regexp.MustCompile(`(?:version "|javac )(\d+)`)
 
 // javaVersion is 0 for what is no Java.
 func javaVersion(binary string) int {

@@ -46,9 +46,9 @@ type kafkaNode struct {
 func startKafka(t *testing.T, nodes int, extra map[string]string, listeners ...string) *kafkaCluster {
 	t.Helper()
 	needKafka(t)
-	command, err := java(17, os.Getenv("KAFKA_JARS"), kafkaHeap)
+	binary, err := findJava("java", 17)
 	require.NoError(t, err)
-	k := &kafkaCluster{t: t, java: command}
+	k := &kafkaCluster{t: t, java: java(binary, os.Getenv("KAFKA_JARS"), kafkaHeap)}
 	var voters []string
 	for i := range nodes {
 		dir := t.TempDir()

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -55,10 +54,11 @@ func testStore(t *testing.T, s *system, connect *connectWorker) {
 		assert.Equal(t, d.Number+d.Random, d.Answer)
 	}
 
-	command, err := java(21, os.Getenv("OPENSEARCH_JARS"), openSearchHeap)
+	binary, err := findJava("javac", 21) // it is started from source
 	if err != nil {
 		t.Skip("OpenSearch is left out: it", err)
 	}
+	command := java(filepath.Join(filepath.Dir(binary), "java"), os.Getenv("OPENSEARCH_JARS"), openSearchHeap)
 	store := startOpenSearch(t, command)
 	if os.Getenv("SINK_PLUGIN") != "" {
 		connect.register("elastic-sink.json", sink, map[string]string{"connection.url": store})
@@ -93,15 +93,8 @@ func startOpenSearch(t *testing.T, command []string) string {
 	dir, addr := t.TempDir(), tracingtest.FreeAddr(t)
 	_, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
-	base, err := strconv.Atoi(port)
-	require.NoError(t, err)
-	config := filepath.Join(dir, "config")
-	require.NoError(t, os.Mkdir(config, 0o755))
-	settings := "discovery.type: single-node\nnetwork.host: 127.0.0.1\ntransport.port: 0\n"
-	require.NoError(t, os.WriteFile(filepath.Join(config, "opensearch.yml"), []byte(settings), 0o600))
-	proc := startProcess(t, "opensearch", filepath.Join(dir, "opensearch.log"), os.Environ(), append(command,
-		"org.codelibs.opensearch.runner.OpenSearchRunner", "-numOfNode", "1", "-baseHttpPort", strconv.Itoa(base-1), // its first node takes the next port
-		"-basePath", dir, "-confPath", config, "-dataPath", filepath.Join(dir, "data"), "-logsPath", filepath.Join(dir, "logs"))...)
+	proc := startProcess(t, "opensearch", filepath.Join(dir, "opensearch.log"), os.Environ(),
+		append(command, filepath.Join("jars", "OpenSearch.java"), dir, port)...)
 	t.Cleanup(func() { proc.bury(t) })
 	url := "http://" + addr
 	eventually(t, kafkaPatience, "OpenSearch answers", func() (string, bool) {

@@ -208,14 +208,19 @@ func (s *system) load(from int64) (stop func()) {
 	return func() { close(done); feeding.Wait() }
 }
 
-// answers counts the records on answer-topic.
+// answers counts the records on answer-topic. It waits while there is nobody to
+// ask.
 func (s *system) answers() (count int64) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), s.patience)
-	defer cancel()
-	ends, err := kadm.NewClient(s.client).ListEndOffsets(ctx, "answer-topic")
-	require.NoError(s.t, err)
-	ends.Each(func(o kadm.ListedOffset) { count += o.Offset })
+	s.eventually("answer-topic tells its ends", func() (string, bool) {
+		ends, err := kadm.NewClient(s.client).ListEndOffsets(s.t.Context(), "answer-topic")
+		if err == nil {
+			err = ends.Error()
+		}
+		count = 0
+		ends.Each(func(o kadm.ListedOffset) { count += o.Offset })
+		return fmt.Sprint(err), err == nil
+	})
 	return count
 }
 

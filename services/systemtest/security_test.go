@@ -51,7 +51,7 @@ func TestRealKafkaWithTLSAndPasswords(t *testing.T) {
 		"a certificate":             clientEnv("", certificate, "SSL", "TLS_CA_FILE="+certs.ca, "TLS_CERT_FILE="+certs.cert, "TLS_KEY_FILE="+certs.key),
 		"one for the data, another for tracing": append(
 			clientEnv("", certificate, "SSL", "TLS_CA_FILE="+certs.ca, "TLS_CERT_FILE="+certs.cert, "TLS_KEY_FILE="+certs.key),
-			clientEnv("TRACING_", both, "SASL_SSL", login("SCRAM-SHA-256"))...),
+			clientEnv("TRACING_", both, "SASL_SSL", login("SCRAM-SHA-256"), "TLS_CA_FILE="+certs.ca)...),
 	} {
 		s.extra = settings
 		s.startAll()
