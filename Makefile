@@ -32,6 +32,10 @@ build: toolchain ## Build the services and, once, Jaeger into bin/
 test: build ## Run all tests with the race detector, on real clients, a Kafka broker in the process and a real Jaeger
 	go test -race -parallel 8 -timeout 6m $(MODULES:%=./%/...)
 
+.PHONY: test-kafka
+test-kafka: build ## Run the tests that need a real Kafka: Apache Kafka, Kafka Connect and OpenSearch, with Java 17 (21) and Maven
+	services/systemtest/jars/with go test -race -v -count=1 -parallel 3 -timeout 40m -run RealKafka ./services/systemtest
+
 .PHONY: lint
 lint: toolchain ## Run golangci-lint (.golangci.yml); the first time it is built
 	@echo 'golangci-lint'

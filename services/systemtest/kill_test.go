@@ -52,7 +52,7 @@ func TestKilledRelayLosesNothing(t *testing.T) {
 		require.NoError(t, err, "trace %x", id)
 		assert.Len(t, trace.Spans, spansPerBatch, "trace %x", id)
 	}
-	assert.Empty(t, tracingtest.ReadTopic(t, s.broker.Addr(), "tracing-dlq", 0))
+	assert.Empty(t, tracingtest.ReadTopic(t, s.tracing.Addr(), "tracing-dlq", 0))
 	t.Logf("%d batches of %d spans, 20 kills, none lost", len(produced), spansPerBatch)
 }
 
@@ -93,7 +93,7 @@ func (s *system) produceBatches(stop <-chan struct{}) (ids []int64) {
 		case <-ticker.C:
 		}
 		key := binary.BigEndian.AppendUint64(nil, uint64(id%7)) // seven client processes
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), s.patience)
 		err := s.client.ProduceSync(ctx, &kgo.Record{Topic: "tracing-topic", Key: key, Value: newBatch(id)}).FirstErr()
 		cancel()
 		if err != nil {

@@ -18,7 +18,10 @@ var traced = []string{"random", "stream", "sentence", "answer"}
 // every trace is whole.
 func TestNoTraceIsLostWhileJaegerIsAway(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t)
+	testJaegerAway(t, newSystem(t))
+}
+
+func testJaegerAway(t *testing.T, s *system) {
 	s.startAll()
 	s.feed(1, 51)
 	s.complete()
@@ -27,7 +30,7 @@ func TestNoTraceIsLostWhileJaegerIsAway(t *testing.T) {
 	s.feed(51, 101)
 	s.relayIs("holding")
 	s.eventually("the spans of the outage lie on the topic", func() (string, bool) {
-		spans := len(tracingtest.SpansOnTopic(t, s.broker.Addr(), "tracing-topic", 0))
+		spans := len(tracingtest.SpansOnTopic(t, s.tracing.Addr(), "tracing-topic", 0))
 		return "", spans >= 50*9/2+2*25
 	})
 	sent := s.relayStatus().SpansSent
@@ -55,7 +58,10 @@ func TestNoTraceIsLostWhileJaegerIsAway(t *testing.T) {
 // what it needs and says so once.
 func TestServicesStartInAnyOrder(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t)
+	testAnyOrder(t, newSystem(t))
+}
+
+func testAnyOrder(t *testing.T, s *system) {
 	s.broker.Stop()
 	for i := len(programs) - 1; i > 0; i-- {
 		s.start(programs[i])
@@ -85,7 +91,10 @@ func TestServicesStartInAnyOrder(t *testing.T) {
 
 func TestServicesSurviveABrokerRestart(t *testing.T) {
 	t.Parallel()
-	s := newSystem(t)
+	testRestart(t, newSystem(t))
+}
+
+func testRestart(t *testing.T, s *system) {
 	s.startAll()
 	s.feed(1, 21)
 	s.complete()

@@ -8,8 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"syscall"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,41 +56,56 @@ func build() error {
 	return cmd.Run()
 }
 
+// broker is a Kafka cluster that can be taken away and brought back.
+type broker interface {
+	Addr() string // addresses to start from, separated by commas
+	Stop()
+	Start() error
+}
+
 // system is the whole system of one test.
 type system struct {
-	t      *testing.T
-	broker *tracingtest.Broker
-	jaeger *jaeger.Process
-	query  *jaeger.Query
-	client *kgo.Client
-	addrs  map[string]string // HTTP_ADDR by program
-	extra  []string          // environment of every program
-	procs  map[string]*process
-	fed    []int64
+	t        *testing.T
+	patience time.Duration // only a failing test waits so long
+	broker   broker
+	tracing  broker // where the spans go; mostly the same
+	jaeger   *jaeger.Process
+	query    *jaeger.Query
+	client   *kgo.Client
+	write    func(number []byte) // to number-topic
+	addrs    map[string]string   // HTTP_ADDR by instance
+	extra    []string            // environment of every program
+	procs    map[string]*process // by instance
+	fed      []int64
 }
 
-type process struct {
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
-	log  string        // name of its log file
-}
-
-// newSystem starts a broker and Jaeger. None of the programs runs yet.
+// newSystem starts a broker inside this process and Jaeger. None of the programs
+// runs yet.
 func newSystem(t *testing.T) *system {
 	t.Helper()
-	s := &system{t: t, broker: tracingtest.StartBroker(t), jaeger: jaeger.StartForTest(t), addrs: map[string]string{}, procs: map[string]*process{}}
+	b := tracingtest.StartBroker(t)
+	return newSystemOn(t, b, b, patience)
+}
+
+// newSystemOn is newSystem with brokers that run.
+func newSystemOn(t *testing.T, data, tracing broker, patience time.Duration) *system {
+	t.Helper()
+	s := &system{
+		t: t, patience: patience, broker: data, tracing: tracing, jaeger: jaeger.StartForTest(t),
+		addrs: map[string]string{}, procs: map[string]*process{},
+	}
 	s.query = jaeger.NewQuery(s.jaeger.QueryURL())
 	t.Cleanup(s.query.Close)
 	var err error
-	s.client, err = kgo.NewClient(kgo.SeedBrokers(s.broker.Addr()))
+	s.client, err = kgo.NewClient(kgo.SeedBrokers(addresses(data)...))
 	require.NoError(t, err)
 	t.Cleanup(s.client.Close)
-	for _, name := range programs {
-		s.addrs[name] = tracingtest.FreeAddr(t)
-	}
+	s.write = func(number []byte) { s.produce("number-topic", number) }
 	t.Cleanup(s.end)
 	return s
 }
+
+func addresses(b broker) []string { return strings.Split(b.Addr(), ",") }
 
 // startAll makes the topics and starts every service.
 func (s *system) startAll() {
@@ -103,52 +117,43 @@ func (s *system) startAll() {
 	}
 }
 
-func (s *system) env(name string) []string {
+// addr is where an instance serves HTTP, the same for as long as the test runs.
+func (s *system) addr(instance string) string {
+	if s.addrs[instance] == "" {
+		s.addrs[instance] = tracingtest.FreeAddr(s.t)
+	}
+	return s.addrs[instance]
+}
+
+func (s *system) env(instance string) []string {
 	return append(append(os.Environ(),
 		"KAFKA_BROKERS="+s.broker.Addr(),
+		"TRACING_KAFKA_BROKERS="+s.tracing.Addr(),
 		"JAEGER_ENDPOINT="+s.jaeger.Endpoint(),
-		"RANDOM_URL=http://"+s.addrs["random"],
-		"HTTP_ADDR="+s.addrs[name],
-		"GROUP_INSTANCE_ID="+name, // static membership: a killed one is back at once
+		"RANDOM_URL=http://"+s.addr("random"),
+		"HTTP_ADDR="+s.addr(instance),
+		"GROUP_INSTANCE_ID="+instance, // static membership: a killed one is back at once
 		"SESSION_TIMEOUT=6s",
 		"LOG_FORMAT=text",
 	), s.extra...)
 }
 
-func (s *system) start(name string) {
+// start starts an instance of a program: "relay", or "relay-2" for a further one.
+func (s *system) start(instance string) {
 	s.t.Helper()
-	p := &process{cmd: exec.Command(filepath.Join(binDir, name)), done: make(chan struct{}), log: filepath.Join(s.t.TempDir(), name+".log")}
-	if old := s.procs[name]; old != nil {
-		p.log = old.log
+	log := filepath.Join(s.t.TempDir(), instance+".log")
+	if old := s.procs[instance]; old != nil {
+		log = old.log
 	}
-	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	require.NoError(s.t, err)
-	defer log.Close()
-	p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = s.env(name), log, log
-	dieWithParent(p.cmd)
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread() // what dies with the parent dies with this thread
-		err := p.cmd.Start()
-		started <- err
-		if err == nil {
-			_ = p.cmd.Wait()
-			close(p.done)
-		}
-	}()
-	require.NoError(s.t, <-started)
-	s.procs[name] = p
+	program := filepath.Join(binDir, strings.TrimRight(instance, "-0123456789"))
+	s.procs[instance] = startProcess(s.t, instance, log, s.env(instance), program)
 }
 
 // wait waits for a program that ends by itself, and well.
 func (s *system) wait(name string) {
 	s.t.Helper()
 	p := s.procs[name]
-	select {
-	case <-p.done:
-	case <-time.After(patience):
-		s.t.Fatalf("%s has not ended", name)
-	}
+	p.ended(s.t, s.patience)
 	require.Equal(s.t, 0, p.cmd.ProcessState.ExitCode(), "%s", name)
 }
 
@@ -156,27 +161,18 @@ func (s *system) wait(name string) {
 func (s *system) stop(name string) {
 	s.t.Helper()
 	begin := time.Now()
-	require.NoError(s.t, s.procs[name].cmd.Process.Signal(syscall.SIGTERM))
+	s.procs[name].terminate(s.t, s.patience)
 	s.wait(name)
 	require.Less(s.t, time.Since(begin), shutdownTimeout+2*time.Second, "%s: `docker stop` would have killed it", name)
 	s.t.Logf("%s stopped within %s", name, time.Since(begin).Round(time.Millisecond))
 }
 
-func (s *system) kill(name string) {
-	s.t.Helper()
-	require.NoError(s.t, s.procs[name].cmd.Process.Kill())
-	<-s.procs[name].done
-}
+func (s *system) kill(name string) { s.procs[name].kill() }
 
 // end kills what is left and shows the logs of a failed test.
 func (s *system) end() {
-	for name, p := range s.procs {
-		_ = p.cmd.Process.Kill()
-		<-p.done
-		log, _ := os.ReadFile(p.log)
-		if s.t.Failed() {
-			s.t.Logf("log of %s, its end:\n%s", name, log[max(0, len(log)-8000):])
-		}
+	for _, p := range s.procs {
+		p.bury(s.t)
 	}
 }
 
@@ -184,14 +180,14 @@ func (s *system) end() {
 func (s *system) feed(from, to int64) {
 	s.t.Helper()
 	for n := from; n < to; n++ {
-		s.produce("number-topic", fmt.Append(nil, n))
+		s.write(fmt.Append(nil, n))
 		s.fed = append(s.fed, n)
 	}
 }
 
 func (s *system) produce(topic string, value []byte) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(s.t.Context(), s.patience)
 	defer cancel()
 	require.NoError(s.t, s.client.ProduceSync(ctx, &kgo.Record{Topic: topic, Value: value}).FirstErr())
 }
@@ -223,52 +219,50 @@ func (s *system) judged(what string, wanted func(verdict.Result) bool) (r verdic
 // check judges the system as it is now.
 func (s *system) check() verdict.Result {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(s.t.Context(), s.patience)
 	defer cancel()
-	r, err := verdict.Check(ctx, []string{s.broker.Addr()}, s.query, s.fed)
+	r, err := verdict.CheckApart(ctx, addresses(s.broker), addresses(s.tracing), s.query, s.fed)
 	require.NoError(s.t, err)
 	return r
 }
 
-// caughtUp tells whether the relay has delivered all that lies on the topic.
+// caughtUp tells whether the relays have delivered all that lies on the topic.
 func (s *system) caughtUp() bool {
-	status := s.relayStatus()
-	for _, p := range status.Partitions {
-		if p.Lag != 0 {
-			return false
+	partitions := 0
+	for name, p := range s.procs {
+		if !strings.HasPrefix(name, "relay") || !p.running() {
+			continue
+		}
+		for _, p := range s.statusOf(name).Partitions {
+			partitions++
+			if p.Lag != 0 {
+				return false
+			}
 		}
 	}
-	return len(status.Partitions) > 0
+	return partitions > 0
 }
 
 // eventually polls until holds says true; its text tells how things stand.
 func (s *system) eventually(what string, holds func() (string, bool)) {
 	s.t.Helper()
-	deadline := time.Now().Add(patience)
-	for {
-		text, ok := holds()
-		if ok {
-			return
-		}
-		if time.Now().After(deadline) {
-			s.t.Fatalf("not in %s: %s: %s", patience, what, text)
-		}
-		select {
-		case <-s.t.Context().Done():
-		case <-time.After(poll):
-		}
-	}
+	eventually(s.t, s.patience, what, holds)
 }
 
-// relayStatus asks the relay what it is doing; empty while it does not answer.
-func (s *system) relayStatus() (status struct {
+type relayStatus struct {
 	State      string `json:"state"`
 	SpansSent  int    `json:"spans_sent"`
 	Partitions []struct {
 		Lag int64 `json:"lag"`
 	} `json:"partitions"`
-}) {
-	response, err := http.Get("http://" + s.addrs["relay"] + "/status")
+}
+
+// relayStatus asks the relay what it is doing; empty while it does not answer.
+func (s *system) relayStatus() relayStatus { return s.statusOf("relay") }
+
+// statusOf is relayStatus of another instance.
+func (s *system) statusOf(instance string) (status relayStatus) {
+	response, err := http.Get("http://" + s.addr(instance) + "/status")
 	if err != nil {
 		return status
 	}
@@ -290,7 +284,7 @@ func (s *system) ready(names ...string) {
 	s.t.Helper()
 	for _, name := range names {
 		s.eventually(name+" is ready", func() (string, bool) {
-			response, err := http.Get("http://" + s.addrs[name] + "/readyz")
+			response, err := http.Get("http://" + s.addr(name) + "/readyz")
 			if err != nil {
 				return err.Error(), false
 			}

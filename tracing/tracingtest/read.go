@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,13 +19,13 @@ const patience = 60 * time.Second
 // ReadTopic reads topic from its beginning until it has at least so many
 // records, and then on to the end the topic has at that moment, so that what is
 // too much is seen as well. The records come in the order of partition and
-// offset. brokers are bootstrap addresses. It consumes without a group, by
+// offset. brokers are bootstrap addresses, separated by commas. It consumes without a group, by
 // franz-go, and fails the test when the records do not come within a minute.
 func ReadTopic(t testing.TB, brokers, topic string, atLeast int) []*kgo.Record {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers), kgo.ConsumeTopics(topic),
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(brokers, ",")...), kgo.ConsumeTopics(topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.MetadataMinAge(100*time.Millisecond))
 	if err != nil {
 		t.Fatalf("read %s: %v", topic, err)

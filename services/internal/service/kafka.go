@@ -71,6 +71,8 @@ func (a *Admin) Describe(ctx context.Context, topics ...string) ([]kafka.TopicDe
 	if err == nil {
 		return result.TopicDescriptions, nil
 	}
+	// The client goes on asking the controller it knows, which may be gone for good. This tells it of another one.
+	_, _ = a.GetMetadata(nil, false, int(askTimeout.Milliseconds()/4))
 	if reason := a.reason.Load(); reason != nil {
 		return nil, *reason
 	}

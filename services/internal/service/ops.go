@@ -30,6 +30,7 @@ const (
 // goroutines.
 type Ops struct {
 	server   *http.Server
+	unused   unused
 	registry *prometheus.Registry
 	ready    atomic.Pointer[func() error]
 	failed   chan error // what serving ended with; nothing after Close
@@ -42,7 +43,7 @@ func Listen(addr Addr, log *slog.Logger, routes func(chi.Router)) (*Ops, error) 
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on HTTP_ADDR %s: %w", addr, err)
 	}
-	o := &Ops{registry: prometheus.NewRegistry(), failed: make(chan error, 1)}
+	o := &Ops{unused: unused{conns: map[net.Conn]bool{}}, registry: prometheus.NewRegistry(), failed: make(chan error, 1)}
 	o.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	o.Ready(func() error { return errors.New("starting") })
 	o.server = &http.Server{
@@ -52,6 +53,7 @@ func Listen(addr Addr, log *slog.Logger, routes func(chi.Router)) (*Ops, error) 
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnState:         o.unused.changed,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	go func() {
@@ -120,6 +122,7 @@ func (o *Ops) Wait(ctx context.Context) error {
 
 // Close stops listening and waits for running requests until ctx ends, then cuts them off. It is idempotent.
 func (o *Ops) Close(ctx context.Context) error {
+	o.unused.close()
 	if err := o.server.Shutdown(ctx); err != nil {
 		return errors.Join(fmt.Errorf("requests cut off: %w", err), o.server.Close())
 	}

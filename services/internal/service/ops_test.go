@@ -111,6 +111,18 @@ func TestCloseWaitsForRequestsOnlySoLong(t *testing.T) {
 	assert.NoError(t, ops.Close(context.Background()))
 }
 
+func TestCloseDoesNotWaitForConnectionsNobodyUses(t *testing.T) {
+	ops, addr := startOps(t, nil)
+	conn, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	defer conn.Close()
+	get(t, "http://"+addr+"/healthz") // accepted after the other one
+
+	ctx, cancel := context.WithTimeout(context.Background(), 4*time.Second) // net/http would wait for five
+	defer cancel()
+	assert.NoError(t, ops.Close(ctx))
+}
+
 func TestWaitEndsWithTheContextOrTheServer(t *testing.T) {
 	ops, _ := startOps(t, nil)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -18,11 +18,16 @@ const tracingTopic = "tracing-topic"
 // what came of the numbers fed. It takes both as they are at this moment and waits for nothing more; call it again while spans are
 // still on their way. It blocks until everything is read or ctx ends.
 func Check(ctx context.Context, brokers []string, query *jaeger.Query, fed []int64) (Result, error) {
+	return CheckApart(ctx, brokers, brokers, query, fed)
+}
+
+// CheckApart is [Check] where tracing has a cluster of its own: brokers are those of the data, tracing those of tracing-topic.
+func CheckApart(ctx context.Context, brokers, tracing []string, query *jaeger.Query, fed []int64) (Result, error) {
 	business, err := ReadTopics(ctx, brokers, Topics()...)
 	if err != nil {
 		return Result{}, err
 	}
-	written, err := ReadTopics(ctx, brokers, tracingTopic)
+	written, err := ReadTopics(ctx, tracing, tracingTopic)
 	if err != nil {
 		return Result{}, err
 	}
