@@ -37,7 +37,8 @@ func TestAnswersOfTheCollector(t *testing.T) {
 		{"empty", "POST", "", thriftType, nil, 400},
 		{"no content type", "POST", "", "", good, 400},
 		{"wrong content type", "POST", "", "application/json", good, 400},
-		{"too large", "POST", "", thriftType, make([]byte, 21<<20), 500},
+		// One byte above the limit: Jaeger hangs up on what it does not read, which a client may see instead of the answer.
+		{"too large", "POST", "", thriftType, make([]byte, 20<<20+1), 500},
 		{"slash behind the path", "POST", "/", thriftType, good, 404},
 		{"wrong path", "POST", "/x", thriftType, good, 404},
 		{"GET", "GET", "", "", nil, 405},
