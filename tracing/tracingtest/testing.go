@@ -3,6 +3,7 @@ package tracingtest
 import (
 	"context"
 	"fmt"
+	"net"
 	"testing"
 
 	"github.com/hashicorp/consul/sdk/freeport"
@@ -28,12 +29,20 @@ func VerifyMain(m *testing.M, opts ...goleak.Option) {
 // bound, freed and bound again.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	ports, err := freeport.Take(1)
-	if err != nil {
-		t.Fatalf("take a free port: %v", err)
+	for range 100 {
+		ports, err := freeport.Take(1)
+		if err != nil {
+			t.Fatalf("take a free port: %v", err)
+		}
+		t.Cleanup(func() { freeport.Return(ports) })
+		addr := fmt.Sprintf("127.0.0.1:%d", ports[0])
+		if l, err := net.Listen("tcp", addr); err == nil { // something else may have come to use it
+			_ = l.Close()
+			return addr
+		}
 	}
-	t.Cleanup(func() { freeport.Return(ports) })
-	return fmt.Sprintf("127.0.0.1:%d", ports[0])
+	t.Fatal("take a free port: a hundred of them are in use")
+	return ""
 }
 
 // StartBroker starts a broker on a free port, with a data directory of its own.

@@ -3,12 +3,14 @@ package jaeger
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
-	"github.com/hashicorp/consul/sdk/freeport"
+	"fault-tolerant-tracing/tracing/tracingtest"
 )
 
 // StartForTest starts the Jaeger that `make build` has put into bin/, on free
@@ -47,16 +49,29 @@ func optionsForTest(t testing.TB) Options {
 	if _, err := os.Stat(binary); err != nil {
 		t.Fatalf("no Jaeger to test with, run `make build`: %v", err)
 	}
-	ports, dir := freeport.GetN(t, 2), t.TempDir()
+	dir := t.TempDir()
 	return Options{
 		Binary:        binary,
 		ConfigFile:    filepath.Join(root, "deploy", "jaeger", "jaeger.yaml"),
 		UIDir:         filepath.Join(root, "bin", "jaeger-ui"),
 		DataDir:       filepath.Join(dir, "data"),
 		LogFile:       filepath.Join(dir, "jaeger.log"),
-		CollectorPort: ports[0],
-		QueryPort:     ports[1],
+		CollectorPort: freePort(t),
+		QueryPort:     freePort(t),
 	}
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	_, port, err := net.SplitHostPort(tracingtest.FreeAddr(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 // repository returns the root of the tree that the test runs in.
