@@ -13,12 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/uber/jaeger-client-go/thrift"
 	thriftgen "github.com/uber/jaeger-client-go/thrift-gen/jaeger"
-	"go.uber.org/goleak"
+
+	"fault-tolerant-tracing/tracing/tracingtest"
 )
 
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/hashicorp/consul/sdk/freeport.checkFreedPorts"))
-}
+func TestMain(m *testing.M) { tracingtest.VerifyMain(m) }
 
 // newSpan returns the root of a new trace.
 func newSpan(operation string) *thriftgen.Span {
