@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/consul/sdk/freeport"
 	"github.com/stretchr/testify/require"
 
 	"fault-tolerant-tracing/services/internal/jaeger"
@@ -51,11 +50,8 @@ func newSystem(t *testing.T) *system {
 	s.copyRepository()
 	s.env = append(os.Environ(), "COMPOSE="+s.compose, "COMPOSE_PROJECT_NAME="+s.project, "MAKEFLAGS=", "VERSION=test")
 	for _, name := range s.portVariables() {
-		port, err := freeport.Take(1)
-		require.NoError(t, err)
-		t.Cleanup(func() { freeport.Return(port) })
-		s.ports[name] = port[0]
-		s.env = append(s.env, fmt.Sprintf("%s=%d", name, port[0]))
+		s.ports[name] = tracingtest.FreePort(t)
+		s.env = append(s.env, fmt.Sprintf("%s=%d", name, s.ports[name]))
 	}
 	s.query = jaeger.NewQuery(s.url("JAEGER_PORT"))
 	t.Cleanup(s.query.Close)

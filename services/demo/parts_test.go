@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/consul/sdk/freeport"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -106,8 +105,8 @@ func TestScreenHasNoColoursOrOverwritingInAFile(t *testing.T) {
 
 func freePorts(t *testing.T) ports {
 	t.Helper()
-	p := freeport.GetN(t, 8)
-	return ports{p[0], p[1], p[2], p[3], p[4], p[5], p[6], p[7]}
+	free := func() int { return tracingtest.FreePort(t) }
+	return ports{free(), free(), free(), free(), free(), free(), free(), free()}
 }
 
 func listen(t *testing.T, port int) {

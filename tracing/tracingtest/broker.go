@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 )
@@ -67,6 +68,7 @@ func (b *Broker) Stop() {
 	if b.cluster != nil {
 		b.cluster.Close()
 		b.cluster = nil
+		awaitUnbound(b.addr)
 	}
 }
 
@@ -84,4 +86,17 @@ func (b *Broker) Start() error {
 	}
 	b.cluster = c
 	return nil
+}
+
+// awaitUnbound returns when nothing listens on addr any more, a second later at
+// the latest. Closing a listener is not enough where the process starts others:
+// a child holds a copy of it until its own program runs.
+func awaitUnbound(addr string) {
+	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		conn, err := net.Dial("tcp", addr)
+		if err != nil {
+			return
+		}
+		_ = conn.Close()
+	}
 }

@@ -3,6 +3,9 @@ package tracingtest_test
 import (
 	"context"
 	"fmt"
+	"net"
+	"os/exec"
+	"sync"
 	"testing"
 	"time"
 
@@ -75,4 +78,34 @@ func TestNewBrokerSaysWhenTheAddressIsTaken(t *testing.T) {
 	_, err := tracingtest.NewBroker(b.Addr(), "")
 	require.Error(t, err)
 	assert.Contains(t, err.Error(), b.Addr())
+}
+
+// A child holds a copy of each listener of its parent until its own program
+// runs: an address is not free at once when the listener is closed.
+func TestAddressesAreFreeWhileProcessesAreStarted(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	var starters sync.WaitGroup
+	for range 4 {
+		starters.Go(func() {
+			for ctx.Err() == nil {
+				_ = exec.CommandContext(ctx, "true").Run()
+			}
+		})
+	}
+	for range 200 {
+		l, err := net.Listen("tcp", tracingtest.FreeAddr(t))
+		if !assert.NoError(t, err) {
+			break
+		}
+		_ = l.Close()
+	}
+	b := tracingtest.StartBroker(t)
+	for range 20 {
+		b.Stop()
+		if !assert.NoError(t, b.Start()) {
+			break
+		}
+	}
+	stop()
+	starters.Wait()
 }

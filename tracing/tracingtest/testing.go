@@ -24,10 +24,10 @@ func VerifyMain(m *testing.M, opts ...goleak.Option) {
 	)...)
 }
 
-// FreeAddr returns an address of this machine whose port nothing else is given
-// until the test ends, in this process or in another one, so that it may be
-// bound, freed and bound again.
-func FreeAddr(t testing.TB) string {
+// FreePort returns a port of this machine that nothing else is given until the
+// test ends, in this process or in another one, so that it may be bound, freed
+// and bound again.
+func FreePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
 		ports, err := freeport.Take(1)
@@ -36,13 +36,22 @@ func FreeAddr(t testing.TB) string {
 		}
 		t.Cleanup(func() { freeport.Return(ports) })
 		addr := fmt.Sprintf("127.0.0.1:%d", ports[0])
-		if l, err := net.Listen("tcp", addr); err == nil { // something else may have come to use it
-			_ = l.Close()
-			return addr
+		l, err := net.Listen("tcp", addr)
+		if err != nil { // something else has come to use it
+			continue
 		}
+		_ = l.Close()
+		awaitUnbound(addr)
+		return ports[0]
 	}
 	t.Fatal("take a free port: a hundred of them are in use")
-	return ""
+	return 0
+}
+
+// FreeAddr returns an address of this machine with a [FreePort].
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	return fmt.Sprintf("127.0.0.1:%d", FreePort(t))
 }
 
 // StartBroker starts a broker on a free port, with a data directory of its own.

@@ -55,13 +55,14 @@ func (p *Process) answers(ctx context.Context) error {
 }
 
 // checkFree sees to it that what answers on port is the Jaeger that is started,
-// and not one that was there before.
+// and not one that was there before. It dials: a listener made to try the port
+// would be copied into any process that is started meanwhile, and keep the port.
 func checkFree(port int) error {
-	l, err := net.Listen("tcp", net.JoinHostPort(host, strconv.Itoa(port)))
-	if err != nil {
-		return fmt.Errorf("port %d is taken: %w", port, err)
+	if conn, err := net.Dial("tcp", net.JoinHostPort(host, strconv.Itoa(port))); err == nil {
+		_ = conn.Close()
+		return fmt.Errorf("port %d is taken", port)
 	}
-	return l.Close()
+	return nil
 }
 
 // tail returns the last lines of a log file, for an error message.

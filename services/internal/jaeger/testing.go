@@ -3,10 +3,8 @@ package jaeger
 import (
 	"context"
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"testing"
 	"time"
 
@@ -56,22 +54,9 @@ func optionsForTest(t testing.TB) Options {
 		UIDir:         filepath.Join(root, "bin", "jaeger-ui"),
 		DataDir:       filepath.Join(dir, "data"),
 		LogFile:       filepath.Join(dir, "jaeger.log"),
-		CollectorPort: freePort(t),
-		QueryPort:     freePort(t),
+		CollectorPort: tracingtest.FreePort(t),
+		QueryPort:     tracingtest.FreePort(t),
 	}
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	_, port, err := net.SplitHostPort(tracingtest.FreeAddr(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }
 
 // repository returns the root of the tree that the test runs in.
