@@ -32,6 +32,9 @@ func saramaConfig(cluster kafkaclient.Cluster, member service.Group) (*sarama.Co
 	c.Version = sarama.V2_8_0_0
 	c.Metadata.AllowAutoTopicCreation = false
 	c.Consumer.Offsets.Initial = sarama.OffsetOldest
+	// goka would only log these errors, and sarama closes the channel for them while
+	// it may still send on it when a broker goes away: that is a panic.
+	c.Consumer.Return.Errors = false
 	c.Consumer.Offsets.AutoCommit.Interval = commitInterval
 	c.Consumer.Group.InstanceId = member.GroupInstanceID
 	c.Consumer.Group.Session.Timeout = member.SessionTimeout
