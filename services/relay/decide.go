@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 
+	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/consume"
 	"fault-tolerant-tracing/tracing/batch"
 )
@@ -27,11 +28,11 @@ const (
 // the decision table of docs/architecture.md. isolated is that of
 // [consume.Record].
 func decide(err error, value []byte, isolated int) decision {
-	var answer *refusal
+	var answer *collector.Refusal
 	if !errors.As(err, &answer) {
 		return retry
 	}
-	switch status := answer.status; {
+	switch status := answer.Status; {
 	case status == http.StatusBadRequest:
 		if _, malformed := batch.Decode(value); malformed != nil || isolated > 0 {
 			return giveUp
@@ -58,13 +59,13 @@ func verdict(d decision, err error) error {
 	if d == giveUp {
 		return consume.Permanent(err)
 	}
-	var answer *refusal
+	var answer *collector.Refusal
 	refused := errors.As(err, &answer)
 	if d == suspect {
 		err = consume.Suspect(err)
 	}
 	if refused {
-		err = consume.RetryAfter(err, answer.after)
+		err = consume.RetryAfter(err, answer.After)
 	}
 	return err
 }

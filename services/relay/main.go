@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 
+	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/consume"
 	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/service"
@@ -37,7 +38,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	var teardown service.Teardown
 	defer func() { err = errors.Join(err, teardown.Run(cfg.ShutdownTimeout/2)) }()
 
-	relay := newRelay(newCollector(cfg.Endpoint), log)
+	relay := newRelay(collector.New(cfg.Endpoint, inFlight), log)
 	teardown.Add("relay", relay.close)
 
 	ops, err := service.Listen(cfg.HTTPAddr, log, relay.routes)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync/atomic"
 
+	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/consume"
 	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/tracing/batch"
@@ -18,7 +19,7 @@ const inFlight = 16
 // relay is the work for one record of tracing-topic. It is safe for several
 // goroutines.
 type relay struct {
-	jaeger   *collector
+	jaeger   *collector.Collector
 	dlq      *deadletter.Queue
 	consumer atomic.Pointer[consume.Consumer] // nil while the relay waits for Kafka
 	log      *slog.Logger
@@ -29,7 +30,7 @@ type relay struct {
 	parts atomic.Uint64 // set aside, of records that had to be split
 }
 
-func newRelay(jaeger *collector, log *slog.Logger) *relay {
+func newRelay(jaeger *collector.Collector, log *slog.Logger) *relay {
 	return &relay{
 		jaeger:  jaeger,
 		log:     log,
@@ -41,7 +42,7 @@ func newRelay(jaeger *collector, log *slog.Logger) *relay {
 func (r *relay) close(context.Context) error {
 	r.sending.flush()
 	r.failing.flush()
-	r.jaeger.close()
+	r.jaeger.Close()
 	return nil
 }
 
@@ -87,7 +88,7 @@ func (r *relay) deliver(ctx context.Context, rec *consume.Record, p *progress) e
 	value := p.left[0]
 	spans := countSpans(value)
 	r.sending.add(spans, func(total int) { r.log.Info(fmt.Sprintf("sending %d span(s) to jaeger", total)) })
-	err := r.jaeger.post(ctx, value)
+	err := r.jaeger.Post(ctx, value)
 	if err == nil {
 		r.spans.Add(uint64(spans))
 		p.taken = true
@@ -117,7 +118,7 @@ func (r *relay) logFailure(rec *consume.Record, d decision, err error) {
 	level, offset, args := slog.LevelInfo, int64(rec.TopicPartition.Offset), append(place(rec), "err", err)
 	if d == misconfigured {
 		level = slog.LevelError
-		args = append(args, "cause", "JAEGER_ENDPOINT or what stands before it is wrong", "url", r.jaeger.url)
+		args = append(args, "cause", "JAEGER_ENDPOINT or what stands before it is wrong", "url", r.jaeger.URL())
 	}
 	r.failing.add(1, func(times int) {
 		r.log.Log(context.Background(), level, fmt.Sprintf("could not send spans to jaeger, retrying offset %d", offset),

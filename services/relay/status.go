@@ -30,7 +30,7 @@ func (r *relay) status(w http.ResponseWriter, _ *http.Request) {
 	answer.SetIndent("", "  ")
 	_ = answer.Encode(status{ // fails only if the client is gone
 		Status:        consumer.Status(),
-		Jaeger:        r.jaeger.url,
+		Jaeger:        r.jaeger.URL(),
 		SpansSent:     r.spans.Load(),
 		PartsSetAside: r.parts.Load(),
 	})

@@ -1,0 +1,72 @@
+package collector
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"fault-tolerant-tracing/tracing/tracingtest"
+)
+
+func TestMain(m *testing.M) { tracingtest.VerifyMain(m) }
+
+func start(t *testing.T, answer http.HandlerFunc) *Collector {
+	t.Helper()
+	server := httptest.NewServer(answer)
+	t.Cleanup(server.Close)
+	endpoint, err := url.Parse(server.URL + "/api/traces")
+	require.NoError(t, err)
+	c := New(*endpoint, 2)
+	t.Cleanup(c.Close)
+	return c
+}
+
+func TestOnly2xxIsTaken(t *testing.T) {
+	for _, status := range []int{200, 202, 204} {
+		c := start(t, func(w http.ResponseWriter, r *http.Request) {
+			assert.Equal(t, "/api/traces?format=jaeger.thrift", r.URL.String())
+			assert.Equal(t, "application/x-thrift", r.Header.Get("Content-Type"))
+			w.WriteHeader(status)
+		})
+		assert.NoError(t, c.Post(t.Context(), []byte("batch")))
+	}
+	for _, status := range []int{304, 400, 404, 429, 500, 503} {
+		c := start(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
+		var refusal *Refusal
+		require.ErrorAs(t, c.Post(t.Context(), []byte("batch")), &refusal)
+		assert.Equal(t, status, refusal.Status)
+	}
+}
+
+func TestARedirectIsNotFollowed(t *testing.T) {
+	c := start(t, func(w http.ResponseWriter, r *http.Request) {
+		assert.Equal(t, "/api/traces", r.URL.Path)
+		w.Header().Set("Retry-After", "3")
+		http.Redirect(w, r, "/elsewhere", http.StatusMovedPermanently)
+	})
+	err := c.Post(t.Context(), []byte("batch"))
+	assert.EqualError(t, err, "jaeger answered 301 Moved Permanently (to /elsewhere, not followed)")
+	var refusal *Refusal
+	require.ErrorAs(t, err, &refusal)
+	assert.Equal(t, 3*time.Second, refusal.After)
+}
+
+func TestRetryAfterIsReadAsSecondsOrDate(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for value, want := range map[string]time.Duration{
+		"":                     0,
+		"7":                    7 * time.Second,
+		"-7":                   0,
+		"soon":                 0,
+		"99999999999999999999": 0,
+		now.Add(9 * time.Second).Format(http.TimeFormat):  9 * time.Second,
+		now.Add(-9 * time.Second).Format(http.TimeFormat): 0,
+	} {
+		assert.Equal(t, want, retryAfter(value, now), "Retry-After: %s", value)
+	}
+}
