@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,8 +43,11 @@ func requireOnce(t *testing.T, c *fakeCollector, n int) {
 
 func TestABacklogTravelsInFewPosts(t *testing.T) {
 	t.Parallel()
+	var mu sync.Mutex
 	var most int
 	r, collector := backlog(t, 1000, func(w http.ResponseWriter, operations []string) {
+		mu.Lock()
+		defer mu.Unlock()
 		most = max(most, len(operations))
 		w.WriteHeader(202)
 	})
