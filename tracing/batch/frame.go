@@ -9,8 +9,8 @@ import (
 )
 
 // Frame is the structure of a batch: where its fields and spans are, and how many
-// spans. It keeps the bytes it was parsed from, which must not change. The zero
-// Frame is no batch.
+// spans. It keeps the bytes it was parsed from, which must not change; it is safe for
+// several goroutines. The zero Frame is no batch.
 type Frame struct {
 	value              []byte
 	process, processTo int  // offsets of the process
