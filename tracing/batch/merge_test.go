@@ -152,7 +152,8 @@ func TestMergeAllocatesRoomOnce(t *testing.T) {
 	value := encode(t, everything())
 	f, dst := parse(t, value), make([]byte, 0, 2*len(value))
 	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = batch.Merge(dst, f, f) }), "there is room")
-	assert.Equal(t, 1.0, testing.AllocsPerRun(100, func() { _, _ = batch.Merge(nil, f, f) }))
+	many := slices.Repeat([]batch.Frame{f}, 50)
+	assert.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, _ = batch.Merge(nil, many...) }), 2.0, "two with the race detector")
 }
 
 func TestSelectKeepsEverythingButTheOtherSpans(t *testing.T) {
