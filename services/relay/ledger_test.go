@@ -245,11 +245,15 @@ func TestLedgerMemoryIsBounded(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return int64(m.HeapAlloc)
 	}
+	var frames []batch.Frame
+	for n := range int64(maxGaps + 2) {
+		frames = append(frames, numbered(t, "", 1+2*n, batch.Stats{}))
+	}
 	before := heap()
 	for i := range clients {
 		uuid := fmt.Sprintf("%036d", i)
-		for n := range int64(maxGaps + 2) {
-			r.batch(uuid, numbered(t, uuid, 1+2*n, batch.Stats{}))
+		for _, frame := range frames {
+			r.batch(uuid, frame)
 		}
 	}
 	for i := range 2 * maxSeen {
