@@ -17,7 +17,7 @@ type Frame struct {
 	list, end          int // offsets of the list of spans, its header included
 	count              int // spans
 	seqNo, stats       int // offsets, 0: there is none
-	odd                bool
+	odd                bool // fields that are unknown, or there twice
 }
 
 // Parse checks that value is one whole Batch and nothing else, with every required
