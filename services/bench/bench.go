@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// Backlogs are as long as it takes to keep a measurement running for 5 to 15
-// seconds on two cores.
+// Backlogs keep a measurement running for 5 to 15 seconds on two cores.
 var (
 	spans9   = backlog{topic: "spans-9", size: 9, spans: 1_500_000, encode: asThrift}
 	spans100 = backlog{topic: "spans-100", size: 100, spans: 2_000_000, encode: asThrift}
-	long100  = backlog{topic: "spans-100-long", size: 100, spans: 6_000_000, encode: asThrift} // for a collector that does nothing
+	long9    = backlog{topic: "spans-9-long", size: 9, spans: 4_000_000, encode: asThrift} // for a collector that does nothing
+	long100  = backlog{topic: "spans-100-long", size: 100, spans: 6_000_000, encode: asThrift}
 	otlp9    = backlog{topic: "otlp-9", size: 9, spans: 1_500_000, encode: asOTLP}
 	otlp100  = backlog{topic: "otlp-100", size: 100, spans: 3_000_000, encode: asOTLP}
 )
@@ -80,7 +80,7 @@ func (b *bench) measurements() (all []measurement) {
 			run: func(ctx context.Context) (result, error) { return b.ingester(ctx, *s.ingester, true) },
 		})
 	}
-	for _, from := range []*backlog{&spans9, &long100} {
+	for _, from := range []*backlog{&long9, &long100} {
 		for _, relays := range []int{1, 2, 4} {
 			all = append(all, measurement{
 				name: fmt.Sprintf("ceiling-%d-%d", from.size, relays), label: fmt.Sprintf("relays: %d", relays), size: from.size, kind: ceiling, backlog: from,

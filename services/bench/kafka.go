@@ -126,12 +126,23 @@ func kafkaVersion(jars string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(filepath.Base(found[0]), prefix), ".jar")
 }
 
+// createTopic makes a topic and returns when all of its partitions can be written
+// to.
 func (b *broker) createTopic(ctx context.Context, name string, partitions int32) error {
-	retention := "-1" // forever: old enough records would go
-	if _, err := b.admin.CreateTopic(ctx, partitions, 1, map[string]*string{"retention.ms": &retention}, name); err != nil {
+	forever := "-1" // the time of a record must not matter
+	if _, err := b.admin.CreateTopic(ctx, partitions, 1, map[string]*string{"retention.ms": &forever}, name); err != nil {
 		return fmt.Errorf("create %s: %w", name, err)
 	}
-	return nil
+	return b.await(ctx, func(ctx context.Context) error {
+		topics, err := b.admin.ListTopics(ctx, name)
+		if err != nil {
+			return err
+		}
+		if ready := topics[name].Partitions; len(ready) < int(partitions) {
+			return fmt.Errorf("%s has %d partitions of %d", name, len(ready), partitions)
+		}
+		return topics.Error()
+	})
 }
 
 // forget makes a group start from the oldest record. Its members must have left;

@@ -108,5 +108,5 @@ func (b *bench) tell(ctx context.Context) error {
 		return err
 	}
 	fmt.Printf("%s; %d rounds\n\n", facts, b.rounds)
-	return print(os.Stdout, done)
+	return writeTables(os.Stdout, done)
 }

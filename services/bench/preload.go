@@ -68,9 +68,12 @@ func (f *filler) fill(ctx context.Context) error {
 }
 
 // produce writes the next batch of a stream, and waits while the queue is full.
+// Each client stays in one partition, as by its key; which one is dealt out: a
+// dozen hashes would load one partition with half of the spans, a thousand would
+// not.
 func (f *filler) produce(ctx context.Context, s *stream) error {
 	record := &kafka.Message{
-		TopicPartition: kafka.TopicPartition{Topic: &f.topic, Partition: kafka.PartitionAny},
+		TopicPartition: kafka.TopicPartition{Topic: &f.topic, Partition: int32(s.client % partitions)},
 		Key:            []byte(clientUUID(s.client)),
 		Value:          s.next(),
 	}

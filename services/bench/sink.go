@@ -107,7 +107,7 @@ func (s *sink) read(body io.Reader) (spans, size int, err error) {
 	}
 	spans = int(binary.BigEndian.Uint32(buffer[count:]))
 	for err == nil {
-		n := 0
+		var n int
 		n, err = body.Read(buffer[:])
 		size += n
 	}

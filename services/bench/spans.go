@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	clients       = 16 // processes that send spans
+	clients       = 12 // processes that send spans, two to a partition
 	spansPerTrace = 9
 )
 

@@ -30,8 +30,8 @@ func (s series) sorted(value func(result) float64) (values []float64) {
 
 func (s series) rate() float64 { return s.median(result.rate) }
 
-// print writes the results as tables in Markdown.
-func print(w io.Writer, all []series) error {
+// writeTables writes the results as tables in Markdown.
+func writeTables(w io.Writer, all []series) error {
 	t := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
 	for _, size := range []int{9, 100} {
 		carried := pick(all, func(s series) bool { return s.size == size && s.kind != ceiling })

@@ -8,7 +8,7 @@ import (
 
 const (
 	every     = 50 * time.Millisecond
-	longest   = 20 * time.Second // a measurement; what is on its way then counts up to here
+	longest   = 15 * time.Second // a measurement; what is on its way then counts up to here
 	firstSpan = time.Minute      // to wait for
 	stalled   = 15 * time.Second // without a span
 )

@@ -112,8 +112,8 @@ func TestMetricsTellWhatWasDone(t *testing.T) {
 	t.Parallel()
 	r, collector := backlog(t, 100, answer(202))
 	r.eventually("all is delivered", func() bool { return r.committed() == 100 })
-	r.produce([]byte("garbage"))
 	collector.become(answer(400))
+	r.produce([]byte("garbage"))
 	r.eventually("it is set aside", func() bool { return r.committed() == 101 })
 	text := func() string {
 		response, err := http.Get("http://" + r.addr + "/metrics")
