@@ -123,7 +123,7 @@ func (c *client) any() bool {
 
 // drop enters what the client says that it has dropped so far, and returns how
 // much of that is new. If the client was not known before this batch, all of it
-// was before.
+// was before. A counter beyond maxSeqNo counts as that, so that sums fit.
 func (c *client) drop(says batch.Stats, known bool) (fresh droppedSpans) {
 	for _, counter := range []struct{ said, says, fresh *int64 }{
 		{&c.says.FullQueueDropped, &says.FullQueueDropped, &fresh.FullQueue},
