@@ -45,6 +45,10 @@ func Parse(value []byte) (Frame, error) {
 	}, nil
 }
 
+// Bytes returns what was parsed, the whole batch; nil for the zero Frame. It is not
+// a copy.
+func (f Frame) Bytes() []byte { return f.value }
+
 // Spans returns the number of spans.
 func (f Frame) Spans() int { return f.count }
 
