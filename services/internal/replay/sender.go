@@ -104,8 +104,11 @@ func (s *Sender) post(ctx context.Context, value []byte, tries int) error {
 	begin, before := time.Now(), s.taken.Load()
 	for failures := 0; ; {
 		err := s.postOnce(ctx, value)
-		if err == nil || ctx.Err() != nil {
-			return err
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err() // whatever the answer was, it is not the last word
 		}
 		gap := wait.NextBackOff()
 		var refusal *collector.Refusal
