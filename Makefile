@@ -60,6 +60,11 @@ demo: build ## Run everything through an outage of Jaeger; TRANSPORT=direct send
 bench-transport: toolchain ## Measure what a delivered span costs by Kafka, HTTP and UDP
 	go test -run '^$$' -bench Transport -benchtime 1x -timeout 20m ./tracing/bench
 
+.PHONY: bench
+bench: build ## Measure the relay beside direct posts and Jaeger's ingester, with Java 17 and Maven; BENCH='--help' tells more
+	@go build -ldflags '$(LDFLAGS)' -o bin/ ./services/bench
+	@services/systemtest/jars/with bin/bench $(BENCH)
+
 .PHONY: up
 up: data/live/numbers.txt ## Docker: build the images and start the whole system
 	$(COMPOSE) up -d --build
@@ -109,4 +114,4 @@ data/live/numbers.txt:
 
 .PHONY: clean
 clean: ## Remove what was built and what the demo left
-	rm -rf bin .demo
+	rm -rf bin .demo .bench

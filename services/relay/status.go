@@ -31,7 +31,7 @@ func (r *relay) status(w http.ResponseWriter, _ *http.Request) {
 	_ = answer.Encode(status{ // fails only if the client is gone
 		Status:        consumer.Status(),
 		Jaeger:        r.jaeger.URL(),
-		SpansSent:     r.spans.Load(),
-		PartsSetAside: r.parts.Load(),
+		SpansSent:     r.metrics.spans.Load(),
+		PartsSetAside: r.metrics.parts.Load(),
 	})
 }

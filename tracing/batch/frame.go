@@ -13,11 +13,11 @@ import (
 // Frame is no batch.
 type Frame struct {
 	value              []byte
-	process, processTo int // offsets of the process
-	list, end          int // offsets of the list of spans, its header included
-	count              int // spans
-	seqNo, stats       int // offsets, 0: there is none
-	odd                bool
+	process, processTo int  // offsets of the process
+	list, end          int  // offsets of the list of spans, its header included
+	count              int  // spans
+	seqNo, stats       int  // offsets, 0: there is none
+	odd                bool // fields that are unknown, or there twice
 }
 
 // Parse checks that value is one whole Batch and nothing else, with every required

@@ -28,6 +28,12 @@ type fields struct {
 // is nil, where they are. As in the library's own readers, a field of another type
 // than expected counts as unknown, and of a repeated field the last one holds.
 func (w *walker) object(s *shape, at *fields) error {
+	if s.usual != nil && at == nil {
+		if end := s.usual(w.b, w.pos); end != 0 {
+			w.pos = end
+			return nil
+		}
+	}
 	var seen uint16
 	for {
 		typ, id, err := w.fieldBegin()
