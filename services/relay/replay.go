@@ -72,19 +72,29 @@ func (r *replaying) run(ctx context.Context, cfg replayConfig) error {
 	if err != nil {
 		return err
 	}
-	topic, err := scan.Open(ctx, cfg.Kafka.Cluster(), cfg.Topic)
+	source, done, err := r.open(ctx, cfg, filter)
 	if err != nil {
 		return err
 	}
-	defer topic.Close()
-	source, err := replay.FromTopic(topic, filter.From, filter.To)
-	if err != nil {
-		return err
-	}
+	defer done()
 	if r.dryRun {
 		return r.count(ctx, source, filter)
 	}
 	return r.send(ctx, source, filter, r.jaeger.or(cfg.Endpoint))
+}
+
+// open returns where the records come from; done releases it.
+func (r *replaying) open(ctx context.Context, cfg replayConfig, filter replay.Filter) (source replay.Source, done func(), err error) {
+	topic, err := scan.Open(ctx, cfg.Kafka.Cluster(), cfg.Topic)
+	if err != nil {
+		return nil, nil, err
+	}
+	source, err = replay.FromTopic(topic, filter.From, filter.To)
+	if err != nil {
+		topic.Close()
+		return nil, nil, err
+	}
+	return source, topic.Close, nil
 }
 
 // filter checks that the flags fit each other.

@@ -20,7 +20,7 @@ func (d *desk) record(age time.Duration, operations ...string) *kgo.Record {
 func TestReplayByTime(t *testing.T) {
 	collector := startCollector(t, answer(202))
 	d := newDesk(t, "http://127.0.0.1:1/nobody")
-	d.produce(d.record(3*time.Hour, "old"), d.record(30*time.Minute, "half"), d.record(2*time.Hour, "late"), d.record(0, "now"))
+	d.produce(d.record(3*time.Hour, "old"), d.record(50*time.Minute, "half"), d.record(2*time.Hour, "late"), d.record(0, "now"))
 	to := collector.URL + "/api/traces"
 	sent := func(operations ...string) {
 		t.Helper()
