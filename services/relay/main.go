@@ -37,6 +37,7 @@ tries again; GET /status on HTTP_ADDR tells what it is doing.`
 func main() { os.Exit(service.Main("relay", doc, run, dlqCommand(), replayCommand())) }
 
 func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
+	limitMemory()
 	var teardown service.Teardown
 	defer func() { err = errors.Join(err, teardown.Run(cfg.ShutdownTimeout/2)) }()
 
