@@ -75,6 +75,9 @@ func printRatios(t *tabwriter.Writer, all []series) {
 		{"relay / Jaeger's ingester, marks before storing", ingesting},
 		{"relay / Jaeger's ingester, marks after storing", ingestingAfter},
 	}
+	if best(all, 9, relaying)+best(all, 100, relaying) == 0 {
+		return
+	}
 	row(t, "ratio", "batches of 9", "batches of 100")
 	row(t, "---", "--:", "--:")
 	for _, r := range rows {
@@ -131,5 +134,5 @@ func megabytes(s series) string {
 	if peak == 0 {
 		return ""
 	}
-	return fmt.Sprint(peak >> 20)
+	return fmt.Sprint(peak / 1e6)
 }

@@ -12,7 +12,7 @@ import (
 // at makes a result of so many spans per second for each round.
 func at(rates ...int) (results []result) {
 	for _, r := range rates {
-		results = append(results, result{spans: 2 * r, took: 2 * time.Second, cpu: costs{sender: time.Duration(r) * time.Microsecond}, peak: 50 << 20})
+		results = append(results, result{spans: 2 * r, took: 2 * time.Second, cpu: costs{sender: time.Duration(r) * time.Microsecond}, peak: 50e6})
 	}
 	return results
 }

@@ -89,7 +89,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	teardown.Add("consumer", consumer.Close)
 	relay.consumer.Store(consumer)
 	ops.Ready(consumer.Ready)
-	ops.Metrics().MustRegister(append(relay.metrics.collectors(), service.ConsumerMetrics(consumer.Status))...)
+	ops.Metrics().MustRegister(append(relay.metrics.collectors(), relay.ledger, service.ConsumerMetrics(consumer.Status))...)
 
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return ops.Wait(ctx) })

@@ -34,6 +34,7 @@ type relay struct {
 	tracer   opentracing.Tracer
 	log      *slog.Logger
 	metrics  *metrics
+	ledger   *ledger
 
 	sending, failing throttled // the article's two log lines
 }
@@ -45,6 +46,7 @@ func newRelay(jaeger *collector.Collector, spansPerSecond int, tracer opentracin
 		tracer:  tracer,
 		log:     log,
 		metrics: newMetrics(),
+		ledger:  newLedger(),
 		sending: throttled{interval: logInterval},
 		failing: throttled{interval: logInterval},
 	}
@@ -82,6 +84,7 @@ func (p *progress) next(rec *consume.Record, left []part) {
 // it may go: it is the Key of [consume.Together].
 func (r *relay) read(rec *consume.Record) (key uint64, spans int) {
 	frame, err := batch.Parse(rec.Value)
+	r.ledger.read(rec.TopicPartition.Partition, int64(rec.TopicPartition.Offset), rec.Key, frame)
 	rec.State = &progress{frame: frame, left: []part{{rec.Value, frame.Spans()}}}
 	if err != nil {
 		return 0, 0

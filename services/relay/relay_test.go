@@ -302,10 +302,27 @@ func TestStatusAndHealth(t *testing.T) {
 // status asks the relay as a person would.
 func (r *rig) status() map[string]any {
 	r.t.Helper()
-	response, err := http.Get("http://" + r.addr + "/status")
-	require.NoError(r.t, err)
-	defer response.Body.Close()
 	var s map[string]any
-	require.NoError(r.t, json.NewDecoder(response.Body).Decode(&s))
+	r.ask(&s)
 	return s
+}
+
+func (r *rig) ledgerStatus() ledgerStatus {
+	r.t.Helper()
+	var s struct{ Ledger ledgerStatus }
+	r.ask(&s)
+	return s.Ledger
+}
+
+func (r *rig) ask(status any) {
+	r.t.Helper()
+	response, err := http.Get("http://" + r.addr + "/status")
+	if err != nil {
+		r.t.Log(err) // it does not listen yet
+		return
+	}
+	defer response.Body.Close()
+	if response.StatusCode == http.StatusOK { // else it waits for Kafka
+		assert.NoError(r.t, json.NewDecoder(response.Body).Decode(status))
+	}
 }

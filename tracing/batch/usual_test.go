@@ -3,6 +3,7 @@ package batch
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -39,27 +40,54 @@ func TestWhatClientsWriteIsUsual(t *testing.T) {
 	}
 }
 
-// The fast ways accept nothing that the walker does not accept, with the same end.
+// usualIsRight checks that the fast ways accept nothing that the walker does not
+// accept, with the same end.
+func usualIsRight(t *testing.T, b []byte) {
+	t.Helper()
+	for _, way := range []struct {
+		usual func([]byte, int) int
+		shape *shape
+	}{{usualSpan, spanShape}, {usualTag, tagShape}, {usualLog, logShape}, {usualRef, refShape}} {
+		end := way.usual(b, 0)
+		if end == 0 {
+			continue
+		}
+		w := walker{b: b}
+		var at fields
+		require.NoError(t, w.fields(way.shape, &at), "%x", b)
+		require.Equal(t, w.pos, end, "%x", b)
+		require.False(t, at.odd, "%x", b)
+	}
+}
+
+func TestUsualIsRightIfAnyByteIsAnother(t *testing.T) {
+	for _, span := range goldenSpans(t) {
+		for i, was := range span {
+			for v := range byte(16) { // all types and ids, and sizes that cannot be
+				for _, span[i] = range []byte{v, ^v} {
+					usualIsRight(t, span)
+				}
+			}
+			span[i] = was
+		}
+	}
+}
+
+func TestUsualIsRightIfAnyBytesAreMissing(t *testing.T) {
+	for _, span := range goldenSpans(t) {
+		for from := range span {
+			for to := from + 1; to < len(span); to++ {
+				usualIsRight(t, slices.Concat(span[:from], span[to:]))
+			}
+		}
+	}
+}
+
 func FuzzUsual(f *testing.F) {
 	for _, span := range goldenSpans(f) {
 		for at := range span { // its references, tags and logs too
 			f.Add(span[at:])
 		}
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, way := range []struct {
-			usual func([]byte, int) int
-			shape *shape
-		}{{usualSpan, spanShape}, {usualTag, tagShape}, {usualLog, logShape}, {usualRef, refShape}} {
-			end := way.usual(b, 0)
-			if end == 0 {
-				continue
-			}
-			w := walker{b: b}
-			var at fields // makes the walker walk
-			require.NoError(t, w.object(way.shape, &at))
-			require.Equal(t, w.pos, end)
-			require.False(t, at.odd)
-		}
-	})
+	f.Fuzz(usualIsRight)
 }
