@@ -57,15 +57,18 @@ func Open(ctx context.Context, rawURL string) (*Archive, error) {
 		return nil, fmt.Errorf("archive %q: not a URL", rawURL)
 	}
 	query := u.Query()
-	switch u.Scheme {
-	case "file":
+	switch {
+	case u.Scheme == "file" && u.Path != "":
 		if u.Host != "" && u.Host != "localhost" {
 			return nil, fmt.Errorf("archive %q: a directory is written with three slashes, file:///DIR", rawURL)
+		}
+		if len(query) > 0 {
+			return nil, fmt.Errorf("archive %q: a directory takes no parameters", rawURL)
 		}
 		a.dir = filepath.FromSlash(u.Path)
 		query.Set("metadata", "skip") // no files beside the segments
 		query.Set("no_tmp_dir", "1")  // a rename must not cross file systems
-	case "s3":
+	case u.Scheme == "s3" && u.Host != "":
 		if query.Has("endpoint") {
 			setDefault(query, "use_path_style", "true") // BUCKET.localhost is no host
 			setDefault(query, "region", cmp.Or(os.Getenv("AWS_REGION"), os.Getenv("AWS_DEFAULT_REGION"), "us-east-1"))

@@ -22,8 +22,8 @@ const (
 	pollTimeout    = 50 * time.Millisecond
 	dueInterval    = 100 * time.Millisecond // between two looks for segments that are old enough
 	confirmEvery   = time.Second
-	patience       = time.Second      // for the storage, before reading is paused
-	revokeTimeout  = 5 * time.Second  // to write what is open of partitions that are taken away
+	patience       = time.Second     // for the storage, before reading is paused
+	revokeTimeout  = 5 * time.Second // to write what is open of partitions that are taken away
 	firstWait      = 100 * time.Millisecond
 	maxWait        = 10 * time.Second // between two tries
 	commitInterval = time.Second
@@ -240,6 +240,8 @@ func (a *Archiver) fail(err error) {
 		a.fatal = e
 	case e.Code() == kafka.ErrAutoOffsetReset:
 		a.placed = false // records were removed, or the topic was made anew
+	case e.Code() == kafka.ErrTransport || e.Code() == kafka.ErrAllBrokersDown || e.Code() == kafka.ErrResolve:
+		// librdkafka's own log tells it
 	case err.Error() != a.told:
 		a.told = err.Error()
 		a.log.Warn("kafka does not give records, trying again", "topic", a.cfg.Topic, "err", err)

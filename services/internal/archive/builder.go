@@ -22,7 +22,7 @@ type builder struct {
 	raw     int // bytes before compression
 
 	zstd   *zstd.Encoder
-	chunk  bytes.Buffer // not yet compressed
+	chunk  bytes.Buffer   // not yet compressed
 	array  *codec.Encoder // writes to chunk
 	frames []byte
 }
@@ -70,6 +70,7 @@ func (b *builder) compress() {
 func (b *builder) close() []byte {
 	b.encodeMap(end{b.records})
 	b.compress()
+	b.frames = seal(b.frames)
 	b.segment.Bytes = int64(len(b.frames))
 	return b.frames
 }

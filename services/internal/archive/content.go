@@ -11,8 +11,9 @@ import (
 )
 
 // A segment's content is a CBOR sequence (RFC 8742), compressed by zstd with
-// checksums: one head, the records in the order of their offsets, one end.
-// `zstd -d` and any CBOR reader can read it without this program.
+// checksums: one head, the records in the order of their offsets, one end. A seal
+// over all of it follows. `zstd -d` and any CBOR reader can read it without this
+// program.
 type (
 	head struct {
 		Format    int    `codec:"format"`
@@ -70,7 +71,11 @@ func newEncoder() *zstd.Encoder {
 
 // decode returns the records of a segment's content. It checks all of it against
 // the segment's name before it returns any.
-func decode(s Segment, content []byte) ([]Record, error) {
+func decode(s Segment, sealed []byte) ([]Record, error) {
+	content, err := unseal(sealed)
+	if err != nil {
+		return nil, err
+	}
 	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxContent))
 	if err != nil {
 		return nil, err

@@ -31,7 +31,7 @@ func (a *Archive) readable(prefix string) error {
 
 // listing is what lies below a prefix.
 type listing struct {
-	segments []Segment     // by partition and first offset
+	segments []Segment  // by partition and first offset
 	broken   []*Problem // with the suffix of a segment, but not the name of one
 	others   []string   // names of what is no segment
 }

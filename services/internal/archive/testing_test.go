@@ -112,7 +112,7 @@ func start(t *testing.T, broker *tracingtest.Broker, to *Archive, change ...func
 		SessionTimeout: 6 * time.Second,
 		Every:          200 * time.Millisecond,
 		StopTimeout:    4 * time.Second,
-		Log:            slog.New(slog.NewTextHandler(io.MultiWriter(r.logs, t.Output()), nil)),
+		Log:            slog.New(slog.NewTextHandler(io.MultiWriter(r.logs, t.Output()), &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	for _, f := range change {
 		f(&cfg)

@@ -158,9 +158,12 @@ func (a *Archiver) same(id string, read map[*partition]int64) bool {
 	if id != "" && id != a.topicID {
 		return false
 	}
+	records := 0
 	for p, last := range read {
 		p.confirmed = last
+		records += p.open.records
 	}
+	a.log.Debug("the topic is still the same", "topic", a.cfg.Topic, "topic_id", id, "open_records", records)
 	return true
 }
 
@@ -245,9 +248,7 @@ func (a *Archiver) pause() []kafka.TopicPartition {
 	if err == nil {
 		err = a.client.Pause(assigned)
 	}
-	if err != nil {
-		a.log.Debug("could not pause", "topic", a.cfg.Topic, "err", err)
-	}
+	a.log.Debug("reading is paused", "topic", a.cfg.Topic, "err", err)
 	return assigned
 }
 
