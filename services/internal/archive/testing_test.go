@@ -154,7 +154,7 @@ func startTopic(t *testing.T, partitions int) *tracingtest.Broker {
 func client(t testing.TB, broker *tracingtest.Broker, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	c, err := kgo.NewClient(append(opts, kgo.SeedBrokers(broker.Addr()), kgo.DefaultProduceTopic(testTopic),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchMaxBytes(2<<20))...)
+		kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return c
