@@ -18,12 +18,17 @@ import (
 	"github.com/uber/jaeger-client-go/thrift-gen/jaeger"
 )
 
-// Field ids of Batch and ClientStats in jaeger.thrift.
+// Field ids of Batch, Process, Span and ClientStats in jaeger.thrift.
 const (
 	fieldProcess = 1
 	fieldSpans   = 2
 	fieldSeqNo   = 3
 	fieldStats   = 4
+
+	fieldServiceName = 1
+
+	fieldTraceIDLow  = 1
+	fieldTraceIDHigh = 2
 
 	fieldFullQueueDropped = 1
 	fieldTooLargeDropped  = 2
@@ -31,10 +36,11 @@ const (
 )
 
 const (
-	fieldHeader = 1 + 2 // type, id
-	listHeader  = 1 + 4 // type of the elements, their number
-	i64         = 8
-	stop        = 1
+	fieldHeader  = 1 + 2 // type, id
+	listHeader   = 1 + 4 // type of the elements, their number
+	stringHeader = 4     // length
+	i64          = 8
+	stop         = 1
 )
 
 // Overhead is the size in bytes of an encoded batch beyond its process and spans:

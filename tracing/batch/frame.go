@@ -2,18 +2,22 @@ package batch
 
 import (
 	"context"
+	"encoding/binary"
 
 	"github.com/uber/jaeger-client-go/thrift"
 	"github.com/uber/jaeger-client-go/thrift-gen/jaeger"
 )
 
-// Frame is the structure of a batch: where its spans are, and how many. It keeps
-// the bytes it was parsed from, which must not change.
+// Frame is the structure of a batch: where its fields and spans are, and how many
+// spans. It keeps the bytes it was parsed from, which must not change. The zero
+// Frame is no batch.
 type Frame struct {
-	value []byte
-	list  int // offset of the list of spans, its header included
-	end   int // offset behind the last span
-	count int
+	value              []byte
+	process, processTo int // offsets of the process
+	list, end          int // offsets of the list of spans, its header included
+	count              int // spans
+	seqNo, stats       int // offsets, 0: there is none
+	odd                bool
 }
 
 // Parse checks that value is one whole Batch and nothing else, with every required
@@ -23,17 +27,77 @@ type Frame struct {
 // which names the offset at which the bytes stop being a Batch.
 func Parse(value []byte) (Frame, error) {
 	w := walker{b: value}
-	if err := w.object(batchShape); err != nil {
+	var at fields
+	if err := w.object(batchShape, &at); err != nil {
 		return Frame{}, err
 	}
 	if w.pos != len(value) {
 		return Frame{}, w.errorf("%d bytes behind the end of the batch", len(value)-w.pos)
 	}
-	return w.frame, nil
+	list := at.start[fieldSpans]
+	return Frame{
+		value:   value,
+		process: at.start[fieldProcess], processTo: at.end[fieldProcess],
+		list: list, end: at.end[fieldSpans],
+		count: int(binary.BigEndian.Uint32(value[list+1:])),
+		seqNo: at.start[fieldSeqNo], stats: at.start[fieldStats],
+		odd: at.odd,
+	}, nil
 }
 
 // Spans returns the number of spans.
 func (f Frame) Spans() int { return f.count }
+
+// Process returns the serialized process, a part of the bytes that were parsed:
+// equal bytes, same process.
+func (f Frame) Process() []byte { return f.value[f.process:f.processTo:f.processTo] }
+
+// Service returns the name of the service, "" for the zero Frame.
+func (f Frame) Service() string {
+	at, ok := f.fieldsAt(f.process, processShape)
+	if !ok {
+		return ""
+	}
+	return string(f.value[at.start[fieldServiceName]+stringHeader : at.end[fieldServiceName]])
+}
+
+// SeqNo returns the batch's sequence number; false: it has none.
+func (f Frame) SeqNo() (int64, bool) {
+	if f.seqNo == 0 {
+		return 0, false
+	}
+	return f.i64(f.seqNo), true
+}
+
+// Stats returns what the process says it has lost so far; false: it says nothing.
+func (f Frame) Stats() (Stats, bool) {
+	at, ok := f.fieldsAt(f.stats, statsShape)
+	if !ok {
+		return Stats{}, false
+	}
+	return Stats{
+		FullQueueDropped: f.i64(at.start[fieldFullQueueDropped]),
+		TooLargeDropped:  f.i64(at.start[fieldTooLargeDropped]),
+		FailedToEmit:     f.i64(at.start[fieldFailedToEmit]),
+	}, true
+}
+
+// fieldsAt finds the fields of the struct at an offset; false if that is 0.
+func (f Frame) fieldsAt(offset int, s *shape) (at fields, ok bool) {
+	if offset == 0 {
+		return at, false
+	}
+	w := walker{b: f.value, pos: offset}
+	_ = w.object(s, &at) // Parse has walked here before
+	return at, true
+}
+
+// spans returns the serialized spans, one behind the other.
+func (f Frame) spans() []byte { return f.value[f.list+listHeader : f.end] }
+
+func (f Frame) i64(offset int) int64 {
+	return int64(binary.BigEndian.Uint64(f.value[offset:]))
+}
 
 // Halves returns two batches with half of the spans each, in order, and everything
 // else (process, sequence number, stats, unknown fields) alike. A batch of fewer
@@ -42,7 +106,7 @@ func (f Frame) Halves() (first, second []byte) {
 	half := f.count / 2
 	w := walker{b: f.value, pos: f.list + listHeader}
 	for range half {
-		_ = w.object(spanShape) // Parse has walked here before
+		_ = w.object(spanShape, nil) // Parse has walked here before
 	}
 	return f.with(half, f.value[f.list+listHeader:w.pos]), f.with(f.count-half, f.value[w.pos:f.end])
 }

@@ -2,6 +2,9 @@ package batch
 
 import "github.com/uber/jaeger-client-go/thrift"
 
+// maxFields is how many fields the largest struct has.
+const maxFields = 11
+
 // shape describes a struct of jaeger.thrift: its fields by id.
 type shape struct {
 	name     string

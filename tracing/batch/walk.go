@@ -14,15 +14,20 @@ const maxDepth = thrift.DEFAULT_RECURSION_DEPTH
 // walker passes over Thrift's binary protocol without decoding it. Every step
 // moves at least one byte on, so that claimed sizes cost nothing.
 type walker struct {
-	b     []byte
-	pos   int
-	frame Frame
+	b   []byte
+	pos int
 }
 
-// object passes over a struct whose fields are known. As in the library's own
-// readers, a field of another type than expected counts as unknown, and of a
-// repeated field the last one holds.
-func (w *walker) object(s *shape) error {
+// fields says where the values of a struct's known fields are.
+type fields struct {
+	start, end [maxFields + 1]int // by id; start 0: there is no such field
+	odd        bool               // there are also unknown fields, or one field twice
+}
+
+// object passes over a struct whose fields are known, and notes in at, unless it
+// is nil, where they are. As in the library's own readers, a field of another type
+// than expected counts as unknown, and of a repeated field the last one holds.
+func (w *walker) object(s *shape, at *fields) error {
 	var seen uint16
 	for {
 		typ, id, err := w.fieldBegin()
@@ -33,15 +38,23 @@ func (w *walker) object(s *shape) error {
 			break
 		}
 		if id < 1 || int(id) >= len(s.fields) || s.fields[id].typ != typ {
+			if at != nil {
+				at.odd = true
+			}
 			if err := w.skip(typ, maxDepth); err != nil {
 				return err
 			}
 			continue
 		}
-		seen |= 1 << id
+		start := w.pos
 		if err := w.known(s.fields[id]); err != nil {
 			return err
 		}
+		if at != nil {
+			at.start[id], at.end[id] = start, w.pos
+			at.odd = at.odd || seen&(1<<id) != 0
+		}
+		seen |= 1 << id
 	}
 	if missing := s.required &^ seen; missing != 0 {
 		return w.errorf("%s without its required field %d", s.name, bits.TrailingZeros16(missing))
@@ -52,7 +65,7 @@ func (w *walker) object(s *shape) error {
 func (w *walker) known(f field) error {
 	switch f.typ {
 	case thrift.STRUCT:
-		return w.object(f.elem)
+		return w.object(f.elem, nil)
 	case thrift.LIST:
 		return w.list(f.elem)
 	}
@@ -62,7 +75,6 @@ func (w *walker) known(f field) error {
 // list passes over a list of structs. What type the list claims for its elements
 // does not matter to the library's readers, and so not here.
 func (w *walker) list(elem *shape) error {
-	start := w.pos
 	if _, err := w.byte(); err != nil {
 		return err
 	}
@@ -71,12 +83,9 @@ func (w *walker) list(elem *shape) error {
 		return err
 	}
 	for range count {
-		if err := w.object(elem); err != nil {
+		if err := w.object(elem, nil); err != nil {
 			return err
 		}
-	}
-	if elem == spanShape {
-		w.frame = Frame{value: w.b, list: start, end: w.pos, count: count}
 	}
 	return nil
 }

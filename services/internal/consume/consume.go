@@ -18,9 +18,11 @@
 package consume
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -56,14 +58,60 @@ type Record struct {
 
 	partition *partition
 	slot      *slot
-	seq       uint64 // order of arrival
+	seq       uint64        // order of arrival
+	place     *list.Element // among the waiting ones; nil: not there
+	key       uint64        // of Together
+	weight    int
+	grouped   bool   // noted among the waiting ones of its key
 	suspects  int    // tries that failed as Suspect
 	began     uint64 // when the last try began, and when it failed, in ticks of the window
 	failed    uint64
+	beganAt   time.Time
+	call      *call     // the current try
 	probe     bool      // the current try is the one try allowed while holding
 	notBefore time.Time // the record's own wait
 	reason    error     // decided: to be set aside for this reason
 	span      opentracing.Span
+}
+
+// call is one try of one record, or of several that go together.
+type call struct{ left int } // records that are not finished
+
+// Together says which records may be handled by one call of the handler, and how.
+// Nothing waits for others: what goes together waits anyway, because as many
+// calls are under way as may be.
+type Together struct {
+	// Key is called once for each record in the order of reading, before the
+	// record can be taken away, by one goroutine; it must not block. Records of
+	// the same key may go together; 0: only alone. A record that failed as
+	// Suspect is tried alone. Key may set Record.State.
+	Key func(r *Record) (key uint64, weight int)
+	// Weight and Bytes are what may go together at most: the sum of the weights,
+	// and of the records' sizes. A record above that goes alone.
+	Weight, Bytes int
+	// Handle does the work for two or more records. Its answer holds for all of
+	// them, as that of a Handler does for one; [ErrApart] says that they are to
+	// be handled one by one, at once, by the Handler.
+	Handle func(ctx context.Context, records []*Record) error
+}
+
+// ErrApart says that records cannot go together.
+var ErrApart = errors.New("cannot go together")
+
+// Outage is a time of holding that is over.
+type Outage struct {
+	Began, End time.Time // the first failure; the first success
+	Attempts   int       // tries that failed
+	Records    int       // read and unfinished at the end
+	Errors     []string  // what failed, each text once, in the order of appearance, a few at most
+}
+
+// note counts a try that failed.
+func (o *Outage) note(err error) {
+	o.Attempts++
+	if text := err.Error(); len(o.Errors) < maxErrors && !slices.Contains(o.Errors, text) {
+		o.Errors = append(slices.Clip(o.Errors), text)
+	}
 }
 
 // ErrSkip says that there was nothing to do for a record, a null value for
@@ -114,6 +162,9 @@ func IsPermanent(err error) bool {
 }
 
 const (
+	slowStart = 1 // tries at once after an outage
+	maxErrors = 5 // of an Outage
+
 	firstWait     = 50 * time.Millisecond
 	maxWait       = 500 * time.Millisecond // first delivery within 1 s of recovery
 	maxRetryAfter = 30 * time.Second
@@ -122,9 +173,9 @@ const (
 	// Records that are finished behind an unfinished one are not held, only
 	// their places are: they must not keep others from being tried, which is how
 	// a bad record is told from a bad endpoint. A place takes 40 bytes.
-	maxRecords = 2000
-	maxBytes   = 32 << 20
-	maxSlots   = 500_000
+	maxRecords = 10_000
+	maxBytes   = 16 << 20
+	maxSlots   = 250_000
 
 	// A dead-letter topic that does not answer for so long counts as away.
 	setAsideTimeout = 5 * time.Second
@@ -141,13 +192,22 @@ type Config struct {
 	SessionTimeout time.Duration // after which a silent member loses its partitions
 	Topic          string
 
-	InFlight int  // how many records are in the handler at once
+	InFlight int  // how many calls of the handler there are at once, at most
 	Ordered  bool // at most one of them per partition, in the order of the topic
+	// A call that takes longer halves the number of calls at once; each that does
+	// not allows one more, up to InFlight. 0: how long they take does not matter.
+	Slow time.Duration
 
 	Handle Handler
+	// Together, if there is one, says which records may go together. Not with
+	// Ordered.
+	Together *Together
 	// SetAside keeps a record that can never be done; it blocks until the
 	// record is safe. If it fails, the record is held, not dropped.
 	SetAside func(ctx context.Context, r *Record, reason error) error
+	// Recovered, if there is one, is told of each time of holding that is over. It
+	// must not block.
+	Recovered func(Outage)
 	// Tracer, if there is one, traces each record as From_<topic>: from its
 	// first try until it is done. The span is in the handler's context.
 	Tracer opentracing.Tracer

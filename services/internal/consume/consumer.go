@@ -18,6 +18,8 @@ import (
 
 const (
 	pollTimeout    = 50 * time.Millisecond  // how soon the loop sees what the workers finished
+	storeInterval  = 20 * time.Millisecond  // between two looks at what they finished
+	roomWait       = 100 * time.Millisecond // for the window to empty, before reading is paused
 	commitInterval = 200 * time.Millisecond // so much may be repeated after a crash
 	askTimeout     = 2 * time.Second
 	askInterval    = 2 * time.Second // for the lag, while paused
@@ -31,11 +33,14 @@ type Consumer struct {
 	window *window
 	kafka  atomic.Pointer[kafka.Consumer] // replaced after an error that is fatal to it
 
+	commitErrors atomic.Uint64
+
 	joined     atomic.Bool
 	born       time.Time // when the client was made; this and the next belong to the poll loop
 	paused     bool
 	reassigned bool
 	asked      time.Time // when the ends of the partitions were last asked for
+	storedAt   time.Time // when offsets were last handed to the client
 	told       string    // the last error that a person must look at
 
 	using sync.RWMutex // held for reading while other goroutines than the poll loop use the client
@@ -54,7 +59,7 @@ func New(cfg Config) (*Consumer, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Consumer{cfg: cfg, log: cfg.Log, window: newWindow(cfg.Ordered, cfg.Log), closed: make(chan struct{})}
+	c := &Consumer{cfg: cfg, log: cfg.Log, window: newWindow(cfg), closed: make(chan struct{})}
 	c.kafka.Store(client)
 	return c, nil
 }
@@ -103,8 +108,8 @@ func (c *Consumer) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
 	for range c.cfg.InFlight {
 		workers.Go(func() {
-			for r := c.window.take(taking); r != nil; r = c.window.take(taking) {
-				c.handle(handling, r)
+			for records := c.window.take(taking); records != nil; records = c.window.take(taking) {
+				c.carry(handling, records)
 			}
 		})
 	}
@@ -148,7 +153,9 @@ func (c *Consumer) poll(idle <-chan struct{}) error {
 			go c.askEnds(assigned)
 		}
 		event := c.kafka.Load().Poll(int(pollTimeout.Milliseconds()))
-		c.store()
+		if time.Since(c.storedAt) > storeInterval {
+			c.store()
+		}
 		switch e := event.(type) {
 		case *kafka.Message:
 			if e.TopicPartition.Error == nil {
@@ -164,6 +171,7 @@ func (c *Consumer) poll(idle <-chan struct{}) error {
 			c.tell(e)
 		case kafka.OffsetsCommitted:
 			if e.Error != nil && !nothingToCommit(e.Error) {
+				c.commitErrors.Add(1)
 				c.log.Warn("could not commit offsets, they go with the next commit", "topic", c.cfg.Topic, "err", e.Error)
 			}
 		}
@@ -204,6 +212,23 @@ func (c *Consumer) renew(idle <-chan struct{}, cause kafka.Error) error {
 func (c *Consumer) forget(partitions []int32) {
 	for _, r := range c.window.forget(partitions) {
 		finishSpan(r, errForgotten)
+	}
+}
+
+// carry makes one try of the records and gives them back to the window.
+func (c *Consumer) carry(ctx context.Context, records []*Record) {
+	if len(records) == 1 {
+		c.handle(ctx, records[0])
+		return
+	}
+	err := c.cfg.Together.Handle(ctx, records)
+	for _, r := range records {
+		if errors.Is(err, ErrApart) {
+			c.window.alone(r)
+			c.handle(ctx, r)
+		} else {
+			c.window.finish(r, err)
+		}
 	}
 }
 
@@ -266,11 +291,13 @@ func finishSpan(r *Record, err error) {
 
 // store hands the offsets of finished prefixes to the client, which commits
 // them in the background. It commits none that is lower than before: those of a
-// topic that was made anew are committed here.
+// topic that was made anew are committed here, the client having been told first,
+// lest it commit the last one of the old topic behind that.
 func (c *Consumer) store() {
-	on, back := c.window.finished()
-	if len(on) > 0 {
-		if _, err := c.kafka.Load().StoreOffsets(c.offsets(on)); err != nil {
+	c.storedAt = time.Now()
+	moved, back := c.window.finished()
+	if len(moved) > 0 {
+		if _, err := c.kafka.Load().StoreOffsets(c.offsets(moved)); err != nil {
 			c.log.Debug("could not store offsets of a partition that is not ours any more", "topic", c.cfg.Topic, "err", err)
 		}
 	}
@@ -308,7 +335,10 @@ func (c *Consumer) pauseOrResume() {
 	case c.reassigned: // a partition that comes back is still paused if it was when it went
 		c.setPaused(full)
 	case full && !c.paused:
-		c.setPaused(true)
+		// A pause throws away what was fetched ahead: not for a moment only.
+		if !c.window.awaitRoom(roomWait) {
+			c.setPaused(true)
+		}
 	case c.paused && c.window.room():
 		c.setPaused(false)
 	}

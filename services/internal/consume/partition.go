@@ -1,5 +1,10 @@
 package consume
 
+import (
+	"math"
+	"time"
+)
+
 // partition keeps the progress in one assigned partition. A partition that is
 // taken away and assigned again gets a new one, so that what was begun before
 // cannot move the offset of what came after.
@@ -16,6 +21,7 @@ type partition struct {
 type slot struct {
 	offset int64
 	bytes  int
+	at     int64 // the timestamp of the record in milliseconds
 	done   bool
 }
 
@@ -30,9 +36,9 @@ func (p *partition) begin(offset int64) {
 
 // add makes a place for a record. The order of the calls counts, not that of the
 // offsets: after a topic was made anew they start again.
-func (p *partition) add(offset int64, bytes int) *slot {
+func (p *partition) add(offset int64, bytes int, at time.Time) *slot {
 	p.begin(offset)
-	s := &slot{offset: offset, bytes: bytes}
+	s := &slot{offset: offset, bytes: bytes, at: at.UnixMilli()}
 	p.slots = append(p.slots, s)
 	return s
 }
@@ -59,4 +65,14 @@ func (p *partition) unfinished() (records, bytes int) {
 		}
 	}
 	return records, bytes
+}
+
+// oldest returns the timestamp of the oldest unfinished record in milliseconds;
+// the largest number if there is none. The first record stands for those behind
+// it, which Kafka got later.
+func (p *partition) oldest() int64 {
+	if len(p.slots) == 0 {
+		return math.MaxInt64
+	}
+	return p.slots[0].at
 }

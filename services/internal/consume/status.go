@@ -1,6 +1,7 @@
 package consume
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -10,7 +11,8 @@ type Status struct {
 	State      State             `json:"state"`
 	Since      time.Time         `json:"since"`
 	InFlight   int               `json:"in_flight"`
-	Waiting    int               `json:"waiting"` // read and not in flight
+	Oldest     *time.Time        `json:"oldest_unfinished,omitempty"` // timestamp of the oldest record read and unfinished
+	Waiting    int               `json:"waiting"`                     // read and not in flight
 	Counts     Counts            `json:"counts"`
 	LastError  string            `json:"last_error,omitempty"`
 	LastFailed *time.Time        `json:"last_failed,omitempty"`
@@ -31,6 +33,7 @@ type PartitionStatus struct {
 // the last fetch, or some seconds old while nothing is fetched.
 func (c *Consumer) Status() Status {
 	s := c.window.status()
+	s.Counts.CommitErrors = c.commitErrors.Load()
 	if !c.using.TryRLock() {
 		return s // closing
 	}
@@ -54,7 +57,7 @@ func (w *window) status() Status {
 	s := Status{
 		State:      w.state,
 		Since:      w.since,
-		InFlight:   w.inFlight,
+		InFlight:   w.handled,
 		Waiting:    w.waiting.Len(),
 		Counts:     w.counts,
 		Partitions: make([]PartitionStatus, 0, len(w.partitions)),
@@ -63,8 +66,13 @@ func (w *window) status() Status {
 		at := w.lastErrAt
 		s.LastError, s.LastFailed = w.lastErr.Error(), &at
 	}
+	oldest := int64(math.MaxInt64)
 	for id, p := range w.partitions {
+		oldest = min(oldest, p.oldest())
 		s.Partitions = append(s.Partitions, PartitionStatus{Partition: id, Next: p.next, Unfinished: len(p.slots), asked: p.high})
+	}
+	if oldest != math.MaxInt64 {
+		s.Oldest = new(time.UnixMilli(oldest))
 	}
 	slices.SortFunc(s.Partitions, func(a, b PartitionStatus) int { return int(a.Partition - b.Partition) })
 	return s

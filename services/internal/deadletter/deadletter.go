@@ -52,13 +52,24 @@ func (q *Queue) SetAside(ctx context.Context, r *consume.Record, reason error) e
 
 // SetAsideValue is SetAside with another value, for a part of the record.
 func (q *Queue) SetAsideValue(ctx context.Context, r *consume.Record, value []byte, reason error) error {
-	headers := slices.Clone(r.Headers)
-	for key, value := range Headers(*r.TopicPartition.Topic, r.TopicPartition.Partition, int64(r.TopicPartition.Offset), reason) {
+	place := r.TopicPartition
+	return q.send(ctx, r.Key, value, r.Headers, Headers(*place.Topic, place.Partition, int64(place.Offset), reason))
+}
+
+// SetAsideAgain is SetAside for what was set aside before, or a part of it: it
+// keeps where it came from.
+func (q *Queue) SetAsideAgain(ctx context.Context, e Entry, value []byte, reason error) error {
+	return q.send(ctx, e.Key, value, e.Headers, Headers(e.Topic, e.Partition, e.Offset, reason))
+}
+
+func (q *Queue) send(ctx context.Context, key, value []byte, own []kafka.Header, added map[string][]byte) error {
+	headers := slices.Clone(own)
+	for key, value := range added {
 		headers = append(headers, kafka.Header{Key: key, Value: value})
 	}
 	_, err := q.producer.Send(ctx, &kafka.Message{
 		TopicPartition: kafka.TopicPartition{Topic: &q.topic, Partition: kafka.PartitionAny},
-		Key:            r.Key,
+		Key:            key,
 		Value:          value,
 		Headers:        headers,
 	})

@@ -1,28 +1,98 @@
 package service
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"reflect"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
-// writeHelp prints what the program does and the settings of the struct that cfg points to, as a table.
-func writeHelp(w io.Writer, name, doc string, cfg any) {
-	fmt.Fprintf(w, "%s\n\nUsage: %s [flag]\n\n", strings.TrimSpace(doc), name)
-	fmt.Fprint(w, "  --help         this text\n  --version      version of the program\n  --healthcheck  exit 0 if the running program is well, 1 if not\n\n")
-	fmt.Fprint(w, "Settings, from the environment:\n\n")
+// helpOf returns the function that prints the --help of a command whose settings are the struct that cfg points to; nil: it has
+// none.
+func helpOf(cfg any) func(*cobra.Command, []string) {
+	return func(cmd *cobra.Command, _ []string) {
+		w := cmd.OutOrStdout()
+		fmt.Fprintf(w, "%s\n\n", strings.TrimSpace(cmp.Or(cmd.Long, cmd.Short)))
+		writeUsage(w, cmd)
+		writeTable(w, func(row func(...string)) {
+			cmd.Flags().VisitAll(func(f *pflag.Flag) { row(flagName(f), flagMeaning(f)) })
+		})
+		if cmd.HasSubCommands() {
+			fmt.Fprintf(w, "\nCommands, each with a --help of its own:\n\n")
+			writeTable(w, func(row func(...string)) {
+				for _, c := range leaves(cmd) {
+					row(c.CommandPath(), c.Short)
+				}
+			})
+		}
+		if cmd.HasExample() {
+			fmt.Fprintf(w, "\nExample:\n\n  %s\n", strings.ReplaceAll(strings.TrimSpace(cmd.Example), "\n", "\n  "))
+		}
+		if cfg != nil {
+			fmt.Fprint(w, "\nSettings, from the environment:\n\n")
+			writeTable(w, func(row func(...string)) { settingRows(cfg, row) })
+		}
+	}
+}
+
+func writeUsage(w io.Writer, cmd *cobra.Command) {
+	fmt.Fprintf(w, "Usage: %s\n", cmd.UseLine())
+	if cmd.HasSubCommands() && !cmd.HasParent() {
+		fmt.Fprintf(w, "       %s COMMAND\n", cmd.Name())
+	}
+	fmt.Fprintln(w)
+}
+
+// leaves returns the commands below cmd that do something.
+func leaves(cmd *cobra.Command) []*cobra.Command {
+	var all []*cobra.Command
+	for _, c := range cmd.Commands() {
+		switch {
+		case c.Hidden:
+		case c.HasSubCommands():
+			all = append(all, leaves(c)...)
+		default:
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+func flagName(f *pflag.Flag) string {
+	kind, _ := pflag.UnquoteUsage(f)
+	return strings.TrimSpace("--" + f.Name + " " + kind)
+}
+
+func flagMeaning(f *pflag.Flag) string {
+	_, meaning := pflag.UnquoteUsage(f)
+	switch f.DefValue {
+	case "", "false", "0", "0s":
+		return meaning
+	}
+	return meaning + "; default " + f.DefValue
+}
+
+// writeTable prints rows in columns.
+func writeTable(w io.Writer, rows func(row func(columns ...string))) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprint(table, "  VARIABLE\tDEFAULT\tMEANING\n")
+	rows(func(columns ...string) { fmt.Fprintf(table, "  %s\n", strings.Join(columns, "\t")) })
+	_ = table.Flush()
+}
+
+func settingRows(cfg any, row func(columns ...string)) {
+	row("VARIABLE", "DEFAULT", "MEANING")
 	seen := map[string]bool{}
 	walk(reflect.ValueOf(cfg).Elem(), "", "", nil, func(s setting) {
 		if !seen[s.name] {
-			fmt.Fprintf(table, "  %s\t%s\t%s\n", s.name, s.shownDefault(), s.meaning())
+			row(s.name, s.shownDefault(), s.meaning())
 		}
 		seen[s.name] = true
 	}, func(string, Checker) {})
-	_ = table.Flush()
 }
 
 func (s setting) shownDefault() string {

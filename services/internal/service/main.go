@@ -5,7 +5,6 @@ package service
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,6 +13,8 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/spf13/cobra"
 )
 
 // Version is the version that --version prints, set when building:
@@ -36,8 +37,10 @@ type settings interface{ common() Common }
 // from the environment, and calls run. The first SIGINT or SIGTERM cancels run's context, and what run returns because of that
 // counts as success; a second one ends the process at once. An error of run is logged and gives exit code 1. Wrong flags or
 // settings are told on stderr, all at once, and give exit code 2.
-func Main[C settings](name, doc string, run func(ctx context.Context, cfg C, log *slog.Logger) error) int {
-	p := program[C]{name: name, doc: doc, run: run, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()}
+//
+// A program may have commands besides, made with Command and Commands; its own name alone calls run all the same.
+func Main[C settings](name, doc string, run func(ctx context.Context, cfg C, log *slog.Logger) error, commands ...*cobra.Command) int {
+	p := program[C]{name: name, doc: doc, run: run, commands: commands, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()}
 	return p.main(os.Args[1:])
 }
 
@@ -45,51 +48,67 @@ func Main[C settings](name, doc string, run func(ctx context.Context, cfg C, log
 type program[C settings] struct {
 	name, doc      string
 	run            func(context.Context, C, *slog.Logger) error
+	commands       []*cobra.Command
 	stdout, stderr io.Writer
 	environ        []string
 }
 
 func (p program[C]) main(args []string) int {
-	flags := flag.NewFlagSet(p.name, flag.ContinueOnError)
-	flags.SetOutput(io.Discard)
-	version := flags.Bool("version", false, "")
-	health := flags.Bool("healthcheck", false, "")
-	err := flags.Parse(args)
-	if err == nil && flags.NArg() > 0 {
-		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	}
+	code := exitOK
+	cmd, err := p.root(args, &code).ExecuteC()
+	var exit *exitError
 	switch {
-	case errors.Is(err, flag.ErrHelp):
-		writeHelp(p.stdout, p.name, p.doc, new(C))
-		return exitOK
-	case err != nil:
-		fmt.Fprintf(p.stderr, "%s: %v; %s --help tells what there is\n", p.name, err, p.name)
-		return exitUsage
-	case *version:
-		fmt.Fprintf(p.stdout, "%s %s (%s %s/%s)\n", p.name, Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
-		return exitOK
+	case err == nil:
+		return code
+	case errors.As(err, &exit):
+		fmt.Fprintf(p.stderr, "%s: %v\n", cmd.CommandPath(), err)
+		return exit.code
 	}
-	var cfg C
-	if err := Load(&cfg, p.environ); err != nil {
-		fmt.Fprintf(p.stderr, "%s: %v\n", p.name, err)
-		return exitUsage
+	fmt.Fprintf(p.stderr, "%s: %v; %[1]s --help tells what there is\n", cmd.CommandPath(), err)
+	return exitUsage
+}
+
+// root returns the program as a command, which leaves its exit code in code.
+func (p program[C]) root(args []string, code *int) *cobra.Command {
+	root := &cobra.Command{
+		Use: p.name + " [flag]", Long: p.doc, Args: noArguments,
+		SilenceErrors: true, SilenceUsage: true, DisableFlagsInUseLine: true,
 	}
-	if *health {
-		return p.healthcheck(cfg)
+	root.Flags().SortFlags = false
+	root.Flags().BoolP("help", "h", false, "this text")
+	version := root.Flags().Bool("version", false, "version of the program")
+	health := root.Flags().Bool("healthcheck", false, "exit 0 if the running program is well, 1 if not")
+	root.RunE = func(*cobra.Command, []string) error {
+		if *version {
+			fmt.Fprintf(p.stdout, "%s %s (%s %s/%s)\n", p.name, Version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			return nil
+		}
+		var cfg C
+		if err := Load(&cfg, p.environ); err != nil {
+			return &exitError{exitUsage, err}
+		}
+		if *health {
+			*code = p.healthcheck(cfg)
+		} else {
+			*code = p.start(cfg)
+		}
+		return nil
 	}
-	return p.start(cfg)
+	root.SetHelpFunc(helpOf(new(C)))
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetHelpCommand(&cobra.Command{Hidden: true})
+	root.AddCommand(p.commands...)
+	root.SetArgs(append([]string{}, args...)) // nil would mean those of the process
+	root.SetOut(p.stdout)
+	root.SetErr(p.stderr)
+	return root
 }
 
 // start runs the program until it ends by itself or by a signal.
 func (p program[C]) start(cfg C) int {
 	log := newLogger(p.stderr, p.name, cfg.common())
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := untilSignal(context.Background(), func(cause error) { log.Info("stopping", "cause", cause) })
 	defer stop()
-	unwatch := context.AfterFunc(ctx, func() {
-		stop() // from here on a signal ends the process at once
-		log.Info("stopping", "cause", context.Cause(ctx))
-	})
-	defer unwatch()
 
 	begin := time.Now()
 	log.Info("starting", "version", Version)
@@ -100,6 +119,20 @@ func (p program[C]) start(cfg C) int {
 	}
 	log.Info("stopped", "took", time.Since(begin))
 	return exitOK
+}
+
+// untilSignal returns a context that the first SIGINT or SIGTERM cancels; told is called then. A second one ends the process at
+// once.
+func untilSignal(parent context.Context, told func(cause error)) (ctx context.Context, stop func()) {
+	ctx, release := signal.NotifyContext(parent, os.Interrupt, syscall.SIGTERM)
+	unwatch := context.AfterFunc(ctx, func() {
+		release() // from here on a signal ends the process at once
+		told(context.Cause(ctx))
+	})
+	return ctx, func() {
+		unwatch()
+		release()
+	}
 }
 
 // onlyCanceled tells whether every error joined in err comes from a cancelled context: then it says nothing but that the

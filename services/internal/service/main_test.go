@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 
 func TestWrongUsageIsOneSentence(t *testing.T) {
 	for arg, want := range map[string]string{
-		"--verbose": "example: flag provided but not defined: -verbose; example --help tells what there is\n",
+		"--verbose": "example: unknown flag: --verbose; example --help tells what there is\n",
 		"start":     "example: unexpected argument \"start\"; example --help tells what there is\n",
 	} {
 		p, stdout, stderr := testProgram(nil)

@@ -1,0 +1,60 @@
+package replay
+
+import (
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestParseTraceID(t *testing.T) {
+	for text, want := range map[string]TraceID{
+		"1":                                {0, 1},
+		"0000000000000001":                 {0, 1},
+		"ffffffffffffffff":                 {0, -1},
+		"5DDFfd7a":                         {0, 0x5ddffd7a},
+		"0000000000000000ffffffffffffffff": {0, -1},
+		"20000000000000001":                {2, 1},
+		"7fffffffffffffff0000000000000000": {math.MaxInt64, 0},
+	} {
+		got, err := ParseTraceID(text)
+		assert.NoError(t, err, text)
+		assert.Equal(t, want, got, text)
+	}
+	for _, text := range []string{"", "0", "00000000000000000", "x", "-1", "+1", "0x1", "1_0", " 1", "1 ", "000000000000000000000000000000001", "é"} {
+		_, err := ParseTraceID(text)
+		assert.ErrorContains(t, err, "is no trace id", text)
+	}
+}
+
+func TestFilter(t *testing.T) {
+	a, b, long := TraceID{0, 1}, TraceID{0, 2}, TraceID{1, 1}
+	all := recordsOf(newBatch(t, "one", a, b), newBatch(t, "two", a, long, a), []byte("garbage"), nil, newBatch(t, "one"))
+	type counts struct{ records, spans, traces, noBatch int64 }
+	for _, tt := range []struct {
+		name   string
+		filter Filter
+		want   counts
+	}{
+		{"all that has a value", Filter{}, counts{4, 5, 3, 1}},
+		{"a service", Filter{Service: "one"}, counts{2, 2, 2, 0}},
+		{"an unknown service", Filter{Service: "o"}, counts{}},
+		{"a trace", Filter{Trace: a}, counts{2, 3, 1, 0}},
+		{"a trace of 128 bits", Filter{Trace: long}, counts{1, 1, 1, 0}},
+		{"a trace in a service", Filter{Trace: a, Service: "two"}, counts{1, 2, 1, 0}},
+		{"an unknown trace", Filter{Trace: TraceID{1, 2}}, counts{}},
+		{"from the time of a record", Filter{From: all[1].Time}, counts{3, 3, 2, 1}},
+		{"up to the time of a record", Filter{To: all[1].Time}, counts{1, 2, 2, 0}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var done doneCounter
+			got, err := Count(t.Context(), all, tt.filter, done.done)
+			assert.NoError(t, err)
+			assert.Equal(t, tt.want, counts{got.Records, got.Spans, got.Traces, got.NoBatch})
+			done.check(t, len(all))
+		})
+	}
+	got, err := Count(t.Context(), all, Filter{}, func(int64) {})
+	assert.NoError(t, err)
+	assert.Equal(t, map[string]ServiceCounts{"one": {2, 2}, "two": {1, 3}}, got.Services)
+}
