@@ -98,14 +98,18 @@ func TestAKilledArchiverLosesNothing(t *testing.T) {
 	requireArchived(t, broker, url)
 }
 
-// produceUntil writes batches of different sizes until ctx ends.
+// produceUntil writes batches of different sizes, 5000 a second at most, until
+// ctx ends.
 func produceUntil(ctx context.Context, t *testing.T, broker *tracingtest.Broker) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr()), kgo.DefaultProduceTopic(topic))
 	if !assert.NoError(t, err) {
 		return
 	}
 	defer client.Close()
+	pace := time.NewTicker(20 * time.Millisecond)
+	defer pace.Stop()
 	for n := 0; ctx.Err() == nil; n++ {
+		<-pace.C
 		records := make([]*kgo.Record, 100)
 		for i := range records {
 			value := newBatch(t, operations(fmt.Sprint("operation-", n, "-", i), 1+i%9)...)

@@ -51,7 +51,7 @@ func TestOnceArchivesUpToTheEndAndGoesOnTheNextTime(t *testing.T) {
 func TestHeadersAreArchived(t *testing.T) {
 	t.Parallel()
 	broker, to := startTopic(t, 1), memory(t)
-	produce(t, broker, 1, 2, func(i int, r *kgo.Record) {
+	produce(t, broker, 1, 2, func(_ int, r *kgo.Record) {
 		r.Headers = append(r.Headers, kgo.RecordHeader{Key: "n", Value: nil}, kgo.RecordHeader{Key: "\xff", Value: []byte{}})
 	})
 	require.NoError(t, start(t, broker, to, onceOnly).wait(t))
@@ -285,6 +285,28 @@ func TestTwoArchiversShareThePartitions(t *testing.T) {
 	for _, p := range requireWhole(t, to).Partitions {
 		assert.Empty(t, p.Gaps)
 	}
+}
+
+// Reading is paused while the storage is away, and partitions that come back
+// after they went are paused still.
+func TestARebalanceWhileTheStorageIsAway(t *testing.T) {
+	t.Parallel()
+	broker, to := startTopic(t, 4), directory(t)
+	first := start(t, broker, to)
+	eventually(t, "the first has all", func() bool { return first.count("msg=archiving", "[0 1 2 3]") == 1 })
+	moved := to.dir + "-away"
+	require.NoError(t, os.Rename(to.dir, moved))
+	produce(t, broker, 4, 400)
+	eventually(t, "reading is paused", func() bool { return first.count("reading is paused") > 0 })
+	second := start(t, broker, memory(t))
+	eventually(t, "they share", func() bool { return second.count("msg=archiving") == 1 })
+	require.NoError(t, second.stop())
+	eventually(t, "the first has all again", func() bool { return first.count("partitions assigned", "[0 1 2 3]") == 2 })
+	produce(t, broker, 4, 400)
+	require.NoError(t, os.Rename(moved, to.dir))
+	eventually(t, "archived", func() bool { return archived(t, to, 800) })
+	require.NoError(t, first.stop())
+	requireSame(t, broker, to)
 }
 
 func TestNoSuchTopicIsAnError(t *testing.T) {

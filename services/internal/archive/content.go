@@ -56,8 +56,14 @@ const (
 
 var (
 	asMap   = &codec.CborHandle{}
-	asArray = &codec.CborHandle{BasicHandle: codec.BasicHandle{EncodeOptions: codec.EncodeOptions{StructToArray: true}}}
+	asArray = newArrayHandle()
 )
+
+func newArrayHandle() *codec.CborHandle {
+	h := &codec.CborHandle{}
+	h.StructToArray = true
+	return h
+}
 
 // newEncoder returns an encoder for whole frames. It is safe for several
 // goroutines.

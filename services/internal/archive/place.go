@@ -97,6 +97,7 @@ func (a *Archiver) place(ctx context.Context) error {
 		return fmt.Errorf("read %s: %w", a.cfg.Topic, err)
 	}
 	a.resume(starts) // a partition that was paused when it went is paused when it is back
+	a.commit(starts...)
 	if a.ends == nil {
 		a.ends = ends
 	}

@@ -15,20 +15,6 @@ import (
 	"gocloud.dev/blob"
 )
 
-// readable tells whether every directory below a prefix can be read.
-func (a *Archive) readable(prefix string) error {
-	if a.dir == "" {
-		return nil
-	}
-	root := filepath.Join(a.dir, filepath.FromSlash(prefix))
-	return filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
-		if path == root && errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return err
-	})
-}
-
 // listing is what lies below a prefix.
 type listing struct {
 	segments []Segment  // by partition and first offset
@@ -36,27 +22,62 @@ type listing struct {
 	others   []string   // names of what is no segment
 }
 
-// pageSize is large because the driver for directories begins each page with the
-// first file again. S3 gives a thousand at a time whatever is asked for.
-const pageSize = 1 << 17
+// pageSize is what S3 gives at a time.
+const pageSize = 1000
 
+// list returns what lies below a prefix, which is empty or ends with a slash.
 func (a *Archive) list(ctx context.Context, prefix string) (listing, error) {
 	var found listing
-	if err := errors.Join(a.accessible(ctx), a.readable(prefix)); err != nil {
+	err := a.accessible(ctx)
+	if err != nil {
 		return found, err
 	}
-	for token := blob.FirstPageToken; len(token) > 0; {
-		page, next, err := a.page(ctx, token, prefix)
-		if err != nil {
-			return found, a.wrap(err)
+	if a.dir != "" {
+		err = a.walk(ctx, prefix, &found)
+	} else {
+		for token := blob.FirstPageToken; err == nil && len(token) > 0; {
+			var page []*blob.ListObject
+			page, token, err = a.page(ctx, token, prefix)
+			for _, object := range page {
+				found.add(object.Key, object.Size)
+			}
 		}
-		for _, object := range page {
-			found.add(object)
-		}
-		token = next
+	}
+	if err != nil {
+		return listing{}, a.wrap(err)
 	}
 	slices.SortFunc(found.segments, order)
 	return found, nil
+}
+
+// walk lists a directory. The driver's own listing leaves out what it cannot read,
+// fails when a file is renamed meanwhile, and begins each page at the first file.
+func (a *Archive) walk(ctx context.Context, prefix string, found *listing) error {
+	root := filepath.Join(a.dir, filepath.FromSlash(prefix))
+	return filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case path == root && errors.Is(err, fs.ErrNotExist):
+			return nil // nothing is archived yet
+		case err != nil || ctx.Err() != nil:
+			return cmp.Or(err, ctx.Err())
+		case entry.IsDir():
+			return nil
+		}
+		name, err := filepath.Rel(a.dir, path)
+		if err != nil {
+			return err
+		}
+		size := int64(0)
+		if strings.HasSuffix(name, suffix) { // others may be gone by now
+			info, err := entry.Info()
+			if err != nil {
+				return err
+			}
+			size = info.Size()
+		}
+		found.add(filepath.ToSlash(name), size)
+		return nil
+	})
 }
 
 func (a *Archive) page(ctx context.Context, token []byte, prefix string) ([]*blob.ListObject, []byte, error) {
@@ -65,17 +86,17 @@ func (a *Archive) page(ctx context.Context, token []byte, prefix string) ([]*blo
 	return a.bucket.ListPage(ctx, token, pageSize, &blob.ListOptions{Prefix: prefix})
 }
 
-func (l *listing) add(object *blob.ListObject) {
-	if !strings.HasSuffix(object.Key, suffix) {
-		l.others = append(l.others, object.Key)
+func (l *listing) add(name string, size int64) {
+	if !strings.HasSuffix(name, suffix) {
+		l.others = append(l.others, name)
 		return
 	}
-	s, err := parseName(object.Key)
+	s, err := parseName(name)
 	if err != nil {
-		l.broken = append(l.broken, &Problem{object.Key, err})
+		l.broken = append(l.broken, &Problem{name, err})
 		return
 	}
-	s.Bytes = object.Size
+	s.Bytes = size
 	l.segments = append(l.segments, s)
 }
 

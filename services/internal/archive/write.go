@@ -88,7 +88,7 @@ type persist func(ctx context.Context, f func(context.Context) error) error
 
 func once(ctx context.Context, f func(context.Context) error) error { return f(ctx) }
 
-// upload writes a segment, and then lets the group's offset follow.
+// upload writes a segment, and then commits the offset.
 func (a *Archiver) upload(ctx context.Context, b *builder, try persist) error {
 	content := b.close()
 	s, began := b.segment, time.Now()
@@ -99,11 +99,16 @@ func (a *Archiver) upload(ctx context.Context, b *builder, try persist) error {
 		return err
 	}
 	a.log.Info("segment written", append(about, "records", b.records, "spans", b.spans, "bytes", s.Bytes, "took", time.Since(began))...)
-	_, err = a.client.StoreOffsets([]kafka.TopicPartition{{Topic: &s.Topic, Partition: s.Number, Offset: kafka.Offset(s.Last + 1)}})
-	if err != nil {
-		a.log.Debug("could not store an offset, which is for watching only", append(about, "err", err)...)
-	}
+	a.commit(kafka.TopicPartition{Topic: &s.Topic, Partition: s.Number, Offset: kafka.Offset(s.Last + 1)})
 	return nil
+}
+
+// commit lets the offsets of the group follow the archive, in the background, for
+// those who watch its lag. Nothing else depends on them.
+func (a *Archiver) commit(offsets ...kafka.TopicPartition) {
+	if _, err := a.client.StoreOffsets(offsets); err != nil {
+		a.log.Debug("could not store offsets of partitions that are not ours now", "topic", a.cfg.Topic, "err", err)
+	}
 }
 
 // unconfirmed tells whether records have come since the topic was last seen to be
