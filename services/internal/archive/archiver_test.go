@@ -255,6 +255,23 @@ func TestABrokerThatIsAwayIsWaitedFor(t *testing.T) {
 	requireSame(t, broker, to)
 }
 
+// So that the next owner need not read it again.
+func TestWhatIsOpenIsWrittenWhenPartitionsAreTakenAway(t *testing.T) {
+	t.Parallel()
+	broker, to := startTopic(t, 2), directory(t)
+	hourly := func(c *Config) { c.Every = time.Hour }
+	first := start(t, broker, to, hourly)
+	produce(t, broker, 2, 100)
+	eventually(t, "all is read", func() bool { return first.count("open_records=100") > 0 })
+	second := start(t, broker, to, hourly)
+	eventually(t, "they share", func() bool { return second.count("msg=archiving") == 1 })
+	assert.Equal(t, 2, first.count("segment written"))
+	require.NoError(t, first.stop())
+	require.NoError(t, second.stop())
+	requireSame(t, broker, to)
+	assert.Len(t, segments(t, to), 2)
+}
+
 func TestTwoArchiversShareThePartitions(t *testing.T) {
 	t.Parallel()
 	broker, to := startTopic(t, 4), directory(t)
@@ -311,8 +328,8 @@ func TestARebalanceWhileTheStorageIsAway(t *testing.T) {
 
 func TestNoSuchTopicIsAnError(t *testing.T) {
 	t.Parallel()
-	r := start(t, tracingtest.StartBroker(t), memory(t))
-	assert.EqualError(t, r.wait(t), "topic tracing-topic: Broker: Unknown topic or partition")
+	broker := tracingtest.StartBroker(t)
+	assert.EqualError(t, start(t, broker, memory(t)).wait(t), "there is no topic tracing-topic on "+broker.Addr())
 }
 
 // A broker that has lost what it had acknowledged gives its offsets out again.

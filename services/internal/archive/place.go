@@ -96,7 +96,6 @@ func (a *Archiver) place(ctx context.Context) error {
 	if err := a.client.Assign(starts); err != nil {
 		return fmt.Errorf("read %s: %w", a.cfg.Topic, err)
 	}
-	a.resume(starts) // a partition that was paused when it went is paused when it is back
 	a.commit(starts...)
 	if a.ends == nil {
 		a.ends = ends

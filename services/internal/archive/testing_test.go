@@ -211,7 +211,7 @@ func requireSame(t *testing.T, broker *tracingtest.Broker, a *Archive) {
 	t.Helper()
 	want := tracingtest.ReadTopic(t, broker.Addr(), testTopic, 0)
 	got := everything(t, a)
-	require.Len(t, got, len(want))
+	require.Equal(t, len(want), len(got), "records")
 	for i, w := range want {
 		g := got[i]
 		require.Equal(t, replay.Record{Partition: w.Partition, Offset: w.Offset, Time: w.Timestamp, Key: w.Key, Value: w.Value}, g)
