@@ -122,6 +122,9 @@ func redriveAll(ctx context.Context, cfg redriveConfig, endpoint url.URL, stdout
 	r.sender.Alone() // one after the other
 	err = r.run(ctx, ranges)
 	r.meter.Close()
+	if err != nil && r.records == 0 {
+		return err
+	}
 	fmt.Fprintf(stdout, "sent %d spans of %d records to %s, set %d records aside again\n", r.spans, r.records, r.sender.URL(), r.again)
 	if err == nil && r.again > 0 {
 		err = fmt.Errorf("jaeger still refuses %d records", r.again)

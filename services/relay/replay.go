@@ -126,6 +126,9 @@ func (r *replaying) send(ctx context.Context, source replay.Source, filter repla
 	begin := time.Now()
 	result, err := replay.Run(ctx, source, filter, sender, shown.Add)
 	shown.Close()
+	if err != nil && result.Records == 0 && result.Refused == 0 {
+		return err
+	}
 	fmt.Fprintf(r.stdout, "sent %d records with %d spans to %s in %s\n", result.Records, result.Spans, sender.URL(), time.Since(begin).Round(time.Millisecond))
 	r.list(result)
 	if err != nil {

@@ -125,8 +125,11 @@ func (s *Sender) post(ctx context.Context, value []byte, tries int) error {
 				return final
 			}
 			gap = max(gap, min(refusal.After, longestAsk))
-		} else if final := s.unreachable(err, time.Since(begin)); final != nil {
-			return final
+		} else {
+			err = fmt.Errorf("jaeger at %s cannot be reached: %w", s.URL(), cause(err))
+			if s.neverThere(err, time.Since(begin)) {
+				return err
+			}
 		}
 		s.waiting(err)
 		select {
@@ -176,15 +179,12 @@ func (w wrongEndpoint) Error() string {
 	return fmt.Sprintf("%s is not Jaeger's collector, such as http://localhost:14268/api/traces: %s", w.url, w.answer)
 }
 
-// unreachable returns an error when it is time to give up a Jaeger that has never
-// answered, after so long.
-func (s *Sender) unreachable(reason error, waited time.Duration) error {
+// neverThere tells whether it is time to give up a Jaeger that has not answered
+// once, after so long.
+func (s *Sender) neverThere(reason error, waited time.Duration) bool {
 	var dns *net.DNSError
 	unknown := errors.As(reason, &dns) && dns.IsNotFound
-	if s.answered.Load() || !unknown && waited < reachable {
-		return nil
-	}
-	return fmt.Errorf("jaeger at %s cannot be reached: %w", s.URL(), cause(reason))
+	return !s.answered.Load() && (unknown || waited >= reachable)
 }
 
 // cause leaves out what net/http says around it: method and address.

@@ -1,6 +1,8 @@
 package replay
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"sync/atomic"
 	"testing"
@@ -29,10 +31,11 @@ func TestWrongAddressesAreOneSentence(t *testing.T) {
 
 func TestAnUnknownHostIsNotWaitedFor(t *testing.T) {
 	s := newSender(t, "http://jaeger.invalid/api/traces")
-	err := s.unreachable(&net.DNSError{Err: "no such host", Name: "jaeger.invalid", IsNotFound: true}, 0)
-	assert.EqualError(t, err, "jaeger at http://jaeger.invalid/api/traces?format=jaeger.thrift cannot be reached: lookup jaeger.invalid: no such host")
+	unknown := fmt.Errorf("post: %w", &net.DNSError{Err: "no such host", Name: "jaeger.invalid", IsNotFound: true})
+	assert.True(t, s.neverThere(unknown, 0))
+	assert.False(t, s.neverThere(errors.New("connection refused"), 0))
 	s.answered.Store(true)
-	assert.NoError(t, s.unreachable(err, time.Hour), "a Jaeger that was there comes back")
+	assert.False(t, s.neverThere(unknown, time.Hour), "a Jaeger that was there comes back")
 }
 
 func TestOnly500MayBelongToTheRecord(t *testing.T) {

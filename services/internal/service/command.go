@@ -42,9 +42,12 @@ func Command[C any](cmd *cobra.Command, run func(ctx context.Context, cfg C, arg
 	return cmd
 }
 
+// holdsOnly is the annotation of a command that does nothing by itself.
+const holdsOnly = "holds only"
+
 // Commands is a command that does nothing but hold others: relay dlq.
 func Commands(use, short, long string, commands ...*cobra.Command) *cobra.Command {
-	group := &cobra.Command{Use: use + " COMMAND", Short: short, Long: long, DisableFlagsInUseLine: true}
+	group := &cobra.Command{Use: use + " COMMAND", Short: short, Long: long, DisableFlagsInUseLine: true, Annotations: map[string]string{holdsOnly: ""}}
 	var names []string
 	for _, c := range commands {
 		names = append(names, c.Name())

@@ -55,6 +55,9 @@ func leaves(cmd *cobra.Command) []*cobra.Command {
 		switch {
 		case c.Hidden:
 		case c.HasSubCommands():
+			if _, holds := c.Annotations[holdsOnly]; !holds {
+				all = append(all, c)
+			}
 			all = append(all, leaves(c)...)
 		default:
 			all = append(all, c)

@@ -8,6 +8,9 @@ import (
 	"golang.org/x/term"
 )
 
+// NewLogger returns the logger of a command: it writes to stderr as Main's does.
+func NewLogger(name string, c Common) *slog.Logger { return newLogger(os.Stderr, name, c) }
+
 // newLogger writes to w in the wanted format, or, if none is wanted, as text to a terminal and as JSON elsewhere. Each line
 // carries the key service.
 func newLogger(w io.Writer, name string, c Common) *slog.Logger {
