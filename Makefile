@@ -44,13 +44,18 @@ lint: toolchain ## Run golangci-lint (.golangci.yml); the first time it is built
 .PHONY: check
 check: toolchain ## Check format, go vet, lint, go.mod files and that no path of a machine is left
 	@.ci/check $(MODULES)
-	@$(MAKE) --no-print-directory lint check-kubernetes
+	@$(MAKE) --no-print-directory lint check-kubernetes check-prometheus
 
 .PHONY: check-kubernetes
 check-kubernetes: toolchain ## Check deploy/kubernetes: fields, references, rights, settings; and that this check finds what is broken
 	@echo 'deploy/kubernetes'
 	@go build -ldflags '$(LDFLAGS)' -o bin/ $(SERVICES:%=./services/%)
 	@cd deploy/kubernetes/check && export GOWORK=off && go vet . && go mod tidy -diff && $(LINT) run && go test -count 1 . && go run . .. ../../../bin
+
+.PHONY: check-prometheus
+check-prometheus: toolchain ## Check deploy/prometheus: configuration, alerts and their tests with promtool, which is built once
+	@echo 'deploy/prometheus'
+	@deploy/prometheus/check/run bin
 
 .PHONY: demo
 demo: build ## Run everything through an outage of Jaeger; TRANSPORT=direct sends spans without Kafka
@@ -59,6 +64,11 @@ demo: build ## Run everything through an outage of Jaeger; TRANSPORT=direct send
 .PHONY: bench-transport
 bench-transport: toolchain ## Measure what a delivered span costs by Kafka, HTTP and UDP
 	go test -run '^$$' -bench Transport -benchtime 1x -timeout 20m ./tracing/bench
+
+.PHONY: bench
+bench: build ## Measure the relay beside direct posts and Jaeger's ingester, with Java 17 and Maven; BENCH='--help' tells more
+	@go build -ldflags '$(LDFLAGS)' -o bin/ ./services/bench
+	@services/systemtest/jars/with bin/bench $(BENCH)
 
 .PHONY: up
 up: data/live/numbers.txt ## Docker: build the images and start the whole system
@@ -109,4 +119,4 @@ data/live/numbers.txt:
 
 .PHONY: clean
 clean: ## Remove what was built and what the demo left
-	rm -rf bin .demo
+	rm -rf bin .demo .bench

@@ -61,3 +61,22 @@ func TestRealJaegerBehindAWrongEndpoint(t *testing.T) {
 		})
 	}
 }
+
+// A replay brings what is on the topic into a Jaeger that has nothing yet.
+func TestReplayIntoAnEmptyJaeger(t *testing.T) {
+	p := jaeger.StartForTest(t)
+	d := newDesk(t, p.Endpoint())
+	const n = 300
+	for i := range n {
+		d.produce(d.record(0, fmt.Sprint("a-", i), fmt.Sprint("b-", i)))
+	}
+	out, _, err := d.relay("replay", "--since", "1m")
+	require.NoError(t, err)
+	assert.Contains(t, out, "sent 300 records with 600 spans")
+
+	q := jaeger.NewQuery(p.QueryURL())
+	t.Cleanup(q.Close)
+	trace, err := q.Trace(t.Context(), "1")
+	require.NoError(t, err)
+	assert.Len(t, trace.Spans, 2*n)
+}

@@ -1,8 +1,9 @@
 // Command relay carries spans from Kafka to Jaeger, and acknowledges a record
 // only after Jaeger has taken it.
 //
-// It reads tracing-topic, posts each record as it is to Jaeger's collector, and
-// writes to tracing-dlq what Jaeger can never take, with the reason. While
+// It reads tracing-topic, posts the batches to Jaeger's collector, those of one
+// process that wait at the same time in one post, and writes to tracing-dlq what
+// Jaeger can never take, with the reason. While
 // Jaeger is away it holds: nothing is skipped, nothing is lost, and the first
 // spans arrive within a second of Jaeger's return. It keeps no state of its
 // own: killed at any moment, it goes on where its consumer group stands, and
@@ -19,6 +20,7 @@ import (
 	"fault-tolerant-tracing/services/internal/consume"
 	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/tracing"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -32,13 +34,21 @@ It reads tracing-topic, posts each record to Jaeger's collector, and sets aside
 on tracing-dlq what Jaeger can never take. While Jaeger is away it holds and
 tries again; GET /status on HTTP_ADDR tells what it is doing.`
 
-func main() { os.Exit(service.Main("relay", doc, run, archiveCommand())) }
+func main() {
+	os.Exit(service.Main("relay", doc, run, dlqCommand(), replayCommand(), archiveCommand()))
+}
 
 func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	var teardown service.Teardown
 	defer func() { err = errors.Join(err, teardown.Run(cfg.ShutdownTimeout/2)) }()
 
-	relay := newRelay(collector.New(cfg.Endpoint, inFlight), log)
+	tracer, closeTracer, err := tracing.New(cfg.Tracing.Config("relay", log))
+	if err != nil {
+		return err
+	}
+	teardown.Add("tracer", closeTracer)
+
+	relay := newRelay(collector.New(cfg.Endpoint, inFlight), cfg.MaxSpansPerSecond, tracer, log)
 	teardown.Add("relay", relay.close)
 
 	ops, err := service.Listen(cfg.HTTPAddr, log, relay.routes)
@@ -67,8 +77,11 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 		SessionTimeout: cfg.SessionTimeout,
 		Topic:          cfg.Topic,
 		InFlight:       inFlight,
+		Slow:           slow,
 		Handle:         relay.handle,
-		SetAside:       relay.dlq.SetAside,
+		Together:       relay.together(),
+		SetAside:       relay.setAside,
+		Recovered:      relay.traceOutage,
 		StopTimeout:    cfg.ShutdownTimeout / 2,
 		Log:            log,
 	})
@@ -78,10 +91,11 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	teardown.Add("consumer", consumer.Close)
 	relay.consumer.Store(consumer)
 	ops.Ready(consumer.Ready)
-	ops.Metrics().MustRegister(service.ConsumerMetrics(consumer.Status))
+	ops.Metrics().MustRegister(append(relay.metrics.collectors(), relay.ledger, service.ConsumerMetrics(consumer.Status))...)
 
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return ops.Wait(ctx) })
 	work.Go(func() error { return consumer.Run(ctx) })
+	work.Go(func() error { return relay.metrics.watchRetention(ctx, cluster, cfg.Topic, log) })
 	return work.Wait()
 }

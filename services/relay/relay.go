@@ -5,6 +5,11 @@ import (
 	"fmt"
 	"log/slog"
 	"sync/atomic"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/opentracing/opentracing-go"
+	"golang.org/x/time/rate"
 
 	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/consume"
@@ -16,24 +21,32 @@ import (
 // over 16 connections than over 4.
 const inFlight = 16
 
-// relay is the work for one record of tracing-topic. It is safe for several
+// slow is how long a post may take before fewer of them are made at once.
+const slow = time.Second
+
+// relay is the work for the records of tracing-topic. It is safe for several
 // goroutines.
 type relay struct {
 	jaeger   *collector.Collector
+	limit    *rate.Limiter // of spans
 	dlq      *deadletter.Queue
 	consumer atomic.Pointer[consume.Consumer] // nil while the relay waits for Kafka
+	tracer   opentracing.Tracer
 	log      *slog.Logger
+	metrics  *metrics
+	ledger   *ledger
 
 	sending, failing throttled // the article's two log lines
-
-	spans atomic.Uint64 // taken by Jaeger
-	parts atomic.Uint64 // set aside, of records that had to be split
 }
 
-func newRelay(jaeger *collector.Collector, log *slog.Logger) *relay {
+func newRelay(jaeger *collector.Collector, spansPerSecond int, tracer opentracing.Tracer, log *slog.Logger) *relay {
 	return &relay{
 		jaeger:  jaeger,
+		limit:   newLimiter(spansPerSecond),
+		tracer:  tracer,
 		log:     log,
+		metrics: newMetrics(),
+		ledger:  newLedger(),
 		sending: throttled{interval: logInterval},
 		failing: throttled{interval: logInterval},
 	}
@@ -49,15 +62,34 @@ func (r *relay) close(context.Context) error {
 // progress is what has become of the parts of a record. It is kept between
 // tries, so that what Jaeger took of a split record is not sent again.
 type progress struct {
-	left  [][]byte
+	frame batch.Frame // of the whole record; the zero one if it is no batch
+	left  []part
 	taken bool // Jaeger took at least one
 	base  int  // Isolated when the first of those left became the first
 }
 
+// part is a batch of some of the spans of a record, at first of all of them.
+type part struct {
+	value []byte
+	spans int // 0 if it is no batch
+}
+
 // next goes on to other parts. What spoke against the part before does not speak
 // against them.
-func (p *progress) next(rec *consume.Record, left [][]byte) {
+func (p *progress) next(rec *consume.Record, left []part) {
 	p.left, p.base = left, rec.Isolated
+}
+
+// read looks at each record in the order of the topic, and says with which others
+// it may go: it is the Key of [consume.Together].
+func (r *relay) read(rec *consume.Record) (key uint64, spans int) {
+	frame, err := batch.Parse(rec.Value)
+	r.ledger.read(rec.TopicPartition.Partition, int64(rec.TopicPartition.Offset), rec.Key, frame)
+	rec.State = &progress{frame: frame, left: []part{{rec.Value, frame.Spans()}}}
+	if err != nil {
+		return 0, 0
+	}
+	return max(xxhash.Sum64(frame.Process()), 1), frame.Spans()
 }
 
 // handle delivers one record, as [consume.Handler] says.
@@ -66,11 +98,7 @@ func (r *relay) handle(ctx context.Context, rec *consume.Record) error {
 		r.log.Warn("record without a value skipped", place(rec)...)
 		return consume.ErrSkip
 	}
-	p, begun := rec.State.(*progress)
-	if !begun {
-		p = &progress{left: [][]byte{rec.Value}}
-		rec.State = p
-	}
+	p := rec.State.(*progress)
 	for len(p.left) > 0 {
 		if err := r.deliver(ctx, rec, p); err != nil {
 			return err
@@ -79,18 +107,16 @@ func (r *relay) handle(ctx context.Context, rec *consume.Record) error {
 	if !p.taken {
 		return consume.ErrSkip // each part is set aside: no proof that Jaeger works
 	}
+	r.metrics.delivered(rec)
 	return nil
 }
 
 // deliver posts the first part that is left and carries out what follows from
 // the answer.
 func (r *relay) deliver(ctx context.Context, rec *consume.Record, p *progress) error {
-	value := p.left[0]
-	spans := countSpans(value)
-	r.sending.add(spans, func(total int) { r.log.Info(fmt.Sprintf("sending %d span(s) to jaeger", total)) })
-	err := r.jaeger.Post(ctx, value)
+	first := p.left[0]
+	err := r.post(ctx, first.value, first.spans)
 	if err == nil {
-		r.spans.Add(uint64(spans))
 		p.taken = true
 		p.next(rec, p.left[1:])
 		return nil
@@ -98,20 +124,37 @@ func (r *relay) deliver(ctx context.Context, rec *consume.Record, p *progress) e
 	if ctx.Err() != nil {
 		return err
 	}
-	switch d := decide(err, value, rec.Isolated-p.base); {
+	switch d := decide(err, first.value, rec.Isolated-p.base); {
 	case d == split:
-		f, _ := batch.Parse(value) // decide has seen that it parses
-		first, second := f.Halves()
-		p.next(rec, append([][]byte{first, second}, p.left[1:]...))
+		p.next(rec, append(halves(first), p.left[1:]...))
 		return nil
-	case d == giveUp && len(value) < len(rec.Value):
+	case d == giveUp && len(first.value) < len(rec.Value):
 		return r.setAsidePart(ctx, rec, p, err)
-	case d == giveUp:
-		return verdict(d, err)
 	default:
-		r.logFailure(rec, d, err)
+		if d != giveUp {
+			r.logFailure(rec, d, err)
+		}
 		return verdict(d, err)
 	}
+}
+
+// halves splits a part of two or more spans.
+func halves(p part) []part {
+	frame, _ := batch.Parse(p.value) // decide has seen that it parses
+	first, second := frame.Halves()
+	return []part{{first, p.spans / 2}, {second, p.spans - p.spans/2}}
+}
+
+// post sends a batch of so many spans to Jaeger, and counts it.
+func (r *relay) post(ctx context.Context, value []byte, spans int) error {
+	if err := wait(ctx, r.limit, spans); err != nil {
+		return err
+	}
+	r.sending.add(spans, func(total int) { r.log.Info(fmt.Sprintf("sending %d span(s) to jaeger", total)) })
+	began := time.Now()
+	err := r.jaeger.Post(ctx, value)
+	r.metrics.posted(err, time.Since(began), spans, len(value))
+	return err
 }
 
 func (r *relay) logFailure(rec *consume.Record, d decision, err error) {
@@ -128,24 +171,25 @@ func (r *relay) logFailure(rec *consume.Record, d decision, err error) {
 
 // setAsidePart keeps the part of a record that Jaeger cannot take.
 func (r *relay) setAsidePart(ctx context.Context, rec *consume.Record, p *progress, reason error) error {
-	if err := r.dlq.SetAsideValue(ctx, rec, p.left[0], reason); err != nil {
+	if err := r.dlq.SetAsideValue(ctx, rec, p.left[0].value, reason); err != nil {
 		return err
 	}
-	r.parts.Add(1)
-	r.log.Warn("part of a record set aside", append(place(rec), "spans", countSpans(p.left[0]), "err", reason)...)
+	r.metrics.setAside(reason)
+	r.metrics.parts.Add(1)
+	r.log.Warn("part of a record set aside", append(place(rec), "spans", p.left[0].spans, "err", reason)...)
 	p.next(rec, p.left[1:])
+	return nil
+}
+
+// setAside keeps a record that Jaeger cannot take.
+func (r *relay) setAside(ctx context.Context, rec *consume.Record, reason error) error {
+	if err := r.dlq.SetAside(ctx, rec, reason); err != nil {
+		return err
+	}
+	r.metrics.setAside(reason)
 	return nil
 }
 
 func place(rec *consume.Record) []any {
 	return []any{"partition", rec.TopicPartition.Partition, "offset", int64(rec.TopicPartition.Offset)}
-}
-
-// countSpans returns how many spans a record carries; 0 if it is no batch.
-func countSpans(value []byte) int {
-	f, err := batch.Parse(value)
-	if err != nil {
-		return 0
-	}
-	return f.Spans()
 }

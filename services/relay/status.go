@@ -15,6 +15,8 @@ type status struct {
 	Jaeger        string `json:"jaeger"`
 	SpansSent     uint64 `json:"spans_sent"`      // taken by Jaeger since the start
 	PartsSetAside uint64 `json:"parts_set_aside"` // of records that had to be split
+
+	Ledger ledgerStatus `json:"ledger"`
 }
 
 func (r *relay) routes(router chi.Router) { router.Get("/status", r.status) }
@@ -31,7 +33,8 @@ func (r *relay) status(w http.ResponseWriter, _ *http.Request) {
 	_ = answer.Encode(status{ // fails only if the client is gone
 		Status:        consumer.Status(),
 		Jaeger:        r.jaeger.URL(),
-		SpansSent:     r.spans.Load(),
-		PartsSetAside: r.parts.Load(),
+		SpansSent:     r.metrics.spans.Load(),
+		PartsSetAside: r.metrics.parts.Load(),
+		Ledger:        r.ledger.status(),
 	})
 }

@@ -3,6 +3,7 @@ package systemtest
 import (
 	"context"
 	"encoding/binary"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -18,8 +19,11 @@ import (
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
 
-// The relay is killed with SIGKILL at random points of its work, 20 times, while
-// batches keep coming. Every span must be in Jaeger in the end.
+// kills is how often the tests kill.
+var kills = flag.Int("kills", 20, "how often relay, and replay, are killed at random points")
+
+// The relay is killed with SIGKILL at random points of its work while batches
+// keep coming. Every span must be in Jaeger in the end.
 func TestKilledRelayLosesNothing(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
@@ -32,7 +36,7 @@ func TestKilledRelayLosesNothing(t *testing.T) {
 	var producing sync.WaitGroup
 	producing.Go(func() { produced = s.produceBatches(stop) })
 
-	for range 20 {
+	for range *kills {
 		s.start("relay")
 		s.eventually("this relay delivers", func() (string, bool) { return "", s.relayStatus().SpansSent > 0 })
 		select { // a random moment of its work
@@ -46,14 +50,57 @@ func TestKilledRelayLosesNothing(t *testing.T) {
 	s.start("relay")
 
 	s.eventually("the relay has caught up", func() (string, bool) { return fmt.Sprint(s.relayStatus()), s.caughtUp() })
-	require.NotEmpty(t, produced)
-	for _, id := range produced {
-		trace, err := s.query.Trace(t.Context(), fmt.Sprintf("%016x", uint64(id)))
-		require.NoError(t, err, "trace %x", id)
-		assert.Len(t, trace.Spans, spansPerBatch, "trace %x", id)
-	}
+	s.requireTraces(produced)
 	assert.Empty(t, tracingtest.ReadTopic(t, s.tracing.Addr(), "tracing-dlq", 0))
-	t.Logf("%d batches of %d spans, 20 kills, none lost", len(produced), spansPerBatch)
+	t.Logf("%d batches of %d spans, %d kills, none lost", len(produced), spansPerBatch, *kills)
+}
+
+// requireTraces asks Jaeger for every span of the batches.
+func (s *system) requireTraces(ids []int64) {
+	s.t.Helper()
+	require.NotEmpty(s.t, ids)
+	for _, id := range ids {
+		trace, err := s.query.Trace(s.t.Context(), fmt.Sprintf("%016x", uint64(id)))
+		require.NoError(s.t, err, "trace %x", id)
+		require.Len(s.t, trace.Spans, spansPerBatch, "trace %x", id)
+	}
+}
+
+// A replay that is killed at random points of its work, and run again until it
+// ends by itself, brings every span to a Jaeger that had none.
+func TestKilledReplayIsRunAgain(t *testing.T) {
+	t.Parallel()
+	s := newSystem(t)
+	s.start("topic-config")
+	s.wait("topic-config")
+	random := rand.New(rand.NewPCG(2026, 2))
+	stop, produced := make(chan struct{}), []int64(nil)
+	var producing sync.WaitGroup
+	producing.Go(func() { produced = s.produceBatches(stop) })
+	select {
+	case <-time.After(3 * time.Second):
+	case <-t.Context().Done():
+	}
+	close(stop)
+	producing.Wait()
+
+	replay := []string{"replay", "--since", "1h"}
+	killed := 0
+	for range *kills {
+		s.start("relay", replay...)
+		select {
+		case <-time.After(time.Duration(50+random.IntN(400)) * time.Millisecond):
+		case <-t.Context().Done():
+		}
+		if s.procs["relay"].running() {
+			killed++
+		}
+		s.kill("relay")
+	}
+	s.start("relay", replay...)
+	s.wait("relay")
+	s.requireTraces(produced)
+	t.Logf("%d batches of %d spans, killed %d times of %d, none lost", len(produced), spansPerBatch, killed, *kills)
 }
 
 // Of two relays with one name in the group the older is told to go. It has to

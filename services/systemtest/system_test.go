@@ -139,14 +139,14 @@ func (s *system) env(instance string) []string {
 }
 
 // start starts an instance of a program: "relay", or "relay-2" for a further one.
-func (s *system) start(instance string) {
+func (s *system) start(instance string, args ...string) {
 	s.t.Helper()
 	log := filepath.Join(s.t.TempDir(), instance+".log")
 	if old := s.procs[instance]; old != nil {
 		log = old.log
 	}
 	program := filepath.Join(binDir, strings.TrimRight(instance, "-0123456789"))
-	s.procs[instance] = startProcess(s.t, instance, log, s.env(instance), program)
+	s.procs[instance] = startProcess(s.t, instance, log, s.env(instance), append([]string{program}, args...)...)
 }
 
 // wait waits for a program that ends by itself, and well.

@@ -5,8 +5,8 @@
 //
 // Writers serialize each span once (AppendSpan) and assemble a record from the
 // bytes (Encode). Carriers look at a record's structure without decoding a span
-// (Parse) and can split it. Decode is for people and tests. The package neither
-// sends nor receives anything.
+// (Parse), and can split it, merge it with others and pick the spans of some traces.
+// Decode is for people and tests. The package neither sends nor receives anything.
 package batch
 
 import (

@@ -53,3 +53,45 @@ func ExampleParse_malformed() {
 	// Output:
 	// not a jaeger.thrift batch, byte 3: unknown type 104
 }
+
+// Small batches of one process travel as one.
+func ExampleMerge() {
+	process, err := batch.EncodeProcess(&jaeger.Process{ServiceName: "stream-app"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	var frames []batch.Frame
+	for seqNo, name := range []string{"From_number-topic", "To_even-topic"} {
+		span, err := batch.AppendSpan(nil, &jaeger.Span{TraceIdLow: 1, SpanId: int64(seqNo + 1), OperationName: name})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		frame, err := batch.Parse(batch.Encode(process, span, 1, int64(seqNo), batch.Stats{}))
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		frames = append(frames, frame)
+	}
+
+	value, ok := batch.Merge(nil, frames...)
+	if !ok {
+		fmt.Println("to be sent one by one")
+		return
+	}
+	b, err := batch.Decode(value)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(b.Process.ServiceName)
+	for _, s := range b.Spans {
+		fmt.Println(s.SpanId, s.OperationName)
+	}
+	// Output:
+	// stream-app
+	// 1 From_number-topic
+	// 2 To_even-topic
+}

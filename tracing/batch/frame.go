@@ -9,15 +9,15 @@ import (
 )
 
 // Frame is the structure of a batch: where its fields and spans are, and how many
-// spans. It keeps the bytes it was parsed from, which must not change. The zero
-// Frame is no batch.
+// spans. It keeps the bytes it was parsed from, which must not change; it is safe for
+// several goroutines. The zero Frame is no batch.
 type Frame struct {
 	value              []byte
-	process, processTo int // offsets of the process
-	list, end          int // offsets of the list of spans, its header included
-	count              int // spans
-	seqNo, stats       int // offsets, 0: there is none
-	odd                bool
+	process, processTo int  // offsets of the process
+	list, end          int  // offsets of the list of spans, its header included
+	count              int  // spans
+	seqNo, stats       int  // offsets, 0: there is none
+	odd                bool // fields that are unknown, or there twice
 }
 
 // Parse checks that value is one whole Batch and nothing else, with every required
@@ -28,7 +28,7 @@ type Frame struct {
 func Parse(value []byte) (Frame, error) {
 	w := walker{b: value}
 	var at fields
-	if err := w.object(batchShape, &at); err != nil {
+	if err := w.fields(batchShape, &at); err != nil {
 		return Frame{}, err
 	}
 	if w.pos != len(value) {
@@ -44,6 +44,10 @@ func Parse(value []byte) (Frame, error) {
 		odd: at.odd,
 	}, nil
 }
+
+// Bytes returns what was parsed, the whole batch; nil for the zero Frame. It is not
+// a copy.
+func (f Frame) Bytes() []byte { return f.value }
 
 // Spans returns the number of spans.
 func (f Frame) Spans() int { return f.count }
@@ -88,7 +92,7 @@ func (f Frame) fieldsAt(offset int, s *shape) (at fields, ok bool) {
 		return at, false
 	}
 	w := walker{b: f.value, pos: offset}
-	_ = w.object(s, &at) // Parse has walked here before
+	_ = w.fields(s, &at) // Parse has walked here before
 	return at, true
 }
 
@@ -106,7 +110,7 @@ func (f Frame) Halves() (first, second []byte) {
 	half := f.count / 2
 	w := walker{b: f.value, pos: f.list + listHeader}
 	for range half {
-		_ = w.object(spanShape, nil) // Parse has walked here before
+		_ = w.object(spanShape) // Parse has walked here before
 	}
 	return f.with(half, f.value[f.list+listHeader:w.pos]), f.with(f.count-half, f.value[w.pos:f.end])
 }

@@ -51,7 +51,7 @@ func (f Frame) Select(keep func(traceHigh, traceLow int64) bool) (value []byte, 
 	for range f.count {
 		start := w.pos
 		var at fields
-		_ = w.object(spanShape, &at) // Parse has walked here before
+		_ = w.fields(spanShape, &at) // Parse has walked here before
 		if !keep(f.i64(at.start[fieldTraceIDHigh]), f.i64(at.start[fieldTraceIDLow])) {
 			continue
 		}

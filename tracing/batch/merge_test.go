@@ -61,6 +61,7 @@ func TestFrameKnowsItsFields(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			f := parse(t, tt.value)
 			assert.Equal(t, tt.process, f.Process())
+			assert.Equal(t, len(tt.process), cap(f.Process()), "what is appended must not get into the batch")
 			assert.Equal(t, tt.service, f.Service())
 			if seqNo, ok := f.SeqNo(); assert.Equal(t, tt.seqNo != nil, ok) && ok {
 				assert.Equal(t, tt.seqNo, seqNo)
@@ -147,10 +148,12 @@ func TestMergeRefusesWhatItWouldDrop(t *testing.T) {
 	})
 }
 
-func TestMergeIntoEnoughRoomAllocatesNothing(t *testing.T) {
+func TestMergeAllocatesRoomOnce(t *testing.T) {
 	value := encode(t, everything())
 	f, dst := parse(t, value), make([]byte, 0, 2*len(value))
-	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = batch.Merge(dst, f, f) }))
+	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = batch.Merge(dst, f, f) }), "there is room")
+	many := slices.Repeat([]batch.Frame{f}, 50)
+	assert.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, _ = batch.Merge(nil, many...) }), 2.0, "two with the race detector")
 }
 
 func TestSelectKeepsEverythingButTheOtherSpans(t *testing.T) {

@@ -20,15 +20,33 @@ type walker struct {
 
 // fields says where the values of a struct's known fields are.
 type fields struct {
-	start, end [maxFields + 1]int // by id; start 0: there is no such field
+	seen       uint16             // bit n: field n is there
+	start, end [maxFields + 1]int // by id
 	odd        bool               // there are also unknown fields, or one field twice
 }
 
-// object passes over a struct whose fields are known, and notes in at, unless it
-// is nil, where they are. As in the library's own readers, a field of another type
-// than expected counts as unknown, and of a repeated field the last one holds.
-func (w *walker) object(s *shape, at *fields) error {
-	var seen uint16
+func (f *fields) note(id int16, start, end int) {
+	f.odd = f.odd || f.seen&(1<<id) != 0
+	f.seen |= 1 << id
+	f.start[id], f.end[id] = start, end
+}
+
+// object passes over a struct whose fields are known.
+func (w *walker) object(s *shape) error {
+	if s.usual != nil {
+		if end := s.usual(w.b, w.pos); end != 0 {
+			w.pos = end
+			return nil
+		}
+	}
+	var at fields
+	return w.fields(s, &at)
+}
+
+// fields passes over a struct too, and notes where its fields are. As in the
+// library's own readers, a field of another type than expected counts as unknown,
+// and of a repeated field the last one holds.
+func (w *walker) fields(s *shape, at *fields) error {
 	for {
 		typ, id, err := w.fieldBegin()
 		if err != nil {
@@ -37,26 +55,19 @@ func (w *walker) object(s *shape, at *fields) error {
 		if typ == thrift.STOP {
 			break
 		}
-		if id < 1 || int(id) >= len(s.fields) || s.fields[id].typ != typ {
-			if at != nil {
-				at.odd = true
-			}
-			if err := w.skip(typ, maxDepth); err != nil {
-				return err
-			}
-			continue
-		}
 		start := w.pos
-		if err := w.known(s.fields[id]); err != nil {
+		if id < 1 || int(id) >= len(s.fields) || s.fields[id].typ != typ {
+			at.odd = true
+			err = w.skip(typ, maxDepth)
+		} else {
+			err = w.known(s.fields[id])
+			at.note(id, start, w.pos)
+		}
+		if err != nil {
 			return err
 		}
-		if at != nil {
-			at.start[id], at.end[id] = start, w.pos
-			at.odd = at.odd || seen&(1<<id) != 0
-		}
-		seen |= 1 << id
 	}
-	if missing := s.required &^ seen; missing != 0 {
+	if missing := s.required &^ at.seen; missing != 0 {
 		return w.errorf("%s without its required field %d", s.name, bits.TrailingZeros16(missing))
 	}
 	return nil
@@ -65,7 +76,7 @@ func (w *walker) object(s *shape, at *fields) error {
 func (w *walker) known(f field) error {
 	switch f.typ {
 	case thrift.STRUCT:
-		return w.object(f.elem, nil)
+		return w.object(f.elem)
 	case thrift.LIST:
 		return w.list(f.elem)
 	}
@@ -83,7 +94,7 @@ func (w *walker) list(elem *shape) error {
 		return err
 	}
 	for range count {
-		if err := w.object(elem, nil); err != nil {
+		if err := w.object(elem); err != nil {
 			return err
 		}
 	}

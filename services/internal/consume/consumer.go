@@ -21,6 +21,7 @@ const (
 	storeInterval  = 20 * time.Millisecond  // between two looks at what they finished
 	roomWait       = 100 * time.Millisecond // for the window to empty, before reading is paused
 	commitInterval = 200 * time.Millisecond // so much may be repeated after a crash
+	fetchAgain     = 5                      // milliseconds until the client looks whether what it fetched ahead has been read
 	askTimeout     = 2 * time.Second
 	askInterval    = 2 * time.Second // for the lag, while paused
 	renewWait      = time.Second     // before a client that has failed for good is replaced
@@ -77,7 +78,9 @@ func newClient(cfg Config) (*kafka.Consumer, error) {
 		"partition.assignment.strategy": "cooperative-sticky",
 		"fetch.message.max.bytes":       fetchBytes,
 		"fetch.error.backoff.ms":        100,
-		"queued.max.messages.kbytes":    maxBytes >> 10,
+		"fetch.queue.backoff.ms":        fetchAgain, // the default is a second
+		"fetch.max.bytes":               fetchTotal,
+		"queued.max.messages.kbytes":    fetchedBytes >> 10,
 	} {
 		settings[key] = value
 	}

@@ -84,13 +84,17 @@ func (s *Sender) Send(ctx context.Context, value []byte) ([]Refused, error) {
 		return nil, err
 	}
 	frame, malformed := batch.Parse(value)
-	if refusal.Status != http.StatusRequestEntityTooLarge || malformed != nil || frame.Spans() < 2 {
-		return []Refused{{value, frame.Spans(), refusal}}, nil
+	if refusal.Status == http.StatusRequestEntityTooLarge && malformed == nil && frame.Spans() > 1 {
+		return s.sendHalves(ctx, frame)
 	}
+	return []Refused{{value, frame.Spans(), refusal}}, nil
+}
+
+func (s *Sender) sendHalves(ctx context.Context, frame batch.Frame) ([]Refused, error) {
 	first, second := frame.Halves()
 	refused, err := s.Send(ctx, first)
 	if err != nil {
-		return refused, err
+		return nil, err
 	}
 	more, err := s.Send(ctx, second)
 	return append(refused, more...), err

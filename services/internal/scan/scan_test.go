@@ -117,6 +117,7 @@ func TestReadPassesOverWhatWasRemoved(t *testing.T) {
 	_, err = kadm.NewClient(client).DeleteRecords(t.Context(), offsets)
 	require.NoError(t, err)
 	assert.Equal(t, map[int32][]string{0: {"6", "8"}}, values(t, scanned, all))
+	assert.Empty(t, values(t, scanned, []Range{{0, 0, 2}}), "the first record that is left lies behind")
 }
 
 func TestReadEndsWhenToldTo(t *testing.T) {

@@ -34,6 +34,8 @@ func NewAdmin(cluster kafkaclient.Cluster) (*Admin, error) {
 	conf := cluster.ConfigMap()
 	conf["go.logs.channel.enable"] = false
 	conf["log_level"] = 0
+	conf["go.events.channel.size"] = 16 // nothing is produced here; the default is a million, 16 MB
+	conf["go.produce.channel.size"] = 1 // and 8 MB
 	producer, err := kafka.NewProducer(&conf)
 	if err != nil {
 		return nil, fmt.Errorf("make a kafka client: %w", err)

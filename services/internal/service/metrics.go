@@ -2,6 +2,7 @@ package service
 
 import (
 	"strconv"
+	"time"
 
 	"fault-tolerant-tracing/services/internal/consume"
 
@@ -13,6 +14,8 @@ var (
 	inFlightDesc = prometheus.NewDesc("consumer_in_flight", "Records being worked on.", nil, nil)
 	recordsDesc  = prometheus.NewDesc("consumer_records_total", "Records finished, by result: done, skipped or set_aside.", []string{"result"}, nil)
 	retriesDesc  = prometheus.NewDesc("consumer_retries_total", "Tries of a record that failed for the time being.", nil, nil)
+	oldestDesc   = prometheus.NewDesc("consumer_oldest_unfinished_age_seconds", "Age of the oldest record that was read and is not finished; 0 if there is none.", nil, nil)
+	commitDesc   = prometheus.NewDesc("consumer_commit_errors_total", "Commits of offsets that Kafka refused; they go with the next one.", nil, nil)
 	lagDesc      = prometheus.NewDesc("consumer_lag", "Records of an assigned partition that are not finished.", []string{"partition"}, nil)
 )
 
@@ -25,7 +28,7 @@ type consumerMetrics func() consume.Status
 
 // Describe implements prometheus.Collector.
 func (m consumerMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{holdingDesc, inFlightDesc, recordsDesc, retriesDesc, lagDesc} {
+	for _, d := range []*prometheus.Desc{holdingDesc, inFlightDesc, recordsDesc, retriesDesc, oldestDesc, commitDesc, lagDesc} {
 		ch <- d
 	}
 }
@@ -49,6 +52,12 @@ func (m consumerMetrics) Collect(ch chan<- prometheus.Metric) {
 	counter(recordsDesc, s.Counts.Skipped, "skipped")
 	counter(recordsDesc, s.Counts.SetAside, "set_aside")
 	counter(retriesDesc, s.Counts.Retries)
+	counter(commitDesc, s.Counts.CommitErrors)
+	age := 0.0
+	if s.Oldest != nil {
+		age = max(0, time.Since(*s.Oldest).Seconds())
+	}
+	gauge(oldestDesc, age)
 	for _, p := range s.Partitions {
 		if p.Lag >= 0 { // known
 			gauge(lagDesc, float64(p.Lag), strconv.Itoa(int(p.Partition)))

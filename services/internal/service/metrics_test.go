@@ -3,6 +3,7 @@ package service
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"fault-tolerant-tracing/services/internal/consume"
 
@@ -14,11 +15,14 @@ func TestConsumerMetricsTellItsStatus(t *testing.T) {
 	status := consume.Status{
 		State:      consume.Holding,
 		InFlight:   2,
-		Counts:     consume.Counts{Done: 7, Skipped: 1, SetAside: 3, Retries: 9},
+		Counts:     consume.Counts{Done: 7, Skipped: 1, SetAside: 3, Retries: 9, CommitErrors: 4},
 		Partitions: []consume.PartitionStatus{{Partition: 0, Lag: 12}, {Partition: 1, Lag: -1}},
 	}
 	m := ConsumerMetrics(func() consume.Status { return status })
 	assert.NoError(t, testutil.CollectAndCompare(m, strings.NewReader(`
+# HELP consumer_commit_errors_total Commits of offsets that Kafka refused; they go with the next one.
+# TYPE consumer_commit_errors_total counter
+consumer_commit_errors_total 4
 # HELP consumer_holding 1 while what the consumer needs is away and it waits, else 0.
 # TYPE consumer_holding gauge
 consumer_holding 1
@@ -28,6 +32,9 @@ consumer_in_flight 2
 # HELP consumer_lag Records of an assigned partition that are not finished.
 # TYPE consumer_lag gauge
 consumer_lag{partition="0"} 12
+# HELP consumer_oldest_unfinished_age_seconds Age of the oldest record that was read and is not finished; 0 if there is none.
+# TYPE consumer_oldest_unfinished_age_seconds gauge
+consumer_oldest_unfinished_age_seconds 0
 # HELP consumer_records_total Records finished, by result: done, skipped or set_aside.
 # TYPE consumer_records_total counter
 consumer_records_total{result="done"} 7
@@ -37,6 +44,11 @@ consumer_records_total{result="skipped"} 1
 # TYPE consumer_retries_total counter
 consumer_retries_total 9
 `)))
+	status.Oldest = new(time.Now().Add(-time.Hour))
+	age := "consumer_oldest_unfinished_age_seconds"
+	assert.Equal(t, 1, testutil.CollectAndCount(m, age))
+	problems := testutil.CollectAndCompare(m, strings.NewReader("# HELP x\n"), age)
+	assert.ErrorContains(t, problems, age+" 3600.")
 	status.State = consume.Delivering
 	assert.NoError(t, testutil.CollectAndCompare(m, strings.NewReader(`
 # HELP consumer_holding 1 while what the consumer needs is away and it waits, else 0.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -26,8 +27,8 @@ const (
 	maxHeaderBytes = 16 << 10
 )
 
-// Ops is the HTTP server of a program: /healthz, /readyz, /metrics, and what the program adds. Its methods are safe for several
-// goroutines.
+// Ops is the HTTP server of a program: /healthz, /readyz, /metrics, /debug/pprof for `go tool pprof`, and what the program adds.
+// Its methods are safe for several goroutines.
 type Ops struct {
 	server   *http.Server
 	unused   unused
@@ -78,6 +79,9 @@ func (o *Ops) router(routes func(chi.Router)) http.Handler {
 		fmt.Fprintln(w, "ready")
 	})
 	r.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(o.registry, promhttp.HandlerOpts{}))
+	r.Get("/debug/pprof/*", pprof.Index) // as open as /metrics, and at no cost while nobody asks
+	r.Get("/debug/pprof/profile", pprof.Profile)
+	r.Get("/debug/pprof/trace", pprof.Trace)
 	if routes != nil {
 		routes(r)
 	}

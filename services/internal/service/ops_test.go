@@ -73,6 +73,15 @@ func TestOpsAnswers(t *testing.T) {
 	assert.Equal(t, "ready\n", body)
 }
 
+func TestProfilesAreThere(t *testing.T) {
+	_, addr := startOps(t, nil)
+	for _, path := range []string{"heap", "goroutine", "profile?seconds=1", "trace?seconds=0.1"} {
+		status, body := get(t, "http://"+addr+"/debug/pprof/"+path)
+		assert.Equal(t, 200, status, path)
+		assert.NotEmpty(t, body, path)
+	}
+}
+
 func TestOtherMethodsAreToldWhichOnesThereAre(t *testing.T) {
 	_, addr := startOps(t, nil)
 	resp, err := http.Post("http://"+addr+"/healthz", "", nil)

@@ -9,7 +9,7 @@ import (
 )
 
 // grace is what a step may take once the time is up: enough for one that heeds its context to tell what it leaves behind.
-const grace = 250 * time.Millisecond
+const grace = time.Second
 
 // Teardown closes what a program has opened, last opened first. The zero value is ready to use. It is safe for several
 // goroutines.

@@ -1,6 +1,6 @@
-// Package progress shows whoever typed a command how far it has come: a bar on a
+// Package meter shows whoever typed a command how far it has come: a bar on a
 // terminal, a line now and then elsewhere.
-package progress
+package meter
 
 import (
 	"fmt"

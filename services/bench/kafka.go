@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	partitions = 6 // as tracing-topic has
+	kafkaHeap  = "-Xmx1g"
+
+	// joinMillis is how long a group waits for more members before it begins:
+	// those of one measurement are all there then.
+	joinMillis = 1000
+)
+
+// broker is one node of Apache Kafka.
+type broker struct {
+	*child
+	addr   string
+	client *kgo.Client
+	admin  *kadm.Client
+}
+
+// startKafka starts Apache Kafka from the jars in a folder, with its data below
+// dir, and returns when it answers.
+func startKafka(ctx context.Context, jars, dir string) (*broker, error) {
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	controller, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	config := filepath.Join(dir, "server.properties")
+	if err := os.WriteFile(config, []byte(kafkaProperties(addr, controller, filepath.Join(dir, "kafka-data"))), 0o600); err != nil {
+		return nil, err
+	}
+	format, err := startChild("kafka-format", dir, javaEnv(), nil, javaCommand(jars, "kafka.tools.StorageTool", "format", "--config", config, "--cluster-id", "MkU3OEVBNTcwNTJENDM2Qg")...)
+	if err != nil {
+		return nil, err
+	}
+	if err := format.wait(ctx); err != nil {
+		return nil, err
+	}
+	c, err := startChild("kafka", dir, javaEnv(), nil, javaCommand(jars, "kafka.Kafka", config)...)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(addr))
+	if err != nil {
+		c.stop()
+		return nil, err
+	}
+	b := &broker{child: c, addr: addr, client: client, admin: kadm.NewClient(client)}
+	if err := c.await(ctx, b.answers); err != nil {
+		b.stop()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *broker) stop() {
+	b.client.Close()
+	b.child.stop()
+}
+
+func (b *broker) answers(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	brokers, err := b.admin.ListBrokers(ctx)
+	if err == nil && len(brokers) == 0 {
+		return errors.New("no broker")
+	}
+	return err
+}
+
+func kafkaProperties(addr, controller, data string) string {
+	return strings.Join([]string{
+		"process.roles=broker,controller",
+		"node.id=1",
+		"controller.quorum.voters=1@" + controller,
+		"controller.listener.names=CONTROLLER",
+		"listeners=PLAIN://" + addr + ",CONTROLLER://" + controller,
+		"advertised.listeners=PLAIN://" + addr,
+		"inter.broker.listener.name=PLAIN",
+		"listener.security.protocol.map=PLAIN:PLAINTEXT,CONTROLLER:PLAINTEXT",
+		"log.dirs=" + data,
+		"auto.create.topics.enable=false",
+		"offsets.topic.num.partitions=1",
+		"offsets.topic.replication.factor=1",
+		"transaction.state.log.replication.factor=1",
+		fmt.Sprintf("group.initial.rebalance.delay.ms=%d", joinMillis),
+	}, "\n")
+}
+
+func javaCommand(jars string, args ...string) []string {
+	java := "java"
+	if home := os.Getenv("JAVA_HOME"); home != "" {
+		java = filepath.Join(home, "bin", "java")
+	}
+	return append([]string{java, kafkaHeap, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", filepath.Join(jars, "*")}, args...)
+}
+
+func javaEnv() []string {
+	return []string{"PATH=" + os.Getenv("PATH"), "JAVA_HOME=" + os.Getenv("JAVA_HOME")}
+}
+
+// kafkaVersion reads the version of Kafka from the names of its jars.
+func kafkaVersion(jars string) string {
+	const prefix = "kafka-clients-"
+	found, _ := filepath.Glob(filepath.Join(jars, prefix+"*.jar")) // fails for malformed patterns only
+	if len(found) == 0 {
+		return "unknown"
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(filepath.Base(found[0]), prefix), ".jar")
+}
+
+// createTopic makes a topic and returns when all of its partitions can be written
+// to.
+func (b *broker) createTopic(ctx context.Context, name string, partitions int32) error {
+	forever := "-1" // the time of a record must not matter
+	if _, err := b.admin.CreateTopic(ctx, partitions, 1, map[string]*string{"retention.ms": &forever}, name); err != nil {
+		return fmt.Errorf("create %s: %w", name, err)
+	}
+	return b.await(ctx, func(ctx context.Context) error {
+		topics, err := b.admin.ListTopics(ctx, name)
+		if err != nil {
+			return err
+		}
+		if ready := topics[name].Partitions; len(ready) < int(partitions) {
+			return fmt.Errorf("%s has %d partitions of %d", name, len(ready), partitions)
+		}
+		return topics.Error()
+	})
+}
+
+// forget makes a group start from the oldest record. Its members must have left;
+// one that was killed is a member until its session ends, which is waited for.
+func (b *broker) forget(ctx context.Context, group string) error {
+	return b.await(ctx, func(ctx context.Context) error {
+		answers, err := b.admin.DeleteGroups(ctx, group)
+		if err != nil {
+			return err
+		}
+		if err := answers.Error(); err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+			return err
+		}
+		return nil
+	})
+}
+
+// uncommitted returns how many records of a topic a group has not committed.
+func (b *broker) uncommitted(ctx context.Context, group, topic string) (int64, error) {
+	ends, err := b.admin.ListEndOffsets(ctx, topic)
+	if err != nil {
+		return 0, fmt.Errorf("ask for the end of %s: %w", topic, err)
+	}
+	committed, err := b.admin.FetchOffsets(ctx, group)
+	if err != nil {
+		return 0, fmt.Errorf("ask for the offsets of %s: %w", group, err)
+	}
+	left := int64(0)
+	ends.Each(func(end kadm.ListedOffset) {
+		done, _ := committed.Lookup(topic, end.Partition)
+		left += end.Offset - max(0, done.At)
+	})
+	return left, nil
+}

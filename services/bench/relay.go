@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	relayGroup = "tracing-relay"
+	deadLetter = "tracing-dlq"
+
+	profileSeconds = 5
+)
+
+// relay is a running bin/relay.
+type relay struct {
+	*child
+	addr string // HTTP
+}
+
+// startRelay starts a relay and does not wait until it reads.
+func (b *bench) startRelay(topic string, to *target) (*relay, error) {
+	addr, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	c, err := startChild("relay", b.work, []string{
+		"KAFKA_BROKERS=" + b.kafka.addr, "TRACING_TOPIC=" + topic, "TRACING_DLQ=" + deadLetter,
+		"JAEGER_ENDPOINT=" + to.url, "HTTP_ADDR=" + addr,
+	}, nil, filepath.Join(b.root, "bin", "relay"))
+	if err != nil {
+		return nil, err
+	}
+	return &relay{child: c, addr: addr}, nil
+}
+
+// sent returns how many spans were answered with 2xx.
+func (r *relay) sent(ctx context.Context) (int, error) {
+	answer, err := get(ctx, "http://"+r.addr+"/status")
+	if e := (*statusError)(nil); errors.As(err, &e) && e.status == http.StatusServiceUnavailable {
+		return 0, nil // it waits for Kafka
+	}
+	if err != nil {
+		return 0, err
+	}
+	var status struct {
+		SpansSent int `json:"spans_sent"`
+	}
+	if err := json.Unmarshal(answer, &status); err != nil {
+		return 0, fmt.Errorf("ask the relay: %w", err)
+	}
+	return status.SpansSent, nil
+}
+
+func (r *relay) listens(ctx context.Context) error { return dial(ctx, r.addr) }
+
+// relays measures how fast so many relays carry a backlog to what start starts.
+func (b *bench) relays(ctx context.Context, n int, from backlog, start func(context.Context) (*target, error)) (result, error) {
+	if err := b.kafka.forget(ctx, relayGroup); err != nil {
+		return result{}, err
+	}
+	to, err := start(ctx)
+	if err != nil {
+		return result{}, err
+	}
+	defer to.stop()
+	var running []*relay
+	defer func() {
+		for _, r := range running {
+			r.stop()
+		}
+	}()
+	measured := parts{collector: to.child, kafka: b.kafka.child}
+	for range n {
+		r, err := b.startRelay(from.topic, to)
+		if err != nil {
+			return result{}, err
+		}
+		running, measured.senders = append(running, r), append(measured.senders, r.child)
+	}
+	for _, r := range running {
+		if err := r.await(ctx, r.listens); err != nil {
+			return result{}, err
+		}
+	}
+	sent := func(ctx context.Context) (all int, err error) {
+		for _, r := range running {
+			spans, err := r.sent(ctx)
+			if err != nil {
+				return 0, err
+			}
+			all += spans
+		}
+		return all, nil
+	}
+	var profile errgroup.Group
+	res, err := measured.watch(ctx, from.total(), sent, func() {
+		profile.Go(func() error { return b.saveProfile(ctx, running[0], from, n) })
+	})
+	if err := errors.Join(err, profile.Wait()); err != nil {
+		return result{}, err
+	}
+	for _, r := range running {
+		res.peak = max(res.peak, r.peak())
+	}
+	return res, b.account(ctx, running, from, to, sent)
+}
+
+// account stops the relays and fails if a span that counts as sent was not
+// taken, or if a backlog that was carried to its end is not committed to its
+// end.
+func (b *bench) account(ctx context.Context, running []*relay, from backlog, to *target, sent func(context.Context) (int, error)) error {
+	claimed, err := sent(ctx)
+	if err != nil {
+		return err
+	}
+	taken, err := to.stored(ctx)
+	if err != nil {
+		return err
+	}
+	if taken < claimed {
+		return fmt.Errorf("the relay says that %d spans were taken, and there are only %d", claimed, taken)
+	}
+	for _, r := range running {
+		r.stop()
+	}
+	if claimed < from.total() {
+		return nil
+	}
+	left, err := b.kafka.uncommitted(ctx, relayGroup, from.topic)
+	if err == nil && left > 0 {
+		err = fmt.Errorf("all was taken, and %d records are not committed", left)
+	}
+	return err
+}
+
+// saveProfile writes a CPU profile of a relay, if profiles are wanted.
+func (b *bench) saveProfile(ctx context.Context, r *relay, from backlog, relays int) error {
+	if b.profiles == "" {
+		return nil
+	}
+	profile, err := get(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", r.addr, profileSeconds))
+	if err != nil {
+		return fmt.Errorf("profile the relay: %w", err)
+	}
+	name := fmt.Sprintf("%s-%d-%s.pprof", from.topic, relays, time.Now().Format("150405"))
+	return os.WriteFile(filepath.Join(b.profiles, name), profile, 0o644)
+}

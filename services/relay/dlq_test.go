@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"fault-tolerant-tracing/services/internal/deadletter"
+)
+
+func TestListTellsALineForEach(t *testing.T) {
+	d := newDesk(t, "")
+	out, _, err := d.relay("dlq", "list")
+	require.NoError(t, err)
+	assert.Equal(t, "tracing-dlq is empty\n", out)
+
+	d.setAside(newBatch(t, "a", "b"), []byte("garbage"))
+	d.produce(&kgo.Record{Topic: dlq, Value: []byte("by someone else")})
+	out, _, err = d.relay("dlq", "list")
+	require.NoError(t, err)
+	lines := strings.Split(strings.TrimRight(out, "\n"), "\n")
+	require.Len(t, lines, 4)
+	assert.Regexp(t, `^ +OFFSET +SET ASIDE +FROM +SERVICE +SPANS +REASON$`, lines[0])
+	assert.Regexp(t, `^ +0 +20\d\d-\d\d-\d\d \d\d:\d\d:\d\d +tracing-topic 1/100 +test +2 +jaeger answered 400 Bad Request:  \[1mno$`, lines[1])
+	assert.Regexp(t, `^ +1 .* tracing-topic 1/101 +- +- +jaeger`, lines[2])
+	assert.Regexp(t, `^ +2 .* - +- +- +$`, lines[3])
+}
+
+func TestListAsJSON(t *testing.T) {
+	d := newDesk(t, "")
+	d.setAside(newBatch(t, "a", "b"), []byte("garbage"))
+	out, _, err := d.relay("dlq", "list", "--json")
+	require.NoError(t, err)
+	var lines []map[string]any
+	for text := range strings.Lines(out) {
+		var line map[string]any
+		require.NoError(t, json.Unmarshal([]byte(text), &line))
+		at, err := time.Parse(time.RFC3339Nano, line["time"].(string))
+		require.NoError(t, err)
+		assert.WithinDuration(t, time.Now(), at, time.Minute)
+		delete(line, "time")
+		lines = append(lines, line)
+	}
+	reason := "jaeger answered 400 Bad Request:\n\x1b[1mno"
+	from := func(offset float64) map[string]any {
+		return map[string]any{"topic": topic, "partition": 1.0, "offset": offset}
+	}
+	assert.Equal(t, []map[string]any{
+		{"partition": 0.0, "offset": 0.0, "from": from(100), "reason": reason, "service": "test", "spans": 2.0},
+		{"partition": 0.0, "offset": 1.0, "from": from(101), "reason": reason},
+	}, lines)
+}
+
+func TestShowTellsEverything(t *testing.T) {
+	d := newDesk(t, "")
+	d.setAside(newBatch(t, "eat", "sleep"), append([]byte("garbage"), make([]byte, 1000)...))
+	out, _, err := d.relay("dlq", "show", "0")
+	require.NoError(t, err)
+	for _, want := range []string{
+		"from       tracing-topic 1/100\n", "reason     jaeger answered 400", "key        client-1\n", "header     own: kept\n",
+		" 2 spans\n", "service    test\n", "\neat\n  trace 0000000000000001, span ", "\nsleep\n",
+	} {
+		assert.Contains(t, out, want)
+	}
+	out, _, err = d.relay("dlq", "show", "1")
+	require.NoError(t, err)
+	assert.Contains(t, out, "value      1007 bytes, not a jaeger.thrift batch, byte ")
+	assert.Contains(t, out, "|garbage")
+	assert.Contains(t, out, "000001f0 ")
+	assert.NotContains(t, out, "00000200 ")
+
+	out, _, err = d.relay("dlq", "show", "0", "--json")
+	require.NoError(t, err)
+	var object asideObject
+	require.NoError(t, json.Unmarshal([]byte(out), &object))
+	require.NotNil(t, object.Batch)
+	assert.Equal(t, []string{"eat", "sleep"}, []string{object.Batch.Spans[0].Operation, object.Batch.Spans[1].Operation})
+	out, _, err = d.relay("dlq", "show", "0/1", "--json")
+	require.NoError(t, err)
+	object = asideObject{}
+	require.NoError(t, json.Unmarshal([]byte(out), &object))
+	assert.Nil(t, object.Batch)
+	assert.Contains(t, object.Error, "not a jaeger.thrift batch")
+	assert.True(t, bytes.HasPrefix(object.Value, []byte("garbage")))
+
+	_, _, err = d.relay("dlq", "show", "2")
+	assert.EqualError(t, err, "tracing-dlq has no record at offset 2: it holds 0 to 1")
+}
+
+// What Jaeger takes leaves the topic, what it still refuses is set aside again with
+// the new reason, and with where it came from at first.
+func TestRedriveSendsAgainAndRemoves(t *testing.T) {
+	collector := startCollector(t, func(w http.ResponseWriter, operations []string) {
+		switch {
+		case len(operations) > 1 && slices.Contains(operations, "poison"):
+			w.WriteHeader(413)
+		case len(operations) == 0 || operations[0] == "poison":
+			http.Error(w, "still not", 400)
+		default:
+			w.WriteHeader(202)
+		}
+	})
+	d := newDesk(t, collector.URL+"/api/traces")
+	d.setAside(newBatch(t, "a"), []byte("garbage"), newBatch(t, "b", "poison"), newBatch(t, "c"))
+
+	out, _, err := d.relay("dlq", "redrive", "--dry-run")
+	require.NoError(t, err)
+	assert.Equal(t, "would send 4 records with 4 spans of 1 traces\n1 of the records hold no batch of spans\nSERVICE  RECORDS  SPANS\ntest     3        4\n", out)
+	assert.Zero(t, collector.posted())
+
+	out, _, err = d.relay("dlq", "redrive")
+	assert.EqualError(t, err, "jaeger still refuses 2 records")
+	assert.Equal(t, "sent 3 spans of 4 records to "+collector.URL+"/api/traces?format=jaeger.thrift, set 2 records aside again\n", out)
+	for _, operation := range []string{"a", "b", "c"} {
+		assert.Equal(t, 1, collector.times(operation), operation)
+	}
+	left := d.aside()
+	require.Len(t, left, 2)
+	for i, want := range []struct{ value, offset string }{{"garbage", "101"}, {"poison", "102"}} {
+		assert.EqualValues(t, 4+i, left[i].Offset)
+		assert.Contains(t, string(left[i].Value), want.value)
+		assert.Equal(t, "client-1", string(left[i].Key))
+		headers := map[string]string{}
+		for _, h := range left[i].Headers {
+			assert.NotContains(t, headers, h.Key)
+			headers[h.Key] = string(h.Value)
+		}
+		delete(headers, deadletter.HeaderTime)
+		assert.Equal(t, map[string]string{
+			"own": "kept", deadletter.HeaderTopic: topic, deadletter.HeaderPartition: "1", deadletter.HeaderOffset: want.offset,
+			deadletter.HeaderReason: "jaeger answered 400 Bad Request: still not",
+		}, headers)
+	}
+
+	collector.become(answer(202))
+	_, _, err = d.relay("dlq", "redrive")
+	require.NoError(t, err)
+	assert.Equal(t, 1, collector.times("poison"))
+	out, _, err = d.relay("dlq", "list")
+	require.NoError(t, err)
+	assert.Equal(t, "tracing-dlq is empty\n", out)
+	out, _, err = d.relay("dlq", "redrive")
+	require.NoError(t, err)
+	assert.Contains(t, out, "sent 0 spans of 0 records")
+}
+
+func TestARedriveThatIsStoppedRemovesOnlyWhatIsThrough(t *testing.T) {
+	collector := startCollector(t, func(w http.ResponseWriter, operations []string) {
+		if operations[0] == "c" {
+			w.WriteHeader(503)
+		}
+	})
+	d := newDesk(t, collector.URL+"/api/traces")
+	d.setAside(newBatch(t, "a"), newBatch(t, "b"), newBatch(t, "c"), newBatch(t, "d"))
+	var stop context.CancelFunc
+	d.ctx, stop = context.WithCancel(t.Context())
+	defer stop()
+	go func() {
+		for collector.posted() < 4 && d.ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
+		stop()
+	}()
+	_, stderr, err := d.relay("dlq", "redrive")
+	assert.EqualError(t, err, "interrupted")
+	assert.Contains(t, stderr, "2 of 4 records, trying again: jaeger answered 503 Service Unavailable\n")
+	left := d.aside()
+	require.Len(t, left, 2)
+	assert.EqualValues(t, 2, left[0].Offset)
+	assert.Zero(t, collector.times("d"))
+}
+
+func TestNothingIsSentThatCannotBeRemoved(t *testing.T) {
+	collector := startCollector(t, answer(202))
+	d := newDesk(t, collector.URL+"/api/traces")
+	d.setAside(newBatch(t, "a"))
+	d.broker.Cluster().ControlKey(int16(kmsg.DeleteRecords), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		d.broker.Cluster().KeepControl()
+		response := request.ResponseKind().(*kmsg.DeleteRecordsResponse)
+		part := kmsg.DeleteRecordsResponseTopicPartition{ErrorCode: kerr.TopicAuthorizationFailed.Code}
+		response.Topics = []kmsg.DeleteRecordsResponseTopic{{Topic: dlq, Partitions: []kmsg.DeleteRecordsResponseTopicPartition{part}}}
+		return response, nil, true
+	})
+	_, _, err := d.relay("dlq", "redrive")
+	assert.EqualError(t, err, "remove records from tracing-dlq: Broker: Topic authorization failed")
+	assert.Zero(t, collector.posted())
+	assert.Len(t, d.aside(), 1)
+}
