@@ -49,6 +49,7 @@ func TestRecordsOfATimeAreReadOnceEach(t *testing.T) {
 	fill(t, a, Partition{"tracing-topic-2", "id", 0}, 0, 99)
 	source := a.Source(testTopic, time.UnixMilli(3), time.UnixMilli(12)) // the broken one is of another time
 	assert.Equal(t, []int64{3, 4, 5, 6, 7, 8, 9, 10, 11}, offsets(t, source))
+	assert.Equal(t, []int64{13, 14}, offsets(t, a.Source(testTopic, time.UnixMilli(13), time.UnixMilli(20))))
 	total, err := source.Total(t.Context())
 	require.NoError(t, err)
 	assert.EqualValues(t, 15, total, "by the names: segments count as a whole, offsets once")

@@ -16,7 +16,8 @@ type source struct {
 }
 
 // Source returns the records of a topic with a timestamp from from up to but not
-// including to, those of former topics of the name too. It reads one segment
+// including to (the zero time: no end), those of former topics of the name too.
+// It reads one segment
 // after the other, and yields none of a segment's records before all of it has
 // been checked; at one that is broken it ends with an error that names it.
 func (a *Archive) Source(topic string, from, to time.Time) replay.Source {
@@ -34,7 +35,7 @@ func (s *source) segments(ctx context.Context) ([]Segment, error) {
 	}
 	var wanted []Segment
 	for _, segment := range found.segments {
-		if !segment.To.Before(s.from) && segment.From.Before(s.to) {
+		if !segment.To.Before(s.from) && s.beforeEnd(segment.From) {
 			wanted = append(wanted, segment)
 		}
 	}
@@ -71,7 +72,7 @@ func (s *source) Read(ctx context.Context, yield func(replay.Record) error) erro
 		}
 		for _, r := range records {
 			at := r.Time()
-			if r.Offset < next || at.Before(s.from) || !at.Before(s.to) {
+			if r.Offset < next || at.Before(s.from) || !s.beforeEnd(at) {
 				continue
 			}
 			err := yield(replay.Record{Partition: segment.Number, Offset: r.Offset, Time: at, Key: r.Key, Value: r.Value})
@@ -83,6 +84,8 @@ func (s *source) Read(ctx context.Context, yield func(replay.Record) error) erro
 	}
 	return nil
 }
+
+func (s *source) beforeEnd(t time.Time) bool { return s.to.IsZero() || t.Before(s.to) }
 
 // cursor walks over the segments of one partition after the other, and knows
 // which offsets have been had. The zero value is before the first.
