@@ -121,7 +121,7 @@ func (b *bench) run(ctx context.Context) (done []series, err error) {
 				return nil, fmt.Errorf("%s: %w", s.name, err)
 			}
 			s.results = append(s.results, r)
-			b.say("round %d of %d: %-20s %9.0f spans/s, %4.1f s", round+1, b.rounds, s.name, r.rate(), r.took.Seconds())
+			b.say("round %d of %d: %-20s %9.0f spans/s, %4.1f s, %.1f cores used by others", round+1, b.rounds, s.name, r.rate(), r.took.Seconds(), r.others())
 		}
 	}
 	return done, nil

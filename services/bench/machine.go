@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"time"
 
 	"github.com/prometheus/procfs"
 )
@@ -45,4 +46,19 @@ func load() string {
 		}
 	}
 	return "unknown"
+}
+
+// busy is the time that all cores together were not idle since the system
+// started; 0 where there is no /proc.
+func busy() time.Duration {
+	fs, err := procfs.NewDefaultFS()
+	if err != nil {
+		return 0
+	}
+	stat, err := fs.Stat()
+	if err != nil {
+		return 0
+	}
+	c := stat.CPUTotal
+	return time.Duration((c.User + c.Nice + c.System + c.IRQ + c.SoftIRQ + c.Steal) * float64(time.Second))
 }

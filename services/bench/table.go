@@ -53,15 +53,15 @@ func printRates(t *tabwriter.Writer, title, sender, collector string, rows []ser
 	if len(rows) == 0 {
 		return
 	}
-	row(t, title, "spans/s", "least … most", "CPU s per million spans: "+sender, collector, "Kafka", "relay's memory, MB")
-	row(t, "---", "--:", "--:", "--:", "--:", "--:", "--:")
+	row(t, title, "spans/s", "least … most", "CPU s per million spans: "+sender, collector, "Kafka", "relay's memory, MB", "cores used by others")
+	row(t, "---", "--:", "--:", "--:", "--:", "--:", "--:", "--:")
 	for _, s := range rows {
 		rates := s.sorted(result.rate)
 		row(t, s.label, count(s.rate()), count(rates[0])+" … "+count(rates[len(rates)-1]),
 			seconds(s.median(func(r result) float64 { return r.perMillion(r.cpu.sender) })),
 			seconds(s.median(func(r result) float64 { return r.perMillion(r.cpu.collector) })),
 			seconds(s.median(func(r result) float64 { return r.perMillion(r.cpu.kafka) })),
-			megabytes(s))
+			megabytes(s), fmt.Sprintf("%.1f", s.median(result.others)))
 	}
 	fmt.Fprintln(t)
 }

@@ -29,12 +29,18 @@ func (r result) perMillion(cost time.Duration) float64 {
 	return cost.Seconds() / float64(r.spans) * 1e6
 }
 
-// costs is the CPU time of those who have a part in a measurement: the client or
-// the relays, Jaeger or the sink, and the broker.
-type costs struct{ sender, collector, kafka time.Duration }
+// others is how many cores other processes kept busy meanwhile, this one's own
+// looks included: with much of that a rate says little.
+func (r result) others() float64 {
+	return max(0, r.cpu.machine-r.cpu.sender-r.cpu.collector-r.cpu.kafka).Seconds() / r.took.Seconds()
+}
+
+// costs is the CPU time of those who have a part in a measurement (the client or
+// the relays, Jaeger or the sink, and the broker), and of the whole machine.
+type costs struct{ sender, collector, kafka, machine time.Duration }
 
 func (c costs) minus(before costs) costs {
-	return costs{c.sender - before.sender, c.collector - before.collector, c.kafka - before.kafka}
+	return costs{c.sender - before.sender, c.collector - before.collector, c.kafka - before.kafka, c.machine - before.machine}
 }
 
 // parts are the processes of a measurement.
@@ -45,7 +51,7 @@ type parts struct {
 }
 
 func (p parts) cpu() costs {
-	c := costs{collector: p.collector.cpu(), kafka: p.kafka.cpu()}
+	c := costs{collector: p.collector.cpu(), kafka: p.kafka.cpu(), machine: busy()}
 	for _, s := range p.senders {
 		c.sender += s.cpu()
 	}

@@ -39,6 +39,7 @@ func main() {
 }
 
 func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
+	limitMemory()
 	var teardown service.Teardown
 	defer func() { err = errors.Join(err, teardown.Run(cfg.ShutdownTimeout/2)) }()
 

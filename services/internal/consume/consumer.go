@@ -19,7 +19,7 @@ import (
 const (
 	pollTimeout    = 50 * time.Millisecond  // how soon the loop sees what the workers finished
 	storeInterval  = 20 * time.Millisecond  // between two looks at what they finished
-	roomWait       = 100 * time.Millisecond // for the window to empty, before reading is paused
+	pauseAfter     = 2 * time.Second        // of a window that is full
 	commitInterval = 200 * time.Millisecond // so much may be repeated after a crash
 	fetchAgain     = 5                      // milliseconds until the client looks whether what it fetched ahead has been read
 	askTimeout     = 2 * time.Second
@@ -40,6 +40,7 @@ type Consumer struct {
 	born       time.Time // when the client was made; this and the next belong to the poll loop
 	paused     bool
 	reassigned bool
+	fullSince  time.Time // zero: it is not
 	asked      time.Time // when the ends of the partitions were last asked for
 	storedAt   time.Time // when offsets were last handed to the client
 	told       string    // the last error that a person must look at
@@ -149,7 +150,10 @@ func (c *Consumer) poll(idle <-chan struct{}) error {
 			return nil
 		default:
 		}
-		c.pauseOrResume()
+		if !c.mayPoll() {
+			c.store()
+			continue
+		}
 		if c.paused && time.Since(c.asked) > askInterval {
 			c.asked = time.Now()
 			assigned, _ := c.kafka.Load().Assignment() // if it fails the lag stays as it was
@@ -332,19 +336,31 @@ func (c *Consumer) use(f func(*kafka.Consumer)) {
 	}
 }
 
-// pauseOrResume keeps the window from growing beyond its bounds.
-func (c *Consumer) pauseOrResume() {
-	switch full := c.window.full(); {
+// mayPoll keeps the window from growing beyond its bounds. While it is full, the
+// next record is waited with for a while, and then reading is paused: a pause
+// throws away what was fetched ahead.
+func (c *Consumer) mayPoll() bool {
+	full := c.window.full()
+	if !full {
+		c.fullSince = time.Time{}
+	}
+	switch {
 	case c.reassigned: // a partition that comes back is still paused if it was when it went
 		c.setPaused(full)
-	case full && !c.paused:
-		// A pause throws away what was fetched ahead: not for a moment only.
-		if !c.window.awaitRoom(roomWait) {
-			c.setPaused(true)
+	case c.paused:
+		if c.window.room() {
+			c.setPaused(false)
 		}
-	case c.paused && c.window.room():
-		c.setPaused(false)
+	case !full || c.window.awaitRoom(storeInterval):
+	case c.fullSince.IsZero():
+		c.fullSince = time.Now()
+		return false
+	case time.Since(c.fullSince) < pauseAfter:
+		return false
+	default:
+		c.setPaused(true)
 	}
+	return true
 }
 
 func (c *Consumer) setPaused(pause bool) {
