@@ -39,7 +39,7 @@ how long segments are kept is for the storage to say.`
 func archiveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "archive --to URL",
-		Short: "copy tracing-topic to a directory or an S3 bucket",
+		Short: "Copy tracing-topic to a directory or an S3 bucket",
 		Long:  archiveDoc,
 		Example: `relay archive --to file:///var/lib/traces
 relay archive --to 's3://traces?endpoint=http://minio:9000' --every 5m

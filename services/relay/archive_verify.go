@@ -28,7 +28,7 @@ marks of transactions; two archivers may write the same for a moment.`
 func archiveVerifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "verify URL",
-		Short:   "check every segment of an archive",
+		Short:   "Check every segment of an archive",
 		Long:    archiveVerifyDoc,
 		Example: "relay archive verify file:///var/lib/traces",
 		Args: func(_ *cobra.Command, args []string) error {

@@ -43,7 +43,7 @@ func newDesk(t *testing.T, endpoint string) *desk {
 func (d *desk) relay(args ...string) (stdout, stderr string, err error) {
 	d.t.Helper()
 	root := &cobra.Command{Use: "relay", SilenceErrors: true, SilenceUsage: true}
-	root.AddCommand(dlqCommand(), replayCommand())
+	root.AddCommand(dlqCommand(), replayCommand(), archiveCommand())
 	var out, notes bytes.Buffer
 	root.SetOut(io.MultiWriter(&out, d.t.Output()))
 	root.SetErr(io.MultiWriter(&notes, d.t.Output()))
@@ -91,7 +91,7 @@ func TestBadInputIsOneSentence(t *testing.T) {
 		{`--since must be above zero`, []string{"replay", "--since", "-1m"}},
 		{`--since goes without --from and --to`, []string{"replay", "--since", "1m", "--to", "2026-01-01 00:00:00"}},
 		{`--from must be before --to`, []string{"replay", "--from", "2026-01-01T00:00:00Z", "--to", "2026-01-01T00:00:00Z"}},
-		{`say what to send: --since, --from or --trace`, []string{"replay"}},
+		{`say what to send: --since, --from, --trace or --archive`, []string{"replay"}},
 		{`invalid argument "xyz" for "--trace" flag: "xyz" is no trace id: it has up to 32 hexadecimal digits, not all of them 0`, []string{"replay", "--trace", "xyz"}},
 		{`invalid argument "localhost:14268" for "--jaeger" flag: must be an absolute http or https URL, such as http://localhost:14268/api/traces`, []string{"replay", "--since", "1m", "--jaeger", "localhost:14268"}},
 		{`unexpected argument "now"`, []string{"replay", "now"}},

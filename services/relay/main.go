@@ -34,7 +34,9 @@ It reads tracing-topic, posts each record to Jaeger's collector, and sets aside
 on tracing-dlq what Jaeger can never take. While Jaeger is away it holds and
 tries again; GET /status on HTTP_ADDR tells what it is doing.`
 
-func main() { os.Exit(service.Main("relay", doc, run, dlqCommand(), replayCommand(), archiveCommand())) }
+func main() {
+	os.Exit(service.Main("relay", doc, run, dlqCommand(), replayCommand(), archiveCommand()))
+}
 
 func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	limitMemory()

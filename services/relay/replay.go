@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"fault-tolerant-tracing/services/internal/archive"
 	"fault-tolerant-tracing/services/internal/meter"
 	"fault-tolerant-tracing/services/internal/replay"
 	"fault-tolerant-tracing/services/internal/scan"
@@ -21,6 +22,8 @@ import (
 const replayDoc = `Replay sends spans to Jaeger that are on tracing-topic, once more or to another
 Jaeger. It joins no consumer group and moves no offsets, so that the relays do not
 notice. Say which records by the time at which they were written, or by trace.
+With --archive it sends what relay archive has stored, all of it if nothing else is
+said, and needs no Kafka.
 
 It takes what is on the topic when it starts. With --to, records that came to the
 topic up to an hour after they were written are found. Jaeger's absence is waited
@@ -30,7 +33,11 @@ already is overwritten in badger, but kept twice in its memory store.`
 
 const replayExample = `relay replay --since 10m
 relay replay --from "2026-01-02 15:00:00" --to "2026-01-02 16:30:00" --service sentence --dry-run
-relay replay --trace 4b9f3b0a1c2d3e4f --jaeger http://other:14268/api/traces`
+relay replay --trace 4b9f3b0a1c2d3e4f --jaeger http://other:14268/api/traces
+relay replay --archive file:///var/lib/traces --from 2026-01-02T00:00:00Z`
+
+// endOfTime is after every record.
+var endOfTime = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 type replayConfig struct {
 	Kafka    service.Kafka `envPrefix:"TRACING_" fallback:"true"`
@@ -44,6 +51,7 @@ type replaying struct {
 	from, to timeFlag
 	service  string
 	trace    traceFlag
+	archive  string
 	jaeger   urlFlag
 	dryRun   bool
 
@@ -59,6 +67,7 @@ func replayCommand() *cobra.Command {
 	flags.Var(&r.to, "to", "what was written before this `time`; otherwise all up to now")
 	flags.StringVar(&r.service, "service", "", "only batches of the service of this `name`")
 	flags.Var(&r.trace, "trace", "only spans of the trace with this `id`, as Jaeger's UI shows it")
+	flags.StringVar(&r.archive, "archive", "", "not the topic but the archive at this `URL`, file:///DIR or s3://BUCKET")
 	flags.Var(&r.jaeger, "jaeger", jaegerUsage)
 	flags.BoolVar(&r.dryRun, "dry-run", false, "count what would be sent, send nothing")
 	return service.Command(cmd, func(ctx context.Context, cfg replayConfig, _ []string) error {
@@ -85,6 +94,9 @@ func (r *replaying) run(ctx context.Context, cfg replayConfig) error {
 
 // open returns where the records come from; done releases it.
 func (r *replaying) open(ctx context.Context, cfg replayConfig, filter replay.Filter) (source replay.Source, done func(), err error) {
+	if r.archive != "" {
+		return r.openArchive(ctx, cfg, filter)
+	}
 	topic, err := scan.Open(ctx, cfg.Kafka.Cluster(), cfg.Topic)
 	if err != nil {
 		return nil, nil, err
@@ -97,6 +109,17 @@ func (r *replaying) open(ctx context.Context, cfg replayConfig, filter replay.Fi
 	return source, topic.Close, nil
 }
 
+func (r *replaying) openArchive(ctx context.Context, cfg replayConfig, filter replay.Filter) (source replay.Source, done func(), err error) {
+	stored, err := archive.Open(ctx, r.archive)
+	if err != nil {
+		return nil, nil, err
+	}
+	if filter.To.IsZero() {
+		filter.To = endOfTime
+	}
+	return stored.Source(cfg.Topic, filter.From, filter.To), func() { _ = stored.Close() }, nil
+}
+
 // filter checks that the flags fit each other.
 func (r *replaying) filter(now time.Time) (replay.Filter, error) {
 	f := replay.Filter{From: r.from.Time, To: r.to.Time, Service: r.service, Trace: r.trace.id}
@@ -107,8 +130,8 @@ func (r *replaying) filter(now time.Time) (replay.Filter, error) {
 		return f, service.Usage("--since goes without --from and --to")
 	case r.since > 0:
 		f.From = now.Add(-r.since)
-	case f.From.IsZero() && r.trace.text == "":
-		return f, service.Usage("say what to send: --since, --from or --trace")
+	case f.From.IsZero() && r.trace.text == "" && r.archive == "":
+		return f, service.Usage("say what to send: --since, --from, --trace or --archive")
 	case !f.To.IsZero() && !f.From.Before(f.To):
 		return f, service.Usage("--from must be before --to")
 	}

@@ -96,3 +96,32 @@ func TestReplayListsWhatIsRefused(t *testing.T) {
 	assert.Contains(t, stderr, ", no batch of spans: jaeger answered 400 Bad Request: no\n")
 	assert.Equal(t, 1, collector.times("good"))
 }
+
+// An archive brings the spans back when the topic no longer has them.
+func TestReplayFromAnArchive(t *testing.T) {
+	collector := startCollector(t, answer(202))
+	d := newDesk(t, collector.URL+"/api/traces")
+	d.produce(d.record(2*time.Hour, "old", "older"), d.record(0, "new"))
+	url := "file://" + t.TempDir()
+	_, _, err := d.relay("archive", "--to", url, "--once")
+	require.NoError(t, err)
+	d.broker.Stop() // it is not needed
+
+	out, _, err := d.relay("replay", "--archive", url, "--dry-run")
+	require.NoError(t, err)
+	assert.Contains(t, out, "would send 2 records with 3 spans of 1 traces\n")
+	out, _, err = d.relay("replay", "--archive", url, "--since", "1h")
+	require.NoError(t, err)
+	assert.Contains(t, out, "sent 1 records with 1 spans")
+	assert.Equal(t, 1, collector.times("new"))
+	out, _, err = d.relay("replay", "--archive", url)
+	require.NoError(t, err)
+	assert.Contains(t, out, "sent 2 records with 3 spans")
+	assert.Equal(t, 1, collector.times("old"))
+
+	_, _, err = d.relay("replay", "--archive", "file:///does/not/exist")
+	assert.ErrorContains(t, err, "does/not/exist")
+	t.Setenv("TRACING_TOPIC", "other-topic")
+	_, _, err = d.relay("replay", "--archive", url)
+	assert.EqualError(t, err, "archive "+url+": no segments of topic other-topic")
+}
