@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const postFor = 6 * time.Second
@@ -57,5 +60,9 @@ func (b *bench) ingester(ctx context.Context, from backlog, markAfter bool) (res
 		return result{}, err
 	}
 	defer j.stop()
-	return parts{collector: j.child, kafka: b.kafka.child}.watch(ctx, from.total(), j.stored, func() {})
+	var profile errgroup.Group
+	res, err := parts{collector: j.child, kafka: b.kafka.child}.watch(ctx, from.total(), j.stored, func() {
+		profile.Go(func() error { return b.saveProfile(ctx, "ingester-"+from.topic, j.pprof) })
+	})
+	return res, errors.Join(err, profile.Wait())
 }

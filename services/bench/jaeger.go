@@ -20,6 +20,7 @@ var jaegerConfig []byte
 type target struct {
 	*child
 	url    string                             // of its collector
+	pprof  string                             // address that serves profiles; empty: none
 	stored func(context.Context) (int, error) // how many spans it has taken
 }
 
@@ -63,8 +64,12 @@ func (b *bench) startJaeger(ctx context.Context, env ...string) (*target, error)
 	if err != nil {
 		return nil, err
 	}
-	_, port, _ := net.SplitHostPort(metrics)
-	c, err := startChild("jaeger", b.work, append(env, "METRICS_PORT="+port), nil, filepath.Join(b.root, "bin", "jaeger"), "--config", config)
+	pprof, err := freeAddr()
+	if err != nil {
+		return nil, err
+	}
+	env = append(env, "METRICS_PORT="+port(metrics), "PROFILE_PORT="+port(pprof))
+	c, err := startChild("jaeger", b.work, env, nil, filepath.Join(b.root, "bin", "jaeger"), "--config", config)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +77,12 @@ func (b *bench) startJaeger(ctx context.Context, env ...string) (*target, error)
 		c.stop()
 		return nil, err
 	}
-	return &target{child: c, stored: func(ctx context.Context) (int, error) { return stored(ctx, "http://"+metrics+"/metrics") }}, nil
+	return &target{child: c, pprof: pprof, stored: func(ctx context.Context) (int, error) { return stored(ctx, "http://"+metrics+"/metrics") }}, nil
+}
+
+func port(addr string) string {
+	_, port, _ := net.SplitHostPort(addr)
+	return port
 }
 
 func dial(ctx context.Context, addr string) error {

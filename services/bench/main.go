@@ -82,7 +82,7 @@ the jars of Apache Kafka: "make bench" sees to both.`,
 	cmd.SetHelpCommand(&cobra.Command{Hidden: true})
 	cmd.Flags().IntVar(&b.rounds, "rounds", 3, "how often everything is measured, in turn")
 	cmd.Flags().StringVar(&only, "only", "", "measure only what this `regexp` matches: relay-9, ceiling, …")
-	cmd.Flags().StringVar(&b.profiles, "profile", "", "write CPU profiles of the relay into this `folder`; slows it down a little")
+	cmd.Flags().StringVar(&b.profiles, "profile", "", "write CPU profiles of relay and Jaeger into this `folder`; slows them down a little")
 	return cmd
 }
 

@@ -103,7 +103,8 @@ func (b *bench) relays(ctx context.Context, n int, from backlog, start func(cont
 	}
 	var profile errgroup.Group
 	res, err := measured.watch(ctx, from.total(), sent, func() {
-		profile.Go(func() error { return b.saveProfile(ctx, running[0], from, n) })
+		profile.Go(func() error { return b.saveProfile(ctx, fmt.Sprintf("relay-%s-%d", from.topic, n), running[0].addr) })
+		profile.Go(func() error { return b.saveProfile(ctx, fmt.Sprintf("relay-%s-%d-jaeger", from.topic, n), to.pprof) })
 	})
 	if err := errors.Join(err, profile.Wait()); err != nil {
 		return result{}, err
@@ -142,15 +143,15 @@ func (b *bench) account(ctx context.Context, running []*relay, from backlog, to 
 	return err
 }
 
-// saveProfile writes a CPU profile of a relay, if profiles are wanted.
-func (b *bench) saveProfile(ctx context.Context, r *relay, from backlog, relays int) error {
-	if b.profiles == "" {
+// saveProfile writes a CPU profile of a process that serves it at an address, if
+// there is one and profiles are wanted.
+func (b *bench) saveProfile(ctx context.Context, name, addr string) error {
+	if b.profiles == "" || addr == "" {
 		return nil
 	}
-	profile, err := get(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", r.addr, profileSeconds))
+	profile, err := get(ctx, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", addr, profileSeconds))
 	if err != nil {
-		return fmt.Errorf("profile the relay: %w", err)
+		return fmt.Errorf("profile for %s: %w", name, err)
 	}
-	name := fmt.Sprintf("%s-%d-%s.pprof", from.topic, relays, time.Now().Format("150405"))
-	return os.WriteFile(filepath.Join(b.profiles, name), profile, 0o644)
+	return os.WriteFile(filepath.Join(b.profiles, name+time.Now().Format("-150405")+".pprof"), profile, 0o644)
 }
