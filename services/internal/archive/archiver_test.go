@@ -2,6 +2,7 @@ package archive
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"testing"
 	"time"
@@ -322,6 +323,50 @@ func TestARebalanceWhileTheStorageIsAway(t *testing.T) {
 	produce(t, broker, 4, 400)
 	require.NoError(t, os.Rename(moved, to.dir))
 	eventually(t, "archived", func() bool { return archived(t, to, 800) })
+	require.NoError(t, first.stop())
+	requireSame(t, broker, to)
+}
+
+// named makes static members of one name, and throws their log away: a client that
+// was fenced off may outlive the test.
+func named(session time.Duration) func(*Config) {
+	return func(c *Config) {
+		c.InstanceID, c.SessionTimeout, c.StopTimeout = "one", session, 200*time.Millisecond
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+}
+
+// Two of one name would take turns for ever.
+func TestAnArchiverWhoseNameAnotherOneTakesEnds(t *testing.T) {
+	t.Parallel()
+	broker, to := startTopic(t, 1), directory(t)
+	produce(t, broker, 1, 10)
+	first := start(t, broker, to, named(time.Minute))
+	eventually(t, "the first archives", func() bool { return archived(t, to, 10) })
+	second := start(t, broker, to, named(time.Minute))
+	require.ErrorContains(t, first.wait(t), "fenced")
+	produce(t, broker, 1, 10)
+	eventually(t, "the second archives", func() bool { return archived(t, to, 20) })
+	require.NoError(t, second.stop())
+	requireSame(t, broker, to)
+}
+
+// A static member that comes back after its session has run out may be fenced off
+// by itself.
+func TestAnArchiverThatIsFencedOffLaterJoinsAnew(t *testing.T) {
+	t.Parallel()
+	broker, to := startTopic(t, 1), directory(t)
+	produce(t, broker, 1, 10)
+	const session = 6 * time.Second
+	began := time.Now()
+	first := start(t, broker, to, named(session))
+	eventually(t, "it archives", func() bool { return archived(t, to, 10) })
+	eventually(t, "its session could have run out", func() bool { return time.Since(began) > 2*session })
+	other := client(t, broker, kgo.ConsumerGroup("tracing-archive"), kgo.InstanceID("one"), kgo.ConsumeTopics(testTopic), kgo.Balancers(kgo.RangeBalancer()))
+	require.ErrorContains(t, other.PollFetches(t.Context()).Err(), "FENCED", "the archiver has joined anew")
+	other.Close()
+	produce(t, broker, 1, 10)
+	eventually(t, "it archives again", func() bool { return archived(t, to, 20) })
 	require.NoError(t, first.stop())
 	requireSame(t, broker, to)
 }
