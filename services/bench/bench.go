@@ -15,8 +15,8 @@ import (
 var (
 	spans9   = backlog{topic: "spans-9", size: 9, spans: 1_500_000, encode: asThrift}
 	spans100 = backlog{topic: "spans-100", size: 100, spans: 2_000_000, encode: asThrift}
-	long9    = backlog{topic: "spans-9-long", size: 9, spans: 4_000_000, encode: asThrift} // for a collector that does nothing
-	long100  = backlog{topic: "spans-100-long", size: 100, spans: 6_000_000, encode: asThrift}
+	long9    = backlog{topic: "spans-9-long", size: 9, spans: 9_000_000, encode: asThrift} // a million batches, for a collector that does nothing
+	long100  = backlog{topic: "spans-100-long", size: 100, spans: 12_000_000, encode: asThrift}
 	otlp9    = backlog{topic: "otlp-9", size: 9, spans: 1_500_000, encode: asOTLP}
 	otlp100  = backlog{topic: "otlp-100", size: 100, spans: 3_000_000, encode: asOTLP}
 )
