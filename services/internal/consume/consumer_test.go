@@ -262,7 +262,7 @@ func TestStoppingWhileTheBrokerIsAwayIsBounded(t *testing.T) {
 		}
 	})
 	produce(t, client, 0, 10)
-	eventually(t, "records are in flight", func() bool { return m.Status().InFlight == 4 })
+	eventually(t, "all are read, some are in flight", func() bool { s := m.Status(); return s.InFlight == 4 && s.Waiting == 6 })
 	broker.Stop()
 	close(gate)
 	eventually(t, "all handled", func() bool { return s.distinct() == 10 })

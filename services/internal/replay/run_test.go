@@ -66,7 +66,7 @@ func TestReplayReproducesEverySpan(t *testing.T) {
 	assert.EqualValues(t, len(poison)+1, result.Refused)
 	assert.Len(t, result.Refusals, len(poison)+1)
 	assert.Equal(t, total, result.Records+result.Refused)
-	t.Logf("%d records, %d spans, %d posts", total, result.Spans, collector.posts)
+	t.Logf("%d records, %d spans, %d posts", total, result.Spans, collector.posted())
 
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr()))
 	require.NoError(t, err)
@@ -117,7 +117,7 @@ func TestRecordsOfAProcessTravelTogether(t *testing.T) {
 	result, err := Run(t.Context(), recordsOf(values...), Filter{}, collector.sender(t), func(int64) {})
 	require.NoError(t, err)
 	assert.Equal(t, Result{Records: 100, Spans: 200}, result)
-	assert.Equal(t, 2, collector.posts)
+	assert.Equal(t, 2, collector.posted())
 	assert.Len(t, collector.taken, 200)
 }
 
@@ -194,7 +194,7 @@ func TestJaegerThatRefusesEverythingEndsTheRun(t *testing.T) {
 	result, err := Run(t.Context(), all, Filter{}, collector.sender(t), func(int64) {})
 	assert.ErrorContains(t, err, "refused the first 100 records and took none: jaeger answered 400 Bad Request")
 	assert.GreaterOrEqual(t, result.Refused, int64(hopeless))
-	assert.Less(t, collector.posts, 1000)
+	assert.Less(t, collector.posted(), 1000)
 }
 
 func TestARunThatIsStoppedTellsWhatWasSent(t *testing.T) {
