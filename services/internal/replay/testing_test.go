@@ -90,13 +90,13 @@ func (c *fakeCollector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 const hangUp = 0 // instead of a status
 
-// sender returns one to the collector that keeps what made it wait.
 func (c *fakeCollector) posted() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.posts
 }
 
+// sender returns one to the collector that keeps what made it wait.
 func (c *fakeCollector) sender(t *testing.T) *Sender {
 	t.Helper()
 	return newSender(t, c.URL+"/api/traces")
