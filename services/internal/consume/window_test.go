@@ -329,3 +329,9 @@ func TestTheLagIsUnknownUntilTheClientIsAsked(t *testing.T) {
 	w := newTestWindow(false, 0)
 	assert.Equal(t, []PartitionStatus{{Next: -1, Lag: -1, asked: -1}}, w.status().Partitions, "and while it is being closed")
 }
+
+func TestARecordWithoutATimestampHasNoAge(t *testing.T) {
+	w := newTestWindow(false, 0)
+	w.add(record(0, 0))
+	assert.Nil(t, w.status().Oldest)
+}
