@@ -69,9 +69,11 @@ func (m *metrics) posted(err error, took time.Duration, spans, size int) {
 	}
 }
 
-// delivered counts a record that Jaeger has taken.
+// delivered counts a record that Jaeger has taken, if it has a timestamp.
 func (m *metrics) delivered(rec *consume.Record) {
-	m.delay.Observe(time.Since(rec.Timestamp).Seconds())
+	if !rec.Timestamp.IsZero() {
+		m.delay.Observe(time.Since(rec.Timestamp).Seconds())
+	}
 }
 
 // setAside counts a record, or a part of one, that was set aside.

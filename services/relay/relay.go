@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -66,6 +68,22 @@ type progress struct {
 	left  []part
 	taken bool // Jaeger took at least one
 	base  int  // Isolated when the first of those left became the first
+
+	malformed int // 1 + Isolated when that was first answered with 400; 0: it was not
+}
+
+// isolated is how often the answer has been the same for the first part that is
+// left, others being taken meanwhile. That it was answered with 500 before does
+// not make it malformed.
+func (p *progress) isolated(rec *consume.Record, err error) int {
+	var answer *collector.Refusal
+	if !errors.As(err, &answer) || answer.Status != http.StatusBadRequest {
+		return rec.Isolated - p.base
+	}
+	if p.malformed == 0 {
+		p.malformed = 1 + rec.Isolated
+	}
+	return 1 + rec.Isolated - p.malformed
 }
 
 // part is a batch of some of the spans of a record, at first of all of them.
@@ -77,7 +95,7 @@ type part struct {
 // next goes on to other parts. What spoke against the part before does not speak
 // against them.
 func (p *progress) next(rec *consume.Record, left []part) {
-	p.left, p.base = left, rec.Isolated
+	p.left, p.base, p.malformed = left, rec.Isolated, 0
 }
 
 // read looks at each record in the order of the topic, and says with which others
@@ -124,7 +142,7 @@ func (r *relay) deliver(ctx context.Context, rec *consume.Record, p *progress) e
 	if ctx.Err() != nil {
 		return err
 	}
-	switch d := decide(err, first.value, rec.Isolated-p.base); {
+	switch d := decide(err, first.value, p.isolated(rec, err)); {
 	case d == split:
 		p.next(rec, append(halves(first), p.left[1:]...))
 		return nil

@@ -4,18 +4,23 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/opentracing/opentracing-go"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/consume"
 	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/tracing/batch"
@@ -159,6 +164,26 @@ func TestATooLargeRecordIsSplit(t *testing.T) {
 	assert.Equal(t, 1, frame.Spans())
 	assert.EqualValues(t, 1, r.status()["parts_set_aside"])
 	assert.EqualValues(t, 10, r.status()["spans_sent"])
+}
+
+// A record that was answered with 500, with others or alone, is no worse than any
+// other when the endpoint begins to answer 400 to everything.
+func TestA500IsNoEvidenceForA400(t *testing.T) {
+	collected := startCollector(t, answer(500))
+	endpoint, err := url.Parse(collected.URL + "/api/traces")
+	require.NoError(t, err)
+	r := newRelay(collector.New(*endpoint, 1), 0, opentracing.NoopTracer{}, slog.New(slog.DiscardHandler))
+	defer r.close(t.Context())
+	rec := &consume.Record{Message: &kafka.Message{Value: newBatch(t, "a")}}
+	r.read(rec)
+	assert.False(t, consume.IsPermanent(r.handle(t.Context(), rec)))
+	rec.Isolated++
+	collected.become(answer(400))
+	for range 3 {
+		assert.False(t, consume.IsPermanent(r.handle(t.Context(), rec)), "nothing was taken since the first 400")
+	}
+	rec.Isolated++
+	assert.True(t, consume.IsPermanent(r.handle(t.Context(), rec)))
 }
 
 func TestWhatWasTakenOfASplitRecordIsNotSentAgain(t *testing.T) {

@@ -75,7 +75,11 @@ type Record struct {
 }
 
 // call is one try of one record, or of several that go together.
-type call struct{ left int } // records that are not finished
+type call struct {
+	left    int    // records that are not given back
+	refused bool   // failed as Suspect
+	before  uint64 // when another one last did so before, in ticks
+}
 
 // Together says which records may be handled by one call of the handler, and how.
 // Nothing waits for others: what goes together waits anyway, because as many

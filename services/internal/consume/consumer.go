@@ -230,11 +230,17 @@ func (c *Consumer) carry(ctx context.Context, records []*Record) {
 	}
 	err := c.cfg.Together.Handle(ctx, records)
 	for _, r := range records {
-		if errors.Is(err, ErrApart) {
-			c.window.alone(r)
+		if !errors.Is(err, ErrApart) {
+			if c.window.finish(r, err) {
+				finishSpan(r, err)
+			}
+			continue
+		}
+		begun, revoked := c.window.alone(r)
+		if begun {
 			c.handle(ctx, r)
-		} else {
-			c.window.finish(r, err)
+		} else if revoked {
+			finishSpan(r, errForgotten)
 		}
 	}
 }

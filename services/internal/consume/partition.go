@@ -21,7 +21,7 @@ type partition struct {
 type slot struct {
 	offset int64
 	bytes  int
-	at     int64 // the timestamp of the record in milliseconds
+	at     int64 // the timestamp of the record in milliseconds; the largest number: it has none
 	done   bool
 }
 
@@ -38,7 +38,10 @@ func (p *partition) begin(offset int64) {
 // offsets: after a topic was made anew they start again.
 func (p *partition) add(offset int64, bytes int, at time.Time) *slot {
 	p.begin(offset)
-	s := &slot{offset: offset, bytes: bytes, at: at.UnixMilli()}
+	s := &slot{offset: offset, bytes: bytes, at: math.MaxInt64}
+	if !at.IsZero() {
+		s.at = at.UnixMilli()
+	}
 	p.slots = append(p.slots, s)
 	return s
 }
@@ -68,7 +71,7 @@ func (p *partition) unfinished() (records, bytes int) {
 }
 
 // oldest returns the timestamp of the oldest unfinished record in milliseconds;
-// the largest number if there is none. The first record stands for those behind
+// the largest number if there is none, or none known. The first record stands for those behind
 // it, which Kafka got later.
 func (p *partition) oldest() int64 {
 	if len(p.slots) == 0 {

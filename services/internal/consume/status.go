@@ -44,7 +44,7 @@ func (c *Consumer) Status() Status {
 	for i := range s.Partitions {
 		p := &s.Partitions[i]
 		low, high, err := c.kafka.Load().GetWatermarkOffsets(c.cfg.Topic, p.Partition)
-		if p.Lag = -1; err == nil && low >= 0 && high >= 0 {
+		if err == nil && low >= 0 && high >= 0 {
 			p.Lag = max(0, max(high, p.asked)-max(p.Next, low))
 		}
 	}
@@ -69,7 +69,7 @@ func (w *window) status() Status {
 	oldest := int64(math.MaxInt64)
 	for id, p := range w.partitions {
 		oldest = min(oldest, p.oldest())
-		s.Partitions = append(s.Partitions, PartitionStatus{Partition: id, Next: p.next, Unfinished: len(p.slots), asked: p.high})
+		s.Partitions = append(s.Partitions, PartitionStatus{Partition: id, Next: p.next, Lag: -1, Unfinished: len(p.slots), asked: p.high})
 	}
 	if oldest != math.MaxInt64 {
 		s.Oldest = new(time.UnixMilli(oldest))

@@ -190,6 +190,92 @@ func TestOneBadRecordAmongGoodOnesHoldsNothing(t *testing.T) {
 	})
 }
 
+func TestAGroupThatIsRefusedIsOneFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newGroupWindow(func(*Config) {})
+		for i := range 5 {
+			w.add(record(0, i))
+		}
+		_, other := takeGroup(w)
+		w.finish(other[0], nil)
+		got, group := takeGroup(w)
+		require.Equal(t, []int{1, 4}, got)
+		for _, r := range group {
+			w.finish(r, Suspect(errAway))
+		}
+		assert.Equal(t, Delivering, w.status().State, "something went through since the last refusal")
+		got, group = takeGroup(w)
+		require.Equal(t, []int{2}, got)
+		w.finish(group[0], Suspect(errAway))
+		assert.Equal(t, Holding, w.status().State, "nothing went through between the two")
+	})
+}
+
+func TestNoGroupKeepsWhatIsDone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newGroupWindow(func(*Config) {})
+		for i := range 9 {
+			w.add(record(0, 3*i+1))
+		}
+		_, first := takeGroup(w)
+		for _, r := range first {
+			w.finish(r, errAway) // goes behind the others of its key
+		}
+		w.finish(take(t, w), nil)
+		got, group := takeGroup(w)
+		require.Equal(t, []int{4, 13, 16, 19}, got)
+		for _, r := range group {
+			w.finish(r, nil)
+		}
+		for _, r := range w.groups[1] {
+			assert.NotNil(t, r.place, "offset %d is done", offset(r))
+		}
+	})
+}
+
+func TestRecordsThatCannotGoTogetherWaitWhileTheConsumerHolds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newGroupWindow(func(c *Config) {
+			c.Together.Handle = func(context.Context, []*Record) error { return ErrApart }
+		})
+		var tried []int
+		c := &Consumer{window: w, cfg: Config{Together: &w.together, Handle: func(_ context.Context, r *Record) error {
+			tried = append(tried, offset(r))
+			return RetryAfter(errAway, 5*time.Second)
+		}}}
+		for i := range 4 {
+			w.add(record(0, 3*i+1))
+		}
+		_, group := takeGroup(w)
+		c.carry(t.Context(), group)
+		assert.Equal(t, []int{1}, tried, "one is enough to know")
+		assert.Equal(t, 4, w.status().Waiting)
+		assert.Zero(t, w.handled+w.tries)
+		begin := time.Now()
+		assert.Equal(t, 1, offset(take(t, w)))
+		assert.Equal(t, 5*time.Second, time.Since(begin), "as long as the endpoint asked for")
+	})
+}
+
+func TestRecordsThatCannotGoTogetherAreLeftToANewOwner(t *testing.T) {
+	w := newGroupWindow(func(c *Config) {
+		c.Together.Handle = func(context.Context, []*Record) error { return ErrApart }
+	})
+	var tried []int
+	c := &Consumer{window: w, cfg: Config{Together: &w.together, Handle: func(_ context.Context, r *Record) error {
+		tried = append(tried, offset(r))
+		w.forget([]int32{0})
+		return nil
+	}}}
+	for i := range 4 {
+		w.add(record(0, 3*i+1))
+	}
+	_, group := takeGroup(w)
+	c.carry(t.Context(), group)
+	assert.Equal(t, []int{1}, tried)
+	assert.Zero(t, w.handled+w.tries+w.waiting.Len()+w.records+w.bytes+w.slots)
+}
+
 // Records that go together are handled by one call, one by one if they cannot,
 // and each is committed by its own result.
 func TestRecordsGoTogetherThroughAConsumer(t *testing.T) {

@@ -41,7 +41,7 @@ type window struct {
 	mu         sync.Mutex
 	partitions map[int32]*partition
 	waiting    *list.List           // of *Record, by order of arrival
-	groups     map[uint64][]*Record // by Record.key, by order of arrival; what is tried meanwhile is still in there
+	groups     map[uint64][]*Record // the waiting ones by Record.key; what was tried is behind the others
 	records    int                  // unfinished
 	bytes      int                  // of the unfinished records
 	slots      int                  // places of records: unfinished, or finished behind an unfinished one
@@ -280,11 +280,11 @@ func (w *window) pick(now time.Time) (*list.Element, time.Duration) {
 // try starts a try, of the record at e and of those that go together with it.
 // The caller holds mu.
 func (w *window) try(e *list.Element) []*Record {
-	records := []*Record{w.unlist(e)}
-	if first := records[0]; first.suspects == 0 && w.state == Delivering {
+	first := w.unlist(e)
+	w.ungroup(first)
+	records := []*Record{first}
+	if first.suspects == 0 && w.state == Delivering {
 		records = w.gather(first)
-	} else {
-		w.ungroup(first)
 	}
 	w.tries++
 	call := &call{left: len(records)}
@@ -305,13 +305,37 @@ func (w *window) try(e *list.Element) []*Record {
 	return records
 }
 
-// alone says that a record of several, which could not go together, is now tried
-// by itself.
-func (w *window) alone(r *Record) {
+// alone begins a try of one record of several that could not go together, unless
+// there is to be none: while holding it goes back to those that wait, and what was
+// taken away is not tried any more. It reports whether there is one, a record
+// without being given back, and whether the record was taken away.
+func (w *window) alone(r *Record) (begun, revoked bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.ticks++
-	r.began, r.beganAt = w.ticks, time.Now()
+	switch {
+	case r.partition.revoked:
+		w.giveBack(r)
+		revoked = true
+	case w.state == Holding:
+		w.giveBack(r)
+		w.putBack(r)
+	default:
+		w.ticks++
+		r.began, r.beganAt = w.ticks, time.Now()
+		r.call.refused = false
+		begun = true
+	}
+	w.wake()
+	return begun, revoked
+}
+
+// giveBack ends a try. The caller holds mu.
+func (w *window) giveBack(r *Record) {
+	w.handled--
+	r.partition.inFlight--
+	if r.call.left--; r.call.left == 0 {
+		w.tries--
+	}
 }
 
 // unlist takes a record out of the waiting ones. The caller holds mu.
@@ -336,7 +360,13 @@ func (w *window) ungroup(r *Record) {
 		return
 	}
 	r.grouped = false
-	w.regroup(r.key, slices.DeleteFunc(w.groups[r.key], func(other *Record) bool { return other == r }))
+	queue := w.groups[r.key]
+	if queue[0] == r { // unless it was tried before
+		queue[0], queue = nil, queue[1:]
+	} else {
+		queue = slices.DeleteFunc(queue, func(other *Record) bool { return other == r })
+	}
+	w.regroup(r.key, queue)
 }
 
 func (w *window) regroup(key uint64, queue []*Record) {
@@ -358,13 +388,11 @@ func (w *window) gather(first *Record) []*Record {
 	queue := w.groups[first.key]
 	for len(queue) > 0 {
 		r := queue[0]
-		if r.place != nil && r.suspects == 0 { // else it is tried, or was since
-			weight, bytes = weight+r.weight, bytes+r.slot.bytes
-			if weight > w.together.Weight || bytes > w.together.Bytes {
-				break
-			}
-			records = append(records, w.unlist(r.place))
+		weight, bytes = weight+r.weight, bytes+r.slot.bytes
+		if weight > w.together.Weight || bytes > w.together.Bytes {
+			break
 		}
+		records = append(records, w.unlist(r.place))
 		r.grouped = false
 		queue[0], queue = nil, queue[1:]
 	}
@@ -398,11 +426,7 @@ func (w *window) finish(r *Record, err error) (done bool) {
 
 // settle is finish without what others are told of it. The caller holds mu.
 func (w *window) settle(r *Record, err error) (done bool) {
-	w.handled--
-	r.partition.inFlight--
-	if r.call.left--; r.call.left == 0 {
-		w.tries--
-	}
+	w.giveBack(r)
 	if r.probe {
 		w.probing = false
 	}
@@ -453,7 +477,10 @@ func (w *window) fail(r *Record, err error) {
 	after, suspect := advice(err)
 	w.ticks++
 	if suspect {
-		last := w.suspected
+		if !r.call.refused { // what is refused together is refused once
+			r.call.refused, r.call.before = true, w.suspected
+		}
+		last := r.call.before
 		w.suspected = w.ticks
 		r.failed = w.ticks
 		r.suspects++

@@ -324,3 +324,14 @@ func TestOffsetsMayStartAgain(t *testing.T) {
 	assert.Equal(t, map[int32]int64{0: 3}, finished(w))
 	assert.Zero(t, w.slots)
 }
+
+func TestTheLagIsUnknownUntilTheClientIsAsked(t *testing.T) {
+	w := newTestWindow(false, 0)
+	assert.Equal(t, []PartitionStatus{{Next: -1, Lag: -1, asked: -1}}, w.status().Partitions, "and while it is being closed")
+}
+
+func TestARecordWithoutATimestampHasNoAge(t *testing.T) {
+	w := newTestWindow(false, 0)
+	w.add(record(0, 0))
+	assert.Nil(t, w.status().Oldest)
+}
