@@ -13,6 +13,7 @@ import (
 const (
 	recoveryTopic  = "spans-recovery"
 	outages        = 20
+	away           = 1500 * time.Millisecond // and the time Jaeger takes to start; the relay then waits as long between two tries as it ever does
 	look           = 5 * time.Millisecond // between two looks
 	recoveryTarget = time.Second
 )
@@ -47,8 +48,14 @@ func (b *bench) recovery(ctx context.Context) (table, error) {
 	}
 	var took []time.Duration
 	for range outages {
+		if err := r.await(ctx, func(ctx context.Context) error { return r.is(ctx, "delivering") }); err != nil {
+			return nil, err
+		}
 		jaeger.kill()
-		if err := r.await(ctx, r.holds); err != nil {
+		if err := r.await(ctx, func(ctx context.Context) error { return r.is(ctx, "holding") }); err != nil {
+			return nil, err
+		}
+		if err := pause(ctx, time.Now().Add(away)); err != nil {
 			return nil, err
 		}
 		before, err := r.status(ctx)
@@ -80,14 +87,14 @@ func (b *bench) recovery(ctx context.Context) (table, error) {
 // in truth: it begins with the last look that found Jaeger away, and ends when
 // the relay has told.
 func firstDelivery(ctx context.Context, r *relay, before int, url string) (time.Duration, error) {
-	var away time.Time
+	var last time.Time
 	for at := time.Now(); !answers(ctx, url); at = time.Now() {
-		away = at
+		last = at
 		if err := pause(ctx, at.Add(look)); err != nil {
 			return 0, err
 		}
 	}
-	if away.IsZero() {
+	if last.IsZero() {
 		return 0, errors.New("jaeger answers before it was started")
 	}
 	for {
@@ -96,7 +103,7 @@ func firstDelivery(ctx context.Context, r *relay, before int, url string) (time.
 			return 0, err
 		}
 		if now.SpansSent > before {
-			return time.Since(away), nil
+			return time.Since(last), nil
 		}
 		if err := pause(ctx, time.Now().Add(look)); err != nil {
 			return 0, err

@@ -78,10 +78,10 @@ func (r *relay) hasSent(ctx context.Context, spans int) error {
 	return err
 }
 
-// holds returns an error until the relay does.
-func (r *relay) holds(ctx context.Context) error {
+// is returns an error until the relay is in that state.
+func (r *relay) is(ctx context.Context, state string) error {
 	s, err := r.status(ctx)
-	if err == nil && s.State != "holding" {
+	if err == nil && s.State != state {
 		err = fmt.Errorf("it is %s", s.State)
 	}
 	return err
