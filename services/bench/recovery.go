@@ -14,7 +14,7 @@ const (
 	recoveryTopic  = "spans-recovery"
 	outages        = 20
 	away           = 1500 * time.Millisecond // and the time Jaeger takes to start; the relay then waits as long between two tries as it ever does
-	look           = 5 * time.Millisecond // between two looks
+	look           = 5 * time.Millisecond    // between two looks
 	recoveryTarget = time.Second
 )
 
