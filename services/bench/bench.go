@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -41,6 +42,12 @@ const (
 	ingestingAfter
 	ceiling
 )
+
+// trial is measured once, behind the rounds, and has a table of its own.
+type trial struct {
+	name string // for --only
+	run  func(ctx context.Context) (table, error)
+}
 
 // bench is one run of the benchmark.
 type bench struct {
@@ -91,40 +98,62 @@ func (b *bench) measurements() (all []measurement) {
 	return all
 }
 
+func (b *bench) trials() []trial {
+	return []trial{{name: "latency", run: b.latency}, {name: "recovery", run: b.recovery}}
+}
+
 // run measures and returns the results of each measurement that was wanted, one
-// for each round.
-func (b *bench) run(ctx context.Context) (done []series, err error) {
+// for each round, and the tables of the trials that were.
+func (b *bench) run(ctx context.Context) (done []series, tables []table, err error) {
+	trials := slices.DeleteFunc(b.trials(), func(t trial) bool { return !b.only.MatchString(t.name) })
 	for _, m := range b.measurements() {
 		if b.only.MatchString(m.name) {
 			done = append(done, series{measurement: m})
 		}
 	}
-	if len(done) == 0 {
-		return nil, fmt.Errorf("no measurement is named %s", b.only)
+	if len(done)+len(trials) == 0 {
+		return nil, nil, fmt.Errorf("no measurement is named %s", b.only)
 	}
 	if err := b.prepare(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	b.say("starting Apache Kafka %s", kafkaVersion(b.jars))
 	if b.kafka, err = startKafka(ctx, b.jars, b.work); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer b.end()
 	if err := b.fill(ctx, done); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	if err := b.measure(ctx, done); err != nil {
+		return nil, nil, err
+	}
+	for _, t := range trials {
+		begin := time.Now()
+		rows, err := t.run(ctx)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", t.name, err)
+		}
+		tables = append(tables, rows)
+		b.say("%s: measured in %s", t.name, time.Since(begin).Round(time.Second))
+	}
+	return done, tables, nil
+}
+
+// measure fills in the results, one for each round.
+func (b *bench) measure(ctx context.Context, done []series) error {
 	for round := range b.rounds {
 		for i := range done {
 			s := &done[i]
 			r, err := s.run(ctx)
 			if err != nil {
-				return nil, fmt.Errorf("%s: %w", s.name, err)
+				return fmt.Errorf("%s: %w", s.name, err)
 			}
 			s.results = append(s.results, r)
 			b.say("round %d of %d: %-20s %9.0f spans/s, %4.1f s, %.1f cores used by others", round+1, b.rounds, s.name, r.rate(), r.took.Seconds(), r.others())
 		}
 	}
-	return done, nil
+	return nil
 }
 
 // prepare empties the folder for logs and data.

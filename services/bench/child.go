@@ -69,9 +69,14 @@ func (c *child) stop() {
 	select {
 	case <-c.done:
 	case <-time.After(stopGrace):
-		_ = c.cmd.Process.Kill()
-		<-c.done
+		c.kill()
 	}
+}
+
+// kill ends the program at once, by SIGKILL.
+func (c *child) kill() {
+	_ = c.cmd.Process.Kill() // fails if it has ended
+	<-c.done
 }
 
 // check returns an error if the program has ended.

@@ -37,6 +37,11 @@ func (b *bench) startCollector(ctx context.Context) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
+	return b.startCollectorAt(ctx, addr)
+}
+
+// startCollectorAt does so at an address of the caller's choice.
+func (b *bench) startCollectorAt(ctx context.Context, addr string) (*target, error) {
 	j, err := b.startJaeger(ctx, "RECEIVER=jaeger", "COLLECTOR_ADDR="+addr)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 // Command bench measures how fast spans reach Jaeger: posted straight to its
 // collector, carried by the relay, and read by Jaeger's own ingester, side by
-// side in one run; and how fast the relay is by itself.
+// side in one run; how fast the relay is by itself; how long a span is on its way;
+// and how soon spans arrive after an outage.
 //
 // It starts Apache Kafka from the jars that KAFKA_JARS names (services/systemtest/jars/with)
 // and, for each measurement, a fresh Jaeger, a relay, a client: all of them
@@ -38,7 +39,7 @@ func run(args []string) int {
 	context.AfterFunc(ctx, stop) // a second signal ends it at once
 
 	root := benchCommand()
-	root.AddCommand(postCommand(), sinkCommand())
+	root.AddCommand(postCommand(), sinkCommand(), clientCommand())
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	switch {
@@ -62,7 +63,9 @@ func benchCommand() *cobra.Command {
 collector (direct-SPANS-CONNECTIONS), carried from Kafka by the relay (relay-SPANS) and read
 from Kafka by Jaeger's own ingester (ingester-SPANS, ingester-after-SPANS); and how fast the
 relay is by itself, with a collector that only answers 202 (ceiling-SPANS-RELAYS). SPANS is
-the number of spans in a batch, 9 or 100.
+the number of spans in a batch, 9 or 100. Then, once: how long a span takes from its end to
+Jaeger's answer (latency), and how soon after an outage of Jaeger the first one is delivered
+(recovery).
 
 It needs the programs that "make build" puts into bin/, Java, and KAFKA_JARS, the folder with
 the jars of Apache Kafka: "make bench" sees to both.`,
@@ -103,10 +106,10 @@ func (b *bench) tell(ctx context.Context) error {
 	b.work = filepath.Join(b.root, ".bench")
 	facts := machine(b.root, b.jars)
 	b.say("%s", facts)
-	done, err := b.run(ctx)
+	done, tables, err := b.run(ctx)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("%s; %d rounds\n\n", facts, b.rounds)
-	return writeTables(os.Stdout, done)
+	return writeTables(os.Stdout, done, tables)
 }

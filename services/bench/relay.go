@@ -27,14 +27,14 @@ type relay struct {
 }
 
 // startRelay starts a relay and does not wait until it reads.
-func (b *bench) startRelay(topic string, to *target) (*relay, error) {
+func (b *bench) startRelay(topic, url string) (*relay, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
 	}
 	c, err := startChild("relay", b.work, []string{
 		"KAFKA_BROKERS=" + b.kafka.addr, "TRACING_TOPIC=" + topic, "TRACING_DLQ=" + deadLetter,
-		"JAEGER_ENDPOINT=" + to.url, "HTTP_ADDR=" + addr,
+		"JAEGER_ENDPOINT=" + url, "HTTP_ADDR=" + addr,
 	}, nil, filepath.Join(b.root, "bin", "relay"))
 	if err != nil {
 		return nil, err
@@ -42,22 +42,55 @@ func (b *bench) startRelay(topic string, to *target) (*relay, error) {
 	return &relay{child: c, addr: addr}, nil
 }
 
-// sent returns how many spans were answered with 2xx.
-func (r *relay) sent(ctx context.Context) (int, error) {
+// relayStatus is what is used of GET /status.
+type relayStatus struct {
+	State     string `json:"state"`
+	SpansSent int    `json:"spans_sent"` // answered with 2xx
+}
+
+// status asks the relay; while it waits for Kafka it has sent nothing.
+func (r *relay) status(ctx context.Context) (s relayStatus, err error) {
 	answer, err := get(ctx, "http://"+r.addr+"/status")
 	if e := (*statusError)(nil); errors.As(err, &e) && e.status == http.StatusServiceUnavailable {
-		return 0, nil // it waits for Kafka
+		return s, nil
 	}
 	if err != nil {
-		return 0, err
+		return s, err
 	}
-	var status struct {
-		SpansSent int `json:"spans_sent"`
+	if err := json.Unmarshal(answer, &s); err != nil {
+		return s, fmt.Errorf("ask the relay: %w", err)
 	}
-	if err := json.Unmarshal(answer, &status); err != nil {
-		return 0, fmt.Errorf("ask the relay: %w", err)
+	return s, nil
+}
+
+// sent returns how many spans were answered with 2xx.
+func (r *relay) sent(ctx context.Context) (int, error) {
+	s, err := r.status(ctx)
+	return s.SpansSent, err
+}
+
+// hasSent returns an error until so many were.
+func (r *relay) hasSent(ctx context.Context, spans int) error {
+	n, err := r.sent(ctx)
+	if err == nil && n < spans {
+		err = fmt.Errorf("%d of %d spans are sent", n, spans)
 	}
-	return status.SpansSent, nil
+	return err
+}
+
+// is returns an error until the relay is in that state.
+func (r *relay) is(ctx context.Context, state string) error {
+	s, err := r.status(ctx)
+	if err == nil && s.State != state {
+		err = fmt.Errorf("it is %s", s.State)
+	}
+	return err
+}
+
+// ready returns an error until the relay has joined its group.
+func (r *relay) ready(ctx context.Context) error {
+	_, err := get(ctx, "http://"+r.addr+"/readyz")
+	return err
 }
 
 func (r *relay) listens(ctx context.Context) error { return dial(ctx, r.addr) }
@@ -80,7 +113,7 @@ func (b *bench) relays(ctx context.Context, n int, from backlog, start func(cont
 	}()
 	measured := parts{collector: to.child, kafka: b.kafka.child}
 	for range n {
-		r, err := b.startRelay(from.topic, to)
+		r, err := b.startRelay(from.topic, to.url)
 		if err != nil {
 			return result{}, err
 		}

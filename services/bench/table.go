@@ -30,8 +30,11 @@ func (s series) sorted(value func(result) float64) (values []float64) {
 
 func (s series) rate() float64 { return s.median(result.rate) }
 
+// table is one of Markdown, its head first.
+type table [][]string
+
 // writeTables writes the results as tables in Markdown.
-func writeTables(w io.Writer, all []series) error {
+func writeTables(w io.Writer, all []series, trials []table) error {
 	t := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
 	for _, size := range []int{9, 100} {
 		carried := pick(all, func(s series) bool { return s.size == size && s.kind != ceiling })
@@ -42,7 +45,19 @@ func writeTables(w io.Writer, all []series) error {
 		alone := pick(all, func(s series) bool { return s.size == size && s.kind == ceiling })
 		printRates(t, fmt.Sprintf("batches of %d spans, to a collector that only answers 202", size), "relays", "collector", alone)
 	}
+	for _, trial := range trials {
+		trial.write(t)
+	}
 	return t.Flush()
+}
+
+func (rows table) write(t *tabwriter.Writer) {
+	row(t, rows[0]...)
+	row(t, append([]string{"---"}, slices.Repeat([]string{"--:"}, len(rows[0])-1)...)...)
+	for _, cells := range rows[1:] {
+		row(t, cells...)
+	}
+	fmt.Fprintln(t)
 }
 
 func pick(all []series, want func(series) bool) []series {

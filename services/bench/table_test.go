@@ -25,7 +25,7 @@ func TestTablesShowMediansAndTheirRatios(t *testing.T) {
 		{measurement{label: "relay", size: 9, kind: relaying}, at(90_000, 100_000, 110_000)},
 		{measurement{label: "ingester", size: 9, kind: ingesting}, at(200_000, 200_000, 200_000)},
 		{measurement{label: "relays: 2", size: 100, kind: ceiling}, at(1_234_567)},
-	}))
+	}, []table{{{"20 outages", "most, ms"}, {"to 2xx", "700"}}}))
 	table := strings.Join(strings.FieldsFunc(text.String(), func(r rune) bool { return r == ' ' }), " ")
 	for _, want := range []string{
 		"| direct, 1 | 20 000 | 10 000 … 30 000 | 0.50 |",
@@ -34,6 +34,7 @@ func TestTablesShowMediansAndTheirRatios(t *testing.T) {
 		"| relay / Jaeger's ingester, marks before storing | 0.50 | – |",
 		"| relay / Jaeger's ingester, marks after storing | – | – |",
 		"| relays: 2 | 1 234 600 | 1 234 600 … 1 234 600 | 0.50 | | | 50 | 0.5 |",
+		"| 20 outages | most, ms |\n| --- | --: |\n| to 2xx | 700 |",
 	} {
 		assert.Contains(t, table, want)
 	}
