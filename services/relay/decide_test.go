@@ -28,6 +28,7 @@ func TestDecide(t *testing.T) {
 		{"413 for several spans", &collector.Refusal{Status: 413}, two, 0, split},
 		{"413 for one span", &collector.Refusal{Status: 413}, one, 0, giveUp},
 		{"413 and no batch", &collector.Refusal{Status: 413}, garbage, 0, giveUp},
+		{"200 and a web page", &collector.Refusal{Status: 200}, two, 30, misconfigured},
 		{"301", &collector.Refusal{Status: 301}, two, 30, misconfigured},
 		{"304", &collector.Refusal{Status: 304}, two, 30, misconfigured},
 		{"401", &collector.Refusal{Status: 401}, two, 30, misconfigured},

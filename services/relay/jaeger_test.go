@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -18,11 +19,12 @@ import (
 // A real Jaeger behind something that is configured wrongly refuses everything.
 // Nothing may be set aside for that, and all is delivered when it is put right.
 func TestRealJaegerBehindAWrongEndpoint(t *testing.T) {
-	for name, spoil := range map[string]func(*http.Request){
-		"content type taken away": func(r *http.Request) { r.Header.Del("Content-Type") },
-		"wrong content type":      func(r *http.Request) { r.Header.Set("Content-Type", "application/json") },
-		"wrong path":              func(r *http.Request) { r.URL.Path = "/traces" },
-		"wrong method":            func(r *http.Request) { r.Method = http.MethodPut },
+	for name, spoil := range map[string]func(*http.Request, *jaeger.Process){
+		"content type taken away": func(r *http.Request, _ *jaeger.Process) { r.Header.Del("Content-Type") },
+		"wrong content type":      func(r *http.Request, _ *jaeger.Process) { r.Header.Set("Content-Type", "application/json") },
+		"wrong path":              func(r *http.Request, _ *jaeger.Process) { r.URL.Path = "/traces" },
+		"wrong method":            func(r *http.Request, _ *jaeger.Process) { r.Method = http.MethodPut },
+		"Jaeger's UI":             func(r *http.Request, p *jaeger.Process) { r.URL.Host = strings.TrimPrefix(p.QueryURL(), "http://") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -36,7 +38,7 @@ func TestRealJaegerBehindAWrongEndpoint(t *testing.T) {
 				posts.Add(1)
 				r.SetURL(target)
 				if !right.Load() {
-					spoil(r.Out)
+					spoil(r.Out, p)
 				}
 			}})
 			t.Cleanup(proxy.Close)

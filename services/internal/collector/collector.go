@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 const (
@@ -51,8 +52,9 @@ func New(endpoint url.URL, connections int) *Collector {
 }
 
 // Post sends one batch and blocks for the answer, for 10 seconds at most. The
-// error is nil only if the collector took it; a *Refusal if it answered
-// something else; any other error means that there was no answer.
+// error is nil only if the collector took it, which is 2xx without a web page; a
+// *Refusal if it answered something else; any other error means that there was no
+// answer.
 func (c *Collector) Post(ctx context.Context, batch []byte) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url.String(), bytes.NewReader(batch))
 	if err != nil {
@@ -67,14 +69,33 @@ func (c *Collector) Post(ctx context.Context, batch []byte) error {
 	explanation, _ := io.ReadAll(io.LimitReader(response.Body, maxExplanation))
 	_, _ = io.CopyN(io.Discard, response.Body, maxDrainedBytes)
 	if response.StatusCode/100 == 2 {
-		return nil
+		return notAPage(response)
 	}
 	return &Refusal{
 		Status:      response.StatusCode,
-		Explanation: strings.TrimSpace(string(explanation)),
+		Explanation: oneLine(string(explanation)),
 		Location:    response.Header.Get("Location"),
 		After:       retryAfter(response.Header.Get("Retry-After"), time.Now()),
 	}
+}
+
+// notAPage returns a Refusal if what answered is for people. Jaeger's UI answers
+// every POST with 200 and a page, and so do pages to log in: nothing was taken.
+func notAPage(response *http.Response) error {
+	if !strings.HasPrefix(response.Header.Get("Content-Type"), "text/html") {
+		return nil
+	}
+	return &Refusal{Status: response.StatusCode, Explanation: "a web page, as of Jaeger's UI; a collector answers with none"}
+}
+
+// oneLine returns text as one line without what could change a terminal.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, strings.Join(strings.Fields(text), " "))
 }
 
 // URL is where Post sends to, to be shown: the format included, a password left
@@ -85,10 +106,10 @@ func (c *Collector) URL() string { return c.url.Redacted() }
 // closed behind them. The collector can still be used.
 func (c *Collector) Close() { c.client.CloseIdleConnections() }
 
-// Refusal is an answer of the collector other than 2xx.
+// Refusal is an answer by which nothing was taken: other than 2xx, or a web page.
 type Refusal struct {
 	Status      int
-	Explanation string        // the beginning of its body
+	Explanation string        // the beginning of its body, as one line
 	Location    string        // where it redirects to, which is not followed
 	After       time.Duration // when to try again, as the collector asked; 0: it did not
 }

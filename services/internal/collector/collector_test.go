@@ -43,6 +43,26 @@ func TestOnly2xxIsTaken(t *testing.T) {
 	}
 }
 
+// Jaeger's UI, one port beside the collector, answers so whatever is posted.
+func TestAWebPageHasTakenNothing(t *testing.T) {
+	c := start(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write([]byte("<!doctype html>"))
+	})
+	var refusal *Refusal
+	err := c.Post(t.Context(), []byte("batch"))
+	require.ErrorAs(t, err, &refusal)
+	assert.EqualError(t, err, "jaeger answered 200 OK: a web page, as of Jaeger's UI; a collector answers with none")
+}
+
+func TestAnExplanationIsOneLine(t *testing.T) {
+	c := start(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(500)
+		_, _ = w.Write([]byte("Key with size 70035:\n00000000  83\t\x1b[31m\n"))
+	})
+	assert.EqualError(t, c.Post(t.Context(), []byte("batch")), "jaeger answered 500 Internal Server Error: Key with size 70035: 00000000 83  [31m")
+}
+
 func TestARedirectIsNotFollowed(t *testing.T) {
 	c := start(t, func(w http.ResponseWriter, r *http.Request) {
 		assert.Equal(t, "/api/traces", r.URL.Path)

@@ -33,7 +33,7 @@ func helpOf(cfg any) func(*cobra.Command, []string) {
 		if cmd.HasExample() {
 			fmt.Fprintf(w, "\nExample:\n\n  %s\n", strings.ReplaceAll(strings.TrimSpace(cmd.Example), "\n", "\n  "))
 		}
-		if cfg != nil {
+		if cfg != nil && reflect.TypeOf(cfg).Elem().NumField() > 0 {
 			fmt.Fprint(w, "\nSettings, from the environment:\n\n")
 			writeTable(w, func(row func(...string)) { settingRows(cfg, row) })
 		}

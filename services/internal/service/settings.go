@@ -88,7 +88,7 @@ type Tracing struct {
 	Kafka     Kafka        `envPrefix:"TRACING_" fallback:"true"`
 	Topic     string       `env:"TRACING_TOPIC" envDefault:"tracing-topic" help:"topic for the spans"`
 	Transport tracing.Kind `env:"TRACING_TRANSPORT" envDefault:"kafka" oneof:"kafka,direct" help:"where spans go, the topic or straight to Jaeger"`
-	Endpoint  url.URL      `env:"JAEGER_ENDPOINT" envDefault:"http://localhost:14268/api/traces" help:"Jaeger's collector, for TRACING_TRANSPORT direct"`
+	Endpoint  url.URL      `env:"JAEGER_ENDPOINT" envDefault:"http://localhost:14268/api/traces" help:"Jaeger's collector: the relay's, and that of TRACING_TRANSPORT direct"`
 	User      string       `env:"JAEGER_USER" help:"who logs in there"`
 	Password  string       `env:"JAEGER_PASSWORD" secret:"true" help:"password"`
 
