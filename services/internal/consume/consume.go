@@ -172,6 +172,7 @@ const (
 	firstWait     = 50 * time.Millisecond
 	maxWait       = 500 * time.Millisecond // first delivery within 1 s of recovery
 	maxRetryAfter = 30 * time.Second
+	maxOwnWait    = 100 * time.Millisecond // of a suspect record: it keeps its place in memory until it is decided
 
 	// What one consumer holds in memory; beyond it the partitions are paused.
 	// Records that are finished behind an unfinished one are not held, only

@@ -505,7 +505,7 @@ func (w *window) fail(r *Record, err error) {
 
 // ownWait is how long a suspect record waits by itself while others go on.
 func ownWait(tries int) time.Duration {
-	return min(firstWait<<min(tries-1, 10), maxWait)
+	return min(firstWait<<min(tries-1, 10), maxOwnWait)
 }
 
 // deliver notes a success. The caller holds mu.
