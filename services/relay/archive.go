@@ -85,7 +85,7 @@ func runArchive(ctx context.Context, cfg archiveConfig, to string, every time.Du
 		return err
 	}
 	err = archiver.Run(ctx)
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	if !once && ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil // stopped while it waited for Kafka: nothing was open
 	}
 	return err

@@ -166,6 +166,18 @@ func TestAnArchiverStopsAtASignalWithEverythingWritten(t *testing.T) {
 	requireArchived(t, broker, url)
 }
 
+// A cron job that is ended early must not look as if all were archived.
+func TestAnArchiverOfOnceThatIsInterruptedFails(t *testing.T) {
+	t.Parallel()
+	broker := tracingtest.StartBroker(t)
+	broker.Stop()
+	cmd := relayCommand(t, broker, "archive", "--to", "file://"+filepath.ToSlash(t.TempDir()), "--once")
+	startUntil(t, cmd, "waiting for kafka")
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	require.Error(t, cmd.Wait())
+	assert.Equal(t, 1, cmd.ProcessState.ExitCode())
+}
+
 func TestVerifyPrintsWhatItFinds(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

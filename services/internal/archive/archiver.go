@@ -88,7 +88,7 @@ func New(cfg Config) (*Archiver, error) {
 // Run archives until ctx ends, or, with Once, until it is done. It blocks, waits
 // for Kafka and for the storage as long as it takes, and then writes what is
 // open. It returns an error if the topic is not there at the start, and if it
-// cannot go on. Run releases the archiver's clients.
+// cannot go on; with Once also that of ctx, if that ends first. Run releases the archiver's clients.
 func (a *Archiver) Run(ctx context.Context) error {
 	defer a.admin.Close()
 	defer a.zstd.Close()
@@ -149,8 +149,11 @@ func (a *Archiver) session(ctx context.Context) error {
 	if a.fatal != nil {
 		return fmt.Errorf("read %s: %w", a.cfg.Topic, a.fatal)
 	}
-	if err := a.writeOpen(work); err != nil && work.Err() == nil {
+	switch err := a.writeOpen(work); {
+	case err != nil && (work.Err() == nil || a.cfg.Once):
 		return err
+	case a.cfg.Once && !a.done():
+		return ctx.Err()
 	}
 	return nil
 }

@@ -2,8 +2,10 @@ package archive
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
@@ -240,6 +243,32 @@ func TestStoppingDoesNotWaitForAStorageThatIsAway(t *testing.T) {
 	require.NoError(t, os.Rename(moved, to.dir))
 	require.NoError(t, start(t, broker, to, onceOnly).wait(t))
 	requireSame(t, broker, to)
+}
+
+// Who has asked for all of it is told that it was not done.
+func TestOnceThatIsStoppedEarlyFails(t *testing.T) {
+	t.Parallel()
+	broker, to := startTopic(t, 1), directory(t)
+	produce(t, broker, 1, 10)
+	var unreadable atomic.Bool
+	unreadable.Store(true)
+	broker.Cluster().ControlKey(int16(kmsg.Fetch), func(kmsg.Request) (kmsg.Response, error, bool) {
+		broker.Cluster().KeepControl()
+		return nil, errors.New("connection lost"), unreadable.Load()
+	})
+	once := func(c *Config) { c.Once, c.StopTimeout = true, 200*time.Millisecond }
+	r := start(t, broker, to, once)
+	eventually(t, "begun", func() bool { return r.count("msg=archiving") == 1 })
+	require.ErrorIs(t, r.stop(), context.Canceled, "nothing was read")
+
+	r = start(t, broker, to, once)
+	eventually(t, "begun", func() bool { return r.count("msg=archiving") == 1 })
+	moved := to.dir + "-away"
+	require.NoError(t, os.Rename(to.dir, moved))
+	unreadable.Store(false)
+	eventually(t, "on hold", func() bool { return r.count("on hold") == 1 })
+	require.ErrorIs(t, r.stop(), context.Canceled, "nothing was written")
+	require.NoError(t, os.Rename(moved, to.dir))
 }
 
 func TestABrokerThatIsAwayIsWaitedFor(t *testing.T) {
