@@ -20,9 +20,9 @@ const (
 	maxRecordBytes = 900_000 // a broker takes 1 048 588 by default, librdkafka 1 000 000; the rest is for key, headers and framing
 
 	// lingerMillis is how long librdkafka waits for more records to share a request
-	// with. Beside a flush interval of a second nobody notices, and fewer requests
-	// take less CPU.
-	lingerMillis = 50
+	// with. There is seldom more than one, as a flush makes one record; a process
+	// that writes many makes them faster than this.
+	lingerMillis = 5
 )
 
 var errTransportClosed = errors.New("tracing transport is closed")

@@ -109,6 +109,7 @@ func (c Cluster) ConfigMap() kafka.ConfigMap {
 		"reconnect.backoff.max.ms": 1000,
 		"log.connection.close":     false, // brokers close idle connections: no news
 		"enable.metrics.push":      false, // the broker need not know this client's metrics
+		"socket.nagle.disable":     true,  // else a small request may wait for the acknowledgement of the one before
 		"go.logs.channel.enable":   true,
 	}
 	for key, value := range map[string]string{
