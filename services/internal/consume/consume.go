@@ -179,7 +179,7 @@ const (
 	// their places are: they must not keep others from being tried, which is how
 	// a bad record is told from a bad endpoint. A place takes 40 bytes.
 	maxRecords = 10_000
-	maxBytes   = 8 << 20
+	maxBytes   = 6 << 20
 	maxSlots   = 250_000
 
 	// A dead-letter topic that does not answer for so long counts as away.
@@ -188,8 +188,8 @@ const (
 	// What the client fetches of a partition at a time, a larger record coming
 	// alone; of all partitions; and what it keeps that has not been read.
 	fetchBytes   = 1 << 20
-	fetchTotal   = 8 << 20
-	fetchedBytes = 8 << 20
+	fetchTotal   = 4 << 20
+	fetchedBytes = 4 << 20
 )
 
 // Config says what to read and what to do with it.
