@@ -1,12 +1,10 @@
 package tracing
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -30,22 +28,9 @@ const (
 )
 
 // logLines collects what is logged.
-type logLines struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
+type logLines struct{ tracingtest.Log }
 
-func (l *logLines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *logLines) count(part string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Count(l.buf.String(), part)
-}
+func (l *logLines) count(part string) int { return strings.Count(l.String(), part) }
 
 func (l *logLines) wait(t *testing.T, part string) {
 	t.Helper()

@@ -54,7 +54,7 @@ func relayCommand(t *testing.T, broker *tracingtest.Broker, arguments ...string)
 // startUntil starts cmd and returns when it has logged line.
 func startUntil(t *testing.T, cmd *exec.Cmd, line string) {
 	t.Helper()
-	log := &logs{}
+	log := &tracingtest.Log{}
 	cmd.Stderr = io.MultiWriter(log, t.Output())
 	require.NoError(t, cmd.Start())
 	require.Eventually(t, func() bool { return strings.Contains(log.String(), line) }, patience, 5*time.Millisecond, line)

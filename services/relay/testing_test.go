@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -131,31 +130,13 @@ func answer(code int) func(http.ResponseWriter, []string) {
 	return func(w http.ResponseWriter, _ []string) { w.WriteHeader(code) }
 }
 
-// logs is where a relay under test writes its log.
-type logs struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // rig is a broker with the relay's topics, a relay, and what the test looks at.
 type rig struct {
 	t      *testing.T
 	broker *tracingtest.Broker
 	client *kgo.Client
 	addr   string // of the relay's HTTP server
-	logs   *logs
+	logs   *tracingtest.Log
 	cancel func()       // tells the relay to stop
 	stop   func() error // the same, and returns what it returned
 }
@@ -182,7 +163,7 @@ func (r *rig) start(endpoint string) {
 		"KAFKA_BROKERS=" + r.broker.Addr(), "JAEGER_ENDPOINT=" + endpoint, "HTTP_ADDR=" + r.addr,
 		"SESSION_TIMEOUT=6s", "GROUP_INSTANCE_ID=relay-1",
 	}))
-	r.logs = &logs{}
+	r.logs = &tracingtest.Log{}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	log := slog.New(slog.NewTextHandler(io.MultiWriter(r.logs, r.t.Output()), nil))

@@ -17,9 +17,9 @@ import (
 
 // program prepares a run of this test binary as stream. It is killed when the
 // test ends.
-func program(t *testing.T, env []string, args ...string) (*exec.Cmd, *logged) {
+func program(t *testing.T, env []string, args ...string) (*exec.Cmd, *tracingtest.Log) {
 	t.Helper()
-	out := new(logged)
+	out := new(tracingtest.Log)
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
 	cmd.Env = append(os.Environ(), append(env, asProgram+"=yes")...)
 	cmd.Stdout, cmd.Stderr = out, out

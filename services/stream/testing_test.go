@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"os"
@@ -51,13 +50,13 @@ func startBroker(t *testing.T, partitions int) *tracingtest.Broker {
 // running is a stream that runs until it is stopped or the test ends.
 type running struct {
 	*stream
-	log  *logged
+	log  *tracingtest.Log
 	stop func() error // what run returned
 }
 
 func startStream(t *testing.T, tracer opentracing.Tracer, cfg config) running {
 	t.Helper()
-	out := new(logged)
+	out := new(tracingtest.Log)
 	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	producer, err := newDeadLetterProducer(cfg.Kafka.Cluster(), log)
 	require.NoError(t, err)
@@ -82,24 +81,6 @@ func startStream(t *testing.T, tracer opentracing.Tracer, cfg config) running {
 func (r running) waitReady(t *testing.T) {
 	t.Helper()
 	require.Eventually(t, func() bool { return r.ready() == nil }, patience, 10*time.Millisecond)
-}
-
-// logged is a log that may be read while it is written.
-type logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // feed puts values on number-topic, as Kafka Connect does: without keys. nil is

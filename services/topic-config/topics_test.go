@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"log/slog"
@@ -9,7 +8,6 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -51,27 +49,9 @@ func newConfig(t *testing.T, environ ...string) config {
 	return cfg
 }
 
-// lockedBuffer takes log lines from several goroutines.
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
 // runConfig runs the program and returns the lines of its log.
 func runConfig(ctx context.Context, cfg config) ([]map[string]any, error) {
-	var buffer lockedBuffer
+	var buffer tracingtest.Log
 	err := run(ctx, cfg, slog.New(slog.NewJSONHandler(&buffer, nil)))
 	var lines []map[string]any
 	for d := json.NewDecoder(strings.NewReader(buffer.String())); d.More(); {

@@ -1,14 +1,12 @@
 package archive
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"log/slog"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -65,24 +63,13 @@ func newBatch(t testing.TB, spans int) []byte {
 }
 
 // logs is where an archiver under test writes its log.
-type logs struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *logs) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
-}
+type logs struct{ tracingtest.Log }
 
 // count returns how many lines have all the words.
 func (l *logs) count(words ...string) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	n := 0
 lines:
-	for line := range strings.Lines(l.b.String()) {
+	for line := range strings.Lines(l.String()) {
 		for _, word := range words {
 			if !strings.Contains(line, word) {
 				continue lines

@@ -1,13 +1,11 @@
 package consume
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -174,24 +172,6 @@ func TestADeadLetterTopicThatDoesNotAnswerHoldsUpOnlyItsOwnRecords(t *testing.T)
 	eventually(t, "the others are done", func() bool { return s.distinct() == 9 })
 }
 
-// buffer is a log that may be read while it is written.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
 func TestAMissingPermissionIsToldAtError(t *testing.T) {
 	t.Parallel()
 	allow := func(op kmsg.ACLOperation) kfake.ACL {
@@ -199,7 +179,7 @@ func TestAMissingPermissionIsToldAtError(t *testing.T) {
 	}
 	broker := tracingtest.StartBroker(t, kfake.SeedTopics(1, testTopic), kfake.EnableACLs(), kfake.EnableSASL(),
 		kfake.User("PLAIN", "relay", "x", allow(kmsg.ACLOperationRead), allow(kmsg.ACLOperationDescribe)))
-	logs := new(buffer)
+	logs := new(tracingtest.Log)
 	startMember(t, broker, func(c *Config) {
 		c.Cluster.Security = kafkaclient.Security{Protocol: "SASL_PLAINTEXT", SASLMechanism: "PLAIN", SASLUsername: "relay", SASLPassword: "x"}
 		c.Handle = newSeen().handle
