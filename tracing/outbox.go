@@ -132,8 +132,8 @@ func (o *outbox) halve(r *record) bool {
 	if err != nil || frame.Spans() < 2 {
 		return false
 	}
-	first, second := frame.Halves()
 	half := r.spans / 2
+	first, second := frame.Slice(0, half), frame.Slice(half, r.spans)
 	o.next = slices.Index(o.records, r)
 	o.records = slices.Replace(o.records, o.next, o.next+1,
 		&record{key: r.key, value: first, spans: half, suspect: true},

@@ -19,6 +19,7 @@ import (
 	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/consume"
 	"fault-tolerant-tracing/services/internal/deadletter"
+	"fault-tolerant-tracing/services/internal/deliver"
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/tracing"
 	"fault-tolerant-tracing/tracing/kafkaclient"
@@ -49,7 +50,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	}
 	teardown.Add("tracer", closeTracer)
 
-	relay := newRelay(collector.New(cfg.Endpoint, inFlight), cfg.MaxSpansPerSecond, tracer, log)
+	relay := newRelay(collector.New(cfg.Endpoint, deliver.Connections), tracer, log)
 	teardown.Add("relay", relay.close)
 
 	ops, err := service.Listen(cfg.HTTPAddr, log, relay.routes)
@@ -77,12 +78,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 		InstanceID:     cfg.GroupInstanceID,
 		SessionTimeout: cfg.SessionTimeout,
 		Topic:          cfg.Topic,
-		InFlight:       inFlight,
-		Slow:           slow,
-		Handle:         relay.handle,
-		Together:       relay.together(),
-		SetAside:       relay.setAside,
-		Recovered:      relay.traceOutage,
+		Dispatch:       relay.dispatch(cfg.MaxSpansPerSecond),
 		StopTimeout:    cfg.ShutdownTimeout / 2,
 		Log:            log,
 	})

@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fault-tolerant-tracing/services/internal/collector"
-	"fault-tolerant-tracing/services/internal/consume"
+	"fault-tolerant-tracing/services/internal/dispatch"
 )
 
 // metrics are the relay's own. Those of its consumer are registered beside them.
@@ -31,7 +31,7 @@ func newMetrics() *metrics {
 			Name: "relay_posts_total", Help: "Posts to Jaeger, by outcome: the status of the answer, or none.",
 		}, []string{"outcome"}),
 		asides: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "relay_set_aside_total", Help: "Records, and parts of records, set aside, by reason: the status that Jaeger answered.",
+			Name: "relay_set_aside_total", Help: "Records, and parts of records, set aside, by reason: malformed, the status that Jaeger answered, or none if it did not answer.",
 		}, []string{"reason"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "relay_post_duration_seconds", Help: "Time from a post to its answer.",
@@ -70,14 +70,23 @@ func (m *metrics) posted(err error, took time.Duration, spans, size int) {
 }
 
 // delivered counts a record that Jaeger has taken, if it has a timestamp.
-func (m *metrics) delivered(rec *consume.Record) {
-	if !rec.Timestamp.IsZero() {
-		m.delay.Observe(time.Since(rec.Timestamp).Seconds())
+func (m *metrics) delivered(rec *dispatch.Record) {
+	if !rec.Time.IsZero() {
+		m.delay.Observe(max(0, time.Since(rec.Time).Seconds()))
 	}
 }
 
 // setAside counts a record, or a part of one, that was set aside.
-func (m *metrics) setAside(reason error) { m.asides.WithLabelValues(outcome(reason)).Inc() }
+func (m *metrics) setAside(reason error, part bool) {
+	label := outcome(reason)
+	if label == "none" && dispatch.IsPermanent(reason) {
+		label = "malformed"
+	}
+	m.asides.WithLabelValues(label).Inc()
+	if part {
+		m.parts.Add(1)
+	}
+}
 
 // outcome is the status of an answer as a label.
 func outcome(err error) string {

@@ -5,12 +5,12 @@ import (
 	"github.com/opentracing/opentracing-go/ext"
 	"github.com/opentracing/opentracing-go/log"
 
-	"fault-tolerant-tracing/services/internal/consume"
+	"fault-tolerant-tracing/services/internal/dispatch"
 )
 
 // traceOutage writes a trace of one span, from the first failure to the first
 // success. It goes through tracing-topic as every other span does.
-func (r *relay) traceOutage(o consume.Outage) {
+func (r *relay) traceOutage(o dispatch.Outage) {
 	span := r.tracer.StartSpan("outage", opentracing.StartTime(o.Began), opentracing.Tags{
 		string(ext.SpanKind):    ext.SpanKindRPCClientEnum,
 		string(ext.Component):   "relay",

@@ -110,13 +110,13 @@ func TestEncodeWritesTheGoldenBytes(t *testing.T) {
 	assert.Equal(t, everything(), decoded)
 }
 
-func TestHalvesKeepEverythingButTheSpans(t *testing.T) {
+func TestSlicesKeepEverythingButTheSpans(t *testing.T) {
 	whole := everything()
 	f, err := batch.Parse(encode(t, whole))
 	require.NoError(t, err)
 	require.Equal(t, 3, f.Spans())
 
-	first, second := f.Halves()
+	first, second := f.Slice(0, 1), f.Slice(1, 3)
 
 	want := *whole
 	want.Spans = whole.Spans[:1]
@@ -128,13 +128,13 @@ func TestHalvesKeepEverythingButTheSpans(t *testing.T) {
 	assert.Equal(t, 1, one.Spans())
 }
 
-func TestHalvesKeepUnknownFields(t *testing.T) {
+func TestSlicesKeepUnknownFields(t *testing.T) {
 	value := encode(t, everything())
 	unknown := []byte{thrift.BYTE, 0, 99, 7}
 	value = append(append(unknown, value[:len(value)-1]...), append(unknown, thrift.STOP)...)
 	f, err := batch.Parse(value)
 	require.NoError(t, err)
-	first, second := f.Halves()
+	first, second := f.Slice(0, 1), f.Slice(1, 3)
 	for _, half := range [][]byte{first, second} {
 		assert.Equal(t, unknown, half[:4])
 		assert.Equal(t, append(unknown, thrift.STOP), half[len(half)-5:])

@@ -32,8 +32,7 @@ func Example() {
 	}
 	fmt.Println(frame.Spans(), "spans")
 
-	first, second := frame.Halves()
-	for _, half := range [][]byte{first, second} {
+	for _, half := range [][]byte{frame.Slice(0, 1), frame.Slice(1, 2)} {
 		b, err := batch.Decode(half)
 		if err != nil {
 			fmt.Println(err)

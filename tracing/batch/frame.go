@@ -103,16 +103,22 @@ func (f Frame) i64(offset int) int64 {
 	return int64(binary.BigEndian.Uint64(f.value[offset:]))
 }
 
-// Halves returns two batches with half of the spans each, in order, and everything
-// else (process, sequence number, stats, unknown fields) alike. A batch of fewer
-// than two spans cannot be halved: first then has no span.
-func (f Frame) Halves() (first, second []byte) {
-	half := f.count / 2
+// Slice returns a batch with the spans from the one included to the other excluded,
+// counted from 0, and everything else (process, sequence number, stats, unknown fields)
+// alike. The time it takes is linear in the spans before to.
+func (f Frame) Slice(from, to int) []byte {
 	w := walker{b: f.value, pos: f.list + listHeader}
-	for range half {
+	begin := w.pos
+	for i := range to {
+		if i == from {
+			begin = w.pos
+		}
 		_ = w.object(spanShape) // Parse has walked here before
 	}
-	return f.with(half, f.value[f.list+listHeader:w.pos]), f.with(f.count-half, f.value[w.pos:f.end])
+	if from == to {
+		begin = w.pos
+	}
+	return f.with(to-from, f.value[begin:w.pos])
 }
 
 // with returns the batch with other spans.

@@ -1,39 +1,28 @@
 package consume
 
 import (
-	"math"
+	"fmt"
 	"slices"
+	"sync"
 	"time"
+
+	"fault-tolerant-tracing/services/internal/dispatch"
 )
 
 // Status is what a consumer is doing at one moment.
 type Status struct {
-	State      State             `json:"state"`
-	Since      time.Time         `json:"since"`
-	InFlight   int               `json:"in_flight"`
-	Oldest     *time.Time        `json:"oldest_unfinished,omitempty"` // timestamp of the oldest record read and unfinished
-	Waiting    int               `json:"waiting"`                     // read and not in flight
-	Counts     Counts            `json:"counts"`
-	LastError  string            `json:"last_error,omitempty"`
-	LastFailed *time.Time        `json:"last_failed,omitempty"`
-	Partitions []PartitionStatus `json:"partitions"`
+	dispatch.Status
+	CommitErrors uint64             `json:"commit_errors"` // commits that Kafka refused; they go with the next one
+	Errors       []dispatch.Failure `json:"errors"`        // of the client, that last
 }
 
-// PartitionStatus is the progress in one assigned partition.
-type PartitionStatus struct {
-	Partition  int32 `json:"partition"`
-	Next       int64 `json:"next"`       // the offset to commit; -1: not known yet
-	Lag        int64 `json:"lag"`        // records on the topic from there on; -1: not known yet
-	Unfinished int   `json:"unfinished"` // read and not yet committable
-
-	asked int64 // the end of the partition when the broker was last asked
-}
-
-// Status may be called by any goroutine. It asks no broker: the lag is as of
-// the last fetch, or some seconds old while nothing is fetched.
+// Status may be called by any goroutine. It asks no broker: the lag is as of the last
+// fetch, or some seconds old while nothing is fetched.
 func (c *Consumer) Status() Status {
-	s := c.window.status()
-	s.Counts.CommitErrors = c.commitErrors.Load()
+	s := Status{Status: c.work.Status(), CommitErrors: c.commitErrors.Load(), Errors: c.troubles.all()}
+	if f := c.troubles.get(client); f != nil && s.State == dispatch.Delivering {
+		s.State, s.Since = dispatch.Holding, f.Since
+	}
 	if !c.using.TryRLock() {
 		return s // closing
 	}
@@ -43,37 +32,78 @@ func (c *Consumer) Status() Status {
 	}
 	for i := range s.Partitions {
 		p := &s.Partitions[i]
-		low, high, err := c.kafka.Load().GetWatermarkOffsets(c.cfg.Topic, p.Partition)
-		if err == nil && low >= 0 && high >= 0 {
-			p.Lag = max(0, max(high, p.asked)-max(p.Next, low))
+		if low, high, err := c.kafka.Load().GetWatermarkOffsets(c.cfg.Topic, p.Partition); err == nil && low >= 0 && high >= 0 {
+			p.Lag = max(0, max(high, c.tails.end(p.Partition))-max(p.Next, low))
 		}
 	}
 	return s
 }
 
-func (w *window) status() Status {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	s := Status{
-		State:      w.state,
-		Since:      w.since,
-		InFlight:   w.handled,
-		Waiting:    w.waiting.Len(),
-		Counts:     w.counts,
-		Partitions: make([]PartitionStatus, 0, len(w.partitions)),
+// client stands for the client as a whole among the partitions.
+const client int32 = -1
+
+// troubles are the errors that last, by partition. All methods are safe for several
+// goroutines.
+type troubles struct {
+	mu     sync.Mutex
+	last   map[int32]dispatch.Failure
+	latest error // of the client, over or not
+}
+
+// note enters an error, and reports whether it is news.
+func (t *troubles) note(what int32, err error) (news bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if what == client {
+		t.latest = err
 	}
-	if w.lastErr != nil {
-		at := w.lastErrAt
-		s.LastError, s.LastFailed = w.lastErr.Error(), &at
+	before, known := t.last[what]
+	if known && before.Error == err.Error() {
+		return false
 	}
-	oldest := int64(math.MaxInt64)
-	for id, p := range w.partitions {
-		oldest = min(oldest, p.oldest())
-		s.Partitions = append(s.Partitions, PartitionStatus{Partition: id, Next: p.next, Lag: -1, Unfinished: len(p.slots), asked: p.high})
+	if t.last == nil {
+		t.last = make(map[int32]dispatch.Failure)
 	}
-	if oldest != math.MaxInt64 {
-		s.Oldest = new(time.UnixMilli(oldest))
+	if !known {
+		before.Since = time.Now()
 	}
-	slices.SortFunc(s.Partitions, func(a, b PartitionStatus) int { return int(a.Partition - b.Partition) })
-	return s
+	before.Error = err.Error()
+	t.last[what] = before
+	return true
+}
+
+func (t *troubles) over(what int32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.last, what)
+}
+
+func (t *troubles) get(what int32) *dispatch.Failure {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f, ok := t.last[what]; ok {
+		return &f
+	}
+	return nil
+}
+
+// cause adds to an error what the client said last.
+func (t *troubles) cause(err error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.latest == nil {
+		return err
+	}
+	return fmt.Errorf("%w; the client said: %w", err, t.latest)
+}
+
+func (t *troubles) all() []dispatch.Failure {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	list := []dispatch.Failure{}
+	for _, f := range t.last {
+		list = append(list, f)
+	}
+	slices.SortFunc(list, func(a, b dispatch.Failure) int { return a.Since.Compare(b.Since) })
+	return list
 }

@@ -15,7 +15,7 @@ import (
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
-	"fault-tolerant-tracing/services/internal/consume"
+	"fault-tolerant-tracing/services/internal/dispatch"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 )
 
@@ -45,13 +45,13 @@ func New(producer *kafkaclient.Producer, topic string) *Queue {
 }
 
 // SetAside writes the record, and blocks until the broker has acknowledged it
-// or ctx ends. It fits [consume.Config].
-func (q *Queue) SetAside(ctx context.Context, r *consume.Record, reason error) error {
+// or ctx ends. It fits [dispatch.Config].
+func (q *Queue) SetAside(ctx context.Context, r *dispatch.Record, reason error) error {
 	return q.SetAsideValue(ctx, r, r.Value, reason)
 }
 
 // SetAsideValue is SetAside with another value, for a part of the record.
-func (q *Queue) SetAsideValue(ctx context.Context, r *consume.Record, value []byte, reason error) error {
+func (q *Queue) SetAsideValue(ctx context.Context, r *dispatch.Record, value []byte, reason error) error {
 	place := r.TopicPartition
 	return q.send(ctx, r.Key, value, r.Headers, Headers(*place.Topic, place.Partition, int64(place.Offset), reason))
 }

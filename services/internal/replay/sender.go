@@ -91,7 +91,8 @@ func (s *Sender) Send(ctx context.Context, value []byte) ([]Refused, error) {
 }
 
 func (s *Sender) sendHalves(ctx context.Context, frame batch.Frame) ([]Refused, error) {
-	first, second := frame.Halves()
+	half := frame.Spans() / 2
+	first, second := frame.Slice(0, half), frame.Slice(half, frame.Spans())
 	refused, err := s.Send(ctx, first)
 	if err != nil {
 		return nil, err

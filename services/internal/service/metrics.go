@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"fault-tolerant-tracing/services/internal/consume"
+	"fault-tolerant-tracing/services/internal/dispatch"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -43,7 +44,7 @@ func (m consumerMetrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
 	}
 	holding := 0.0
-	if s.State == consume.Holding {
+	if s.State == dispatch.Holding {
 		holding = 1
 	}
 	gauge(holdingDesc, holding)
@@ -52,7 +53,7 @@ func (m consumerMetrics) Collect(ch chan<- prometheus.Metric) {
 	counter(recordsDesc, s.Counts.Skipped, "skipped")
 	counter(recordsDesc, s.Counts.SetAside, "set_aside")
 	counter(retriesDesc, s.Counts.Retries)
-	counter(commitDesc, s.Counts.CommitErrors)
+	counter(commitDesc, s.CommitErrors)
 	age := 0.0
 	if s.Oldest != nil {
 		age = max(0, time.Since(*s.Oldest).Seconds())

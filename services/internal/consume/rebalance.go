@@ -1,0 +1,111 @@
+package consume
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+)
+
+// rebalance runs in the poll loop. Unless it assigns by itself, the client does when
+// it returns.
+func (c *Consumer) rebalance(client *kafka.Consumer, event kafka.Event) error {
+	if client != c.kafka.Load() {
+		return nil // one that was replaced and is being closed
+	}
+	switch e := event.(type) {
+	case kafka.AssignedPartitions:
+		c.log.Info("partitions assigned", "partitions", ids(e.Partitions))
+		c.work.Assign(ids(e.Partitions))
+		c.reassigned = true
+		c.joined.Store(true)
+		return c.begin(client, e.Partitions)
+	case kafka.RevokedPartitions:
+		c.log.Info("partitions revoked", "partitions", ids(e.Partitions))
+		if !client.AssignmentLost() {
+			c.work.Drain(ids(e.Partitions), drainTimeout)
+			c.store() // the client commits it before the partitions go
+		}
+		c.work.Forget(ids(e.Partitions))
+		c.tails.forget(ids(e.Partitions))
+	}
+	return nil
+}
+
+// begin asks where the group stands in partitions that have become ours, so that the
+// status is right before their first record is read. What was committed belongs to one
+// topic: if that was made anew since, reading begins at its beginning.
+func (c *Consumer) begin(client *kafka.Consumer, partitions []kafka.TopicPartition) error {
+	c.learnTopicID(client)
+	committed, err := client.Committed(partitions, int(askTimeout.Milliseconds()))
+	if err != nil {
+		c.log.Debug("could not ask for the committed offsets", "err", err)
+		return nil
+	}
+	anew := false
+	for i, p := range committed {
+		partitions[i].Offset = kafka.OffsetStored
+		switch {
+		case p.Offset < 0:
+		case c.isOther(p.Metadata):
+			c.log.Warn("the topic was made anew since the last commit, reading from its beginning",
+				"partition", p.Partition, "committed", int64(p.Offset))
+			partitions[i].Offset = kafka.OffsetBeginning
+			anew = true
+		default:
+			c.work.Start(p.Partition, int64(p.Offset))
+			c.tails.read(p.Partition, int64(p.Offset))
+		}
+	}
+	if !anew {
+		return nil
+	}
+	return client.IncrementalAssign(partitions)
+}
+
+// isOther tells whether the metadata of a commit names another topic than the one of
+// today. That of older relays names none.
+func (c *Consumer) isOther(metadata *string) bool {
+	id := c.topicID.Load()
+	return id != nil && metadata != nil && *metadata != "" && *metadata != *id
+}
+
+// learnTopicID asks for the id that the cluster gave the topic, and reports whether it
+// has changed.
+func (c *Consumer) learnTopicID(client *kafka.Consumer) (changed bool) {
+	id, err := askTopicID(client, c.cfg.Topic)
+	if err != nil {
+		c.log.Debug("could not ask for the id of the topic", "err", err)
+		return false
+	}
+	before := c.topicID.Swap(&id)
+	return before != nil && *before != id
+}
+
+func askTopicID(client *kafka.Consumer, topic string) (string, error) {
+	admin, err := kafka.NewAdminClientFromConsumer(client)
+	if err != nil {
+		return "", err
+	}
+	defer admin.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	defer cancel()
+	result, err := admin.DescribeTopics(ctx, kafka.NewTopicCollectionOfTopicNames([]string{topic}), kafka.SetAdminRequestTimeout(askTimeout))
+	switch {
+	case err != nil:
+		return "", err
+	case len(result.TopicDescriptions) != 1:
+		return "", fmt.Errorf("%d descriptions", len(result.TopicDescriptions))
+	case result.TopicDescriptions[0].Error.Code() != kafka.ErrNoError:
+		return "", result.TopicDescriptions[0].Error
+	}
+	return result.TopicDescriptions[0].TopicID.String(), nil
+}
+
+func ids(partitions []kafka.TopicPartition) []int32 {
+	list := make([]int32, len(partitions))
+	for i, p := range partitions {
+		list[i] = p.Partition
+	}
+	return list
+}

@@ -1,0 +1,137 @@
+package consume
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+)
+
+// tails are how far the partitions were read, and where they end. All methods are
+// safe for several goroutines.
+type tails struct {
+	mu sync.Mutex
+	at map[int32]tail
+}
+
+type tail struct {
+	read  int64     // the offset behind what was read last
+	since time.Time // when that was
+	end   int64     // as the broker answered; 0: it was not asked
+}
+
+// read notes that a partition was read up to an offset.
+func (t *tails) read(partition int32, next int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.at == nil {
+		t.at = make(map[int32]tail)
+	}
+	t.at[partition] = tail{read: next, since: time.Now(), end: t.at[partition].end}
+}
+
+// ends notes where a partition ends.
+func (t *tails) ends(partition int32, end int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if at, ok := t.at[partition]; ok {
+		at.end = end
+		t.at[partition] = at
+	}
+}
+
+func (t *tails) end(partition int32) int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.at[partition].end
+}
+
+// touch says that nothing can be told from the silence until now.
+func (t *tails) touch() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for id, at := range t.at {
+		at.since = time.Now()
+		t.at[id] = at
+	}
+}
+
+func (t *tails) forget(partitions []int32) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, id := range partitions {
+		delete(t.at, id)
+	}
+}
+
+// stalled returns the partitions of which nothing was read for long.
+func (t *tails) stalled() map[int32]tail {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	stalled := map[int32]tail{}
+	for id, at := range t.at {
+		if time.Since(at.since) > stalledAfter {
+			stalled[id] = at
+		}
+	}
+	return stalled
+}
+
+// ask asks now and then what nothing else tells: where the partitions end, while
+// reading is paused; whether one gives nothing though it has more; and whether the
+// topic is still the same.
+func (c *Consumer) ask(idle <-chan struct{}) error {
+	now := time.Now()
+	if c.paused {
+		c.tails.touch()
+	}
+	if now.Sub(c.asked) > askInterval {
+		c.asked = now
+		if c.paused {
+			assigned, _ := c.kafka.Load().Assignment() // if it fails the lag stays as it was
+			go c.use(func(client *kafka.Consumer) { c.askEnds(client, assigned) })
+		} else {
+			c.findStalled()
+		}
+	}
+	if now.Sub(c.checked) < topicInterval {
+		return nil
+	}
+	c.checked = now
+	if c.anew.Load() {
+		c.anew.Store(false)
+		c.log.Warn("the topic was made anew, joining anew to read it from its beginning")
+		return c.renew(idle)
+	}
+	go c.use(func(client *kafka.Consumer) { c.anew.Store(c.learnTopicID(client)) })
+	return nil
+}
+
+// askEnds asks where the partitions end. While they are paused nothing is fetched that
+// would tell.
+func (c *Consumer) askEnds(client *kafka.Consumer, partitions []kafka.TopicPartition) {
+	for _, p := range partitions {
+		_, end, err := client.QueryWatermarkOffsets(c.cfg.Topic, p.Partition, int(askTimeout.Milliseconds()))
+		if err != nil {
+			c.log.Debug("could not ask for the end of a partition", "err", err)
+			return
+		}
+		c.tails.ends(p.Partition, end)
+	}
+}
+
+// findStalled tells of partitions that give nothing though they have more, as when a
+// batch of records unpacks to more than the client takes.
+func (c *Consumer) findStalled() {
+	for id, at := range c.tails.stalled() {
+		_, high, err := c.kafka.Load().GetWatermarkOffsets(c.cfg.Topic, id)
+		if err != nil || high <= at.read {
+			continue
+		}
+		stall := fmt.Errorf("partition %d gives nothing more from offset %d on, though it ends at %d", id, at.read, high)
+		if c.troubles.note(id, c.troubles.cause(stall)) {
+			c.log.Error("a partition stalls; docs/operations.md tells the ways out", "partition", id, "offset", at.read, "err", stall)
+		}
+	}
+}

@@ -1,0 +1,44 @@
+package dispatch
+
+import "math"
+
+// evidence is what speaks against an attempt.
+type evidence struct {
+	refused  int    // tries that were refused
+	isolated int    // of these, after how many another attempt began and went through before the next try
+	failed   uint64 // when the last one failed; 0: none did
+	answered bool   // that failure may be the attempt's own
+}
+
+// How sure one must be that an attempt is guilty, as the chance that an innocent one
+// is refused so often in a row. A wrong split costs a few posts, a wrong letter the
+// attention of a person.
+const (
+	doubtSplit    = 0.05
+	doubtSetAside = 1e-6
+)
+
+// luck is how often an innocent attempt is refused, learned from those that went
+// through in the end. A backend that answers 500 half of the time is told that way
+// from a record that always draws a 500.
+type luck struct{ refusals float64 }
+
+// minRefusals is the share of refusals that is reckoned with at least. It makes 2
+// refusals enough to split, and 8 to set aside: 0.175² < 0.05, 0.175⁸ < 10⁻⁶.
+const minRefusals = 0.175
+
+// memory is over how many tries the share is taken, about.
+const memory = 32
+
+// learn takes in an attempt that went through after so many refusals.
+func (l *luck) learn(refusals int) {
+	for range min(refusals, memory) {
+		l.refusals += (1 - l.refusals) / memory
+	}
+	l.refusals -= l.refusals / memory
+}
+
+// explains reports whether so many refusals in a row may still be bad luck.
+func (l *luck) explains(refusals int, doubt float64) bool {
+	return math.Pow(max(l.refusals, minRefusals), float64(refusals)) > doubt
+}

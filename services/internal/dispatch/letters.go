@@ -1,0 +1,184 @@
+package dispatch
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+)
+
+// pauses are the waits between failures that last.
+func pauses() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = firstPause, maxPause
+	return b
+}
+
+// pause blocks for a while, and reports whether ctx has not ended.
+func pause(ctx context.Context, wait time.Duration) bool {
+	select {
+	case <-ctx.Done():
+	case <-time.After(wait):
+	}
+	return ctx.Err() == nil
+}
+
+// write begins to set a part aside, in the background.
+func (d *Dispatcher) write(letter *attempt) {
+	letter.occupy(1)
+	working := d.working
+	d.work.Go(func() { d.setAside(working, letter) })
+}
+
+// setAside keeps a part that cannot be delivered, however long that takes. It ends
+// early when the partition is taken away or the dispatcher stops.
+func (d *Dispatcher) setAside(working context.Context, letter *attempt) {
+	p := letter.parts[0]
+	ctx, cancel := context.WithCancel(working)
+	defer cancel()
+	defer context.AfterFunc(p.partition.ctx, cancel)()
+	err := d.cfg.SetAside(ctx, p, letter.reason)
+	for waits := pauses(); err != nil && ctx.Err() == nil; {
+		d.reportLetter(p, letter.reason, err)
+		if pause(ctx, waits.NextBackOff()) {
+			err = d.cfg.SetAside(ctx, p, letter.reason)
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.report.letters--
+	letter.occupy(-1)
+	signal(d.drained)
+	if err != nil {
+		d.forgotten(p.Record)
+		d.buffers[dead].release(letter)
+		return
+	}
+	d.report.letterError(nil, time.Time{})
+	d.report.counts.SetAside++
+	d.log.Warn("set aside", "partition", p.TopicPartition.Partition, "offset", int64(p.TopicPartition.Offset),
+		"pieces", p.To-p.From, "of", max(p.Pieces, 1), "err", letter.reason)
+	d.settle(letter, letter.reason)
+}
+
+func (d *Dispatcher) reportLetter(p Part, reason, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.report.letterError(err, time.Now())
+	d.log.Warn("could not set aside, trying again", "partition", p.TopicPartition.Partition, "offset", int64(p.TopicPartition.Offset),
+		"err", err, "reason", reason)
+}
+
+// fetchParked reads the values of what is parked again whenever there is room, until
+// ctx ends.
+func (d *Dispatcher) fetchParked(ctx context.Context) {
+	if d.cfg.Fetch == nil {
+		return
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-d.parked:
+		}
+		for ctx.Err() == nil {
+			d.mu.Lock()
+			next := append(d.buffers[suspect].next(maxFetch), d.buffers[dead].next(maxFetch)...)
+			d.mu.Unlock()
+			if len(next) == 0 {
+				break
+			}
+			d.fetch(ctx, next)
+		}
+	}
+}
+
+// fetch reads the values of these attempts again, and lets them go on.
+func (d *Dispatcher) fetch(ctx context.Context, next []*attempt) {
+	d.mu.Lock()
+	offsets := make(map[*partition][]int64)
+	for _, a := range next {
+		for _, p := range a.parts {
+			if p.dropped && !p.partition.leaving {
+				offsets[p.partition] = append(offsets[p.partition], int64(p.TopicPartition.Offset))
+			}
+		}
+	}
+	d.mu.Unlock()
+	fetched := make(map[*partition]map[int64]*kafka.Message, len(offsets))
+	for p, wanted := range offsets {
+		slices.Sort(wanted)
+		fetched[p] = d.fetchFrom(ctx, p, slices.Compact(wanted))
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, a := range next {
+		d.restore(a, fetched)
+	}
+	signal(d.changed)
+}
+
+// fetchFrom reads values of one partition, however long that takes; nil: it ended
+// early.
+func (d *Dispatcher) fetchFrom(ctx context.Context, p *partition, offsets []int64) map[int64]*kafka.Message {
+	for waits := pauses(); ; {
+		messages, err := d.cfg.Fetch(ctx, p.id, offsets)
+		if err == nil {
+			d.reportFetch(nil)
+			return messages
+		}
+		d.mu.Lock()
+		leaving := p.leaving
+		d.mu.Unlock()
+		if ctx.Err() != nil || leaving {
+			return nil
+		}
+		d.log.Warn("could not read records again, trying again", "partition", p.id, "err", err)
+		d.reportFetch(err)
+		if !pause(ctx, waits.NextBackOff()) {
+			return nil
+		}
+	}
+}
+
+func (d *Dispatcher) reportFetch(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.report.fetchError(err, time.Now())
+}
+
+// restore lets an attempt go on with its values. Parts whose records are gone from
+// the topic are set aside without one.
+func (d *Dispatcher) restore(a *attempt, fetched map[*partition]map[int64]*kafka.Message) {
+	var gone, left []Part
+	for _, p := range a.parts {
+		m, read := fetched[p.partition][int64(p.TopicPartition.Offset)]
+		switch {
+		case read && p.dropped:
+			p.restore(m)
+		case p.dropped && fetched[p.partition] != nil:
+			gone = append(gone, p)
+			continue
+		}
+		left = append(left, p)
+	}
+	if d.stopping {
+		return
+	}
+	if a.stage == dead {
+		if letters := len(a.parts); d.keep(a) {
+			d.write(a)
+		} else {
+			d.report.letters -= letters
+		}
+		return
+	}
+	if len(gone) > 0 {
+		d.convict(&attempt{parts: gone, stage: a.stage}, ErrGone)
+	}
+	if a.parts = left; d.keep(a) {
+		d.suspects.push(a)
+	}
+}

@@ -1,0 +1,34 @@
+package dispatch
+
+import "time"
+
+// slowStart is how many tries at once there are after an outage.
+const slowStart = 1
+
+// limiter says how many first tries there may be at once: one more after each that
+// went through, half as many after one that took long.
+type limiter struct {
+	max     int
+	allowed int
+	slow    time.Duration // 0: how long they take does not matter
+	slowed  time.Time     // when it was last made fewer
+	usual   time.Duration // how long they take, on average
+}
+
+// succeed takes in a try that went through.
+func (l *limiter) succeed(began, now time.Time) {
+	took := now.Sub(began)
+	l.usual += (took - l.usual) / 16
+	switch {
+	case l.slow == 0 || took <= l.slow:
+		l.allowed = min(l.allowed+1, l.max)
+	case began.After(l.slowed): // else it began when more were allowed
+		l.allowed, l.slowed = max(l.allowed/2, 1), now
+	}
+}
+
+// restart begins slowly.
+func (l *limiter) restart() { l.allowed = min(slowStart, l.max) }
+
+// overdue is after how long a try is no usual one.
+func (l *limiter) overdue() time.Duration { return max(slowProbe, 8*l.usual) }

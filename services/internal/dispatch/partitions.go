@@ -1,0 +1,191 @@
+package dispatch
+
+import (
+	"container/heap"
+	"context"
+	"slices"
+	"time"
+)
+
+// Assign makes room for partitions that have become ours.
+func (d *Dispatcher) Assign(ids []int32) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, id := range ids {
+		p := &partition{id: id, stored: -1}
+		p.ctx, p.cancel = context.WithCancel(context.Background())
+		d.partitions[id] = p
+	}
+}
+
+// Assigned returns the partitions that are assigned, in no order.
+func (d *Dispatcher) Assigned() (ids []int32) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for id := range d.partitions {
+		ids = append(ids, id)
+	}
+	return ids
+}
+
+// Start notes where reading of a partition begins: what is before it is committed.
+func (d *Dispatcher) Start(id int32, offset int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p := d.partitions[id]; p != nil && p.stored < 0 {
+		p.Start(offset)
+		p.stored = offset
+	}
+}
+
+// Skip notes that a partition has been read up to an offset, though no record may
+// lie right before it.
+func (d *Dispatcher) Skip(id int32, offset int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if p := d.partitions[id]; p != nil {
+		p.Skip(offset)
+	}
+}
+
+// End says that no more records will be added. From here on refusals count though
+// nothing else goes through, as the rest may all be guilty.
+func (d *Dispatcher) End() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ending = true
+	signal(d.changed)
+}
+
+// Moved returns the offset to commit of each partition that has one and whose
+// progress has changed since the last call; of these once more those that have moved
+// back, because the offsets of the topic have started again.
+func (d *Dispatcher) Moved() (moved, back map[int32]int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	moved, back = map[int32]int64{}, map[int32]int64{}
+	for id, p := range d.partitions {
+		next, known := p.Next()
+		if !known || next == p.stored {
+			continue
+		}
+		moved[id] = next
+		if next < p.stored {
+			back[id] = next
+		}
+		p.stored = next
+	}
+	return moved, back
+}
+
+// Drain begins nothing more of partitions that are about to be taken away, and waits
+// for what is under way, for limit at most.
+func (d *Dispatcher) Drain(ids []int32, limit time.Duration) {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	d.leave(ids)
+	for d.busy(ids) {
+		select {
+		case <-d.drained:
+		case <-timer.C:
+			return
+		}
+	}
+}
+
+func (d *Dispatcher) busy(ids []int32) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.ContainsFunc(ids, func(id int32) bool { p := d.partitions[id]; return p != nil && p.busy > 0 })
+}
+
+// leave drops what waits in partitions. What is under way goes on.
+func (d *Dispatcher) leave(ids []int32) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, id := range ids {
+		if p := d.partitions[id]; p != nil {
+			p.leaving = true
+		}
+	}
+	for _, r := range d.queue.leave() {
+		d.buffers[fresh].release(newAttempt([]*Record{r}))
+		d.forgotten(r)
+	}
+	d.suspects = slices.DeleteFunc(d.suspects, func(a *attempt) bool { return !d.keep(a) })
+	heap.Init(&d.suspects)
+	for _, b := range d.buffers {
+		b.parked = slices.DeleteFunc(b.parked, func(a *attempt) bool {
+			dropped := d.dropLeaving(a)
+			if len(dropped) > 0 && b.stage == dead {
+				d.report.letters--
+			}
+			return len(a.parts) == 0
+		})
+	}
+	d.room()
+	signal(d.changed)
+}
+
+// Forget drops everything of partitions that belong to somebody else now. Tries under
+// way may go on; their end moves nothing.
+func (d *Dispatcher) Forget(ids []int32) {
+	d.leave(ids)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, id := range ids {
+		if p := d.partitions[id]; p != nil {
+			p.gone = true
+			p.cancel()
+			delete(d.partitions, id)
+		}
+	}
+	if d.unfinished() == 0 && d.breaker.open {
+		d.breaker.reset() // nothing is left that could tell how the endpoint is
+		d.report.become(Delivering, time.Now())
+	}
+}
+
+// keep drops the parts of an attempt whose partitions are leaving, and reports whether
+// some are left.
+func (d *Dispatcher) keep(a *attempt) bool {
+	if dropped := d.dropLeaving(a); len(dropped) > 0 {
+		d.buffers[a.stage].release(&attempt{parts: dropped})
+	}
+	return len(a.parts) > 0
+}
+
+// dropLeaving is keep for an attempt that no buffer holds.
+func (d *Dispatcher) dropLeaving(a *attempt) (dropped []Part) {
+	if !slices.ContainsFunc(a.parts, func(p Part) bool { return p.partition.leaving }) {
+		return nil
+	}
+	var left []Part
+	for _, p := range a.parts {
+		if p.partition.leaving {
+			dropped = append(dropped, p)
+			d.forgotten(p.Record)
+		} else {
+			left = append(left, p)
+		}
+	}
+	a.parts = left
+	return dropped
+}
+
+// forgotten tells of a record that is left to others, once.
+func (d *Dispatcher) forgotten(r *Record) {
+	d.queue.finished(r)
+	if !r.forgotten && d.cfg.Finished != nil {
+		d.cfg.Finished(r, ErrForgotten)
+	}
+	r.forgotten = true
+}
+
+// unfinished counts the records that were read and are not finished.
+func (d *Dispatcher) unfinished() (n int) {
+	for _, p := range d.partitions {
+		n += p.Pending()
+	}
+	return n
+}

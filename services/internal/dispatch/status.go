@@ -1,0 +1,179 @@
+package dispatch
+
+import (
+	"slices"
+	"time"
+)
+
+// State says what a dispatcher is doing.
+type State string
+
+// The states. Holding is no failure: what the records are for is away or refuses,
+// nothing is skipped, and it is tried again.
+const (
+	Delivering State = "delivering"
+	Holding    State = "holding"
+	Stopped    State = "stopped"
+)
+
+// Outage is a time of holding that is over.
+type Outage struct {
+	Began, End time.Time // the first failure; the first success
+	Attempts   int       // tries that failed
+	Records    int       // read and unfinished at the end
+	Errors     []string  // what failed, each text once, in the order of appearance, 5 at most
+}
+
+const maxErrors = 5
+
+// note counts a try that failed.
+func (o *Outage) note(err error) {
+	o.Attempts++
+	if text := err.Error(); len(o.Errors) < maxErrors && !slices.Contains(o.Errors, text) {
+		o.Errors = append(slices.Clip(o.Errors), text)
+	}
+}
+
+// Counts are totals since the start.
+type Counts struct {
+	Done     uint64 `json:"done"`      // records finished, with a part delivered at least
+	Skipped  uint64 `json:"skipped"`   // nothing to do
+	SetAside uint64 `json:"set_aside"` // records and parts of records
+	Retries  uint64 `json:"retries"`   // tries that were refused
+}
+
+// Failure is an error that lasts.
+type Failure struct {
+	Error string    `json:"error"`
+	Since time.Time `json:"since"`
+}
+
+// Status is what a dispatcher is doing at one moment.
+type Status struct {
+	State    State      `json:"state"`
+	Since    time.Time  `json:"since"`
+	InFlight int        `json:"in_flight"` // records, and parts of some, that are being tried
+	Waiting  int        `json:"waiting"`   // and those that wait for a try
+	Suspects int        `json:"suspects"`  // of these, what was refused before
+	Parked   int        `json:"parked"`    // of the suspects and dead letters, those whose values are not in memory
+	Oldest   *time.Time `json:"oldest_unfinished,omitempty"`
+	Counts   Counts     `json:"counts"`
+
+	LastError  string     `json:"last_error,omitempty"`
+	LastFailed *time.Time `json:"last_failed,omitempty"`
+
+	DeadLetters      int      `json:"dead_letters_waiting"`
+	DeadLettersError *Failure `json:"dead_letters_error,omitempty"` // since when none can be written, and why
+	FetchError       *Failure `json:"fetch_error,omitempty"`        // since when parked values cannot be read again, and why
+
+	Partitions []PartitionStatus `json:"partitions"`
+}
+
+// PartitionStatus is the progress in one assigned partition.
+type PartitionStatus struct {
+	Partition  int32 `json:"partition"`
+	Next       int64 `json:"next"`       // the offset to commit; -1: not known yet
+	Lag        int64 `json:"lag"`        // records on the topic from there on; -1: not known
+	Unfinished int   `json:"unfinished"` // read and unfinished
+}
+
+// report is what is kept only to be told.
+type report struct {
+	state    State
+	since    time.Time
+	outage   Outage // while holding
+	counts   Counts
+	lastErr  error
+	lastAt   time.Time
+	letters  int
+	deadErr  *Failure
+	fetchErr *Failure
+}
+
+func (r *report) become(s State, now time.Time) { r.state, r.since = s, now }
+
+func (r *report) refused(err error, now time.Time) {
+	r.counts.Retries++
+	r.lastErr, r.lastAt = err, now
+}
+
+func (r *report) hold(now time.Time) {
+	r.become(Holding, now)
+	r.outage = Outage{Began: now}
+}
+
+func (r *report) recover(now time.Time, records int) Outage {
+	over := r.outage
+	over.End, over.Records = now, records
+	r.become(Delivering, now)
+	return over
+}
+
+func (r *report) letterError(err error, now time.Time) { r.deadErr = lasting(r.deadErr, err, now) }
+func (r *report) fetchError(err error, now time.Time)  { r.fetchErr = lasting(r.fetchErr, err, now) }
+
+// lasting is a failure that goes on, begins or is over.
+func lasting(before *Failure, err error, now time.Time) *Failure {
+	switch {
+	case err == nil:
+		return nil
+	case before == nil:
+		return &Failure{err.Error(), now}
+	}
+	return &Failure{err.Error(), before.Since}
+}
+
+// Status may be called at any time. It does not know the lag.
+func (d *Dispatcher) Status() Status {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	r := &d.report
+	s := Status{
+		State: r.state, Since: r.since, Counts: r.counts,
+		Suspects:    parts(d.suspects) + parts(d.buffers[suspect].parked),
+		Parked:      len(d.buffers[suspect].parked) + len(d.buffers[dead].parked),
+		DeadLetters: r.letters, DeadLettersError: r.deadErr, FetchError: r.fetchErr,
+		Partitions: make([]PartitionStatus, 0, len(d.partitions)),
+	}
+	s.Waiting = d.queue.records + s.Suspects
+	for a := range d.running {
+		s.InFlight += len(a.parts)
+	}
+	if began, stuck := d.stuck(time.Now()); stuck && s.State == Delivering {
+		s.State, s.Since = Holding, began
+	}
+	if r.lastErr != nil {
+		at := r.lastAt
+		s.LastError, s.LastFailed = r.lastErr.Error(), &at
+	}
+	for id, p := range d.partitions {
+		if at := p.Oldest(); !at.IsZero() && (s.Oldest == nil || at.Before(*s.Oldest)) {
+			s.Oldest = &at
+		}
+		next, known := p.Next()
+		if !known {
+			next = -1
+		}
+		s.Partitions = append(s.Partitions, PartitionStatus{Partition: id, Next: next, Lag: -1, Unfinished: p.Pending()})
+	}
+	slices.SortFunc(s.Partitions, func(a, b PartitionStatus) int { return int(a.Partition - b.Partition) })
+	return s
+}
+
+func parts(attempts []*attempt) (n int) {
+	for _, a := range attempts {
+		n += len(a.parts)
+	}
+	return n
+}
+
+// stuck tells since when a try has had no answer, for so long that the endpoint
+// counts as away, and nothing that began later went through.
+func (d *Dispatcher) stuck(now time.Time) (since time.Time, stuck bool) {
+	for a := range d.running {
+		if now.Sub(a.began) >= noAnswer && d.passed < a.tick && (since.IsZero() || a.began.Before(since)) {
+			since = a.began
+		}
+	}
+	return since, !since.IsZero()
+}
