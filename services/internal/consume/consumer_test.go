@@ -10,14 +10,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/opentracing/opentracing-go"
-	"github.com/opentracing/opentracing-go/mocktracer"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
 
+	"fault-tolerant-tracing/services/internal/dispatch"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
@@ -29,6 +28,8 @@ const (
 	patience   = 30 * time.Second
 
 	sessionTimeout = 6 * time.Second
+
+	maxRecords = 10_000 // that are held in memory
 )
 
 func TestMain(m *testing.M) {
@@ -47,7 +48,7 @@ type seen struct {
 
 func newSeen() *seen { return &seen{times: map[string]int{}, order: map[int32][]string{}} }
 
-func (s *seen) handle(_ context.Context, r *Record) error {
+func (s *seen) handle(_ context.Context, r *dispatch.Record) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.times[string(r.Value)]++
@@ -59,6 +60,11 @@ func (s *seen) distinct() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.times)
+}
+
+// each handles records one by one.
+func each(handle func(context.Context, *dispatch.Record) error) func(context.Context, []dispatch.Part) error {
+	return func(ctx context.Context, parts []dispatch.Part) error { return handle(ctx, parts[0].Record) }
 }
 
 type member struct {
@@ -73,9 +79,12 @@ func startMember(t *testing.T, broker *tracingtest.Broker, change func(*Config))
 	t.Helper()
 	cfg := Config{
 		Cluster: kafkaclient.Cluster{Brokers: []string{broker.Addr()}}, Group: testGroup, Topic: testTopic,
-		SessionTimeout: sessionTimeout, InFlight: 4, StopTimeout: 2 * time.Second,
-		SetAside: func(context.Context, *Record, error) error { return nil },
-		Log:      slog.New(slog.NewTextHandler(t.Output(), nil)),
+		SessionTimeout: sessionTimeout, StopTimeout: 2 * time.Second,
+		Dispatch: dispatch.Config{
+			InFlight: 4, MaxPieces: 1, MaxBytes: 1,
+			SetAside: func(context.Context, dispatch.Part, error) error { return nil },
+		},
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
 	}
 	change(&cfg)
 	c, err := New(cfg)
@@ -137,7 +146,7 @@ func TestMembersThatComeAndGoUnderLoadLoseNothing(t *testing.T) {
 	t.Parallel()
 	broker, client := startTopic(t)
 	s := newSeen()
-	member := func() member { return startMember(t, broker, func(c *Config) { c.Handle = s.handle }) }
+	member := func() member { return startMember(t, broker, func(c *Config) { c.Dispatch.Handle = each(s.handle) }) }
 	first := member()
 	produce(t, client, 0, 500)
 	second := member()
@@ -161,7 +170,7 @@ func TestAGracefulStopRepeatsNothing(t *testing.T) {
 	s := newSeen()
 	for i := range 3 {
 		produce(t, client, i*100, (i+1)*100)
-		m := startMember(t, broker, func(c *Config) { c.Handle = s.handle })
+		m := startMember(t, broker, func(c *Config) { c.Dispatch.Handle = each(s.handle) })
 		eventually(t, "all handled", func() bool { return s.distinct() == (i+1)*100 })
 		m.stop()
 	}
@@ -176,13 +185,13 @@ func TestOrderIsKeptPerPartitionThroughFailures(t *testing.T) {
 	s := newSeen()
 	var tries atomic.Int64
 	startMember(t, broker, func(c *Config) {
-		c.Ordered = true
-		c.Handle = func(ctx context.Context, r *Record) error {
+		c.Dispatch.Ordered = true
+		c.Dispatch.Handle = each(func(ctx context.Context, r *dispatch.Record) error {
 			if tries.Add(1)%25 == 0 {
 				return errors.New("every 25th try fails")
 			}
 			return s.handle(ctx, r)
-		}
+		})
 	})
 	produce(t, client, 0, 300)
 	eventually(t, "all handled", func() bool { return s.distinct() == 300 })
@@ -205,8 +214,11 @@ func TestARecordThatCannotBeSetAsideIsHeld(t *testing.T) {
 	broker, client := startTopic(t)
 	var handled, tries atomic.Int64
 	m := startMember(t, broker, func(c *Config) {
-		c.Handle = func(context.Context, *Record) error { handled.Add(1); return Permanent(errors.New("bad")) }
-		c.SetAside = func(context.Context, *Record, error) error {
+		c.Dispatch.Handle = each(func(context.Context, *dispatch.Record) error {
+			handled.Add(1)
+			return dispatch.Permanent(errors.New("bad"))
+		})
+		c.Dispatch.SetAside = func(context.Context, dispatch.Part, error) error {
 			if tries.Add(1) <= 3 {
 				return errors.New("the dead-letter topic is away")
 			}
@@ -220,35 +232,6 @@ func TestARecordThatCannotBeSetAsideIsHeld(t *testing.T) {
 	eventually(t, "and committed", func() bool { return committed(t, client) == 1 })
 }
 
-func TestOneSpanPerRecordHoweverManyTries(t *testing.T) {
-	t.Parallel()
-	broker, client := startTopic(t)
-	tracer := mocktracer.New()
-	m := startMember(t, broker, func(c *Config) {
-		c.Tracer = tracer
-		c.Handle = func(ctx context.Context, r *Record) error {
-			opentracing.SpanFromContext(ctx).SetTag("tries", r.Try)
-			switch {
-			case r.Try < 3:
-				return errors.New("not yet")
-			case string(r.Value) == "1":
-				return Permanent(errors.New("bad"))
-			}
-			return nil
-		}
-	})
-	produce(t, client, 0, 2)
-	eventually(t, "both are finished", func() bool { c := m.Status().Counts; return c.Done == 1 && c.SetAside == 1 })
-	m.stop()
-	spans := tracer.FinishedSpans()
-	require.Len(t, spans, 2)
-	for _, span := range spans {
-		assert.Equal(t, "From_"+testTopic, span.OperationName)
-		assert.Equal(t, 3, span.Tag("tries"))
-	}
-	assert.NotEqual(t, spans[0].Tag("error"), spans[1].Tag("error"), "the one that was set aside carries its error")
-}
-
 // What is finished while the broker is away cannot be committed. Stopping must
 // not wait for that.
 func TestStoppingWhileTheBrokerIsAwayIsBounded(t *testing.T) {
@@ -256,10 +239,10 @@ func TestStoppingWhileTheBrokerIsAwayIsBounded(t *testing.T) {
 	broker, client := startTopic(t)
 	s, gate := newSeen(), make(chan struct{})
 	m := startMember(t, broker, func(c *Config) {
-		c.Handle = func(ctx context.Context, r *Record) error {
+		c.Dispatch.Handle = each(func(ctx context.Context, r *dispatch.Record) error {
 			<-gate
 			return s.handle(ctx, r)
-		}
+		})
 	})
 	produce(t, client, 0, 10)
 	eventually(t, "all are read, some are in flight", func() bool { s := m.Status(); return s.InFlight == 4 && s.Waiting == 6 })
@@ -280,17 +263,17 @@ func TestABacklogBeyondTheWindowIsReadToItsEnd(t *testing.T) {
 	s := newSeen()
 	gate := make(chan struct{})
 	m := startMember(t, broker, func(c *Config) {
-		c.Handle = func(ctx context.Context, r *Record) error {
+		c.Dispatch.Handle = each(func(ctx context.Context, r *dispatch.Record) error {
 			select {
 			case <-gate:
 				return s.handle(ctx, r)
 			case <-ctx.Done():
 				return ctx.Err()
 			}
-		}
+		})
 	})
-	eventually(t, "the window is full", func() bool { return m.window.full() })
-	w := m.window.status()
+	eventually(t, "the window is full", func() bool { return m.work.Full() })
+	w := m.work.Status()
 	assert.Less(t, w.Waiting+w.InFlight, maxRecords+1000)
 	close(gate)
 	eventually(t, "all handled", func() bool { return s.distinct() == 3*maxRecords })
@@ -304,7 +287,7 @@ func TestAMemberThatIsFencedOffJoinsAnew(t *testing.T) {
 	broker, client := startTopic(t)
 	s := newSeen()
 	named := func(c *Config) {
-		c.Handle, c.InstanceID = s.handle, "same name"
+		c.Dispatch.Handle, c.InstanceID = each(s.handle), "same name"
 		c.Log = slog.New(slog.DiscardHandler) // a client that was fenced off may outlive the test
 	}
 	first := startMember(t, broker, named)

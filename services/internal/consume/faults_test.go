@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"strings"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"fault-tolerant-tracing/services/internal/dispatch"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
@@ -48,12 +50,12 @@ func TestABadRecordDoesNotStopABacklog(t *testing.T) {
 	const n = 5 * maxRecords
 	produce(t, client, 0, n)
 	startMember(t, broker, func(c *Config) {
-		c.Handle = func(ctx context.Context, r *Record) error {
+		c.Dispatch.Handle = each(func(ctx context.Context, r *dispatch.Record) error {
 			if string(r.Value) == "0" {
-				return Suspect(errors.New("bad"))
+				return errors.New("bad")
 			}
 			return s.handle(ctx, r)
-		}
+		})
 	})
 	eventually(t, "all others are done", func() bool { return s.distinct() == n-1 })
 }
@@ -64,10 +66,12 @@ func TestAPartitionThatWasPausedWhenItWentIsReadWhenItIsBack(t *testing.T) {
 	s, open := newSeen(), make(gate)
 	produce(t, client, 0, 3*maxRecords)
 	first := startMember(t, broker, func(c *Config) {
-		c.Handle = func(ctx context.Context, r *Record) error { return errors.Join(open.wait(ctx), s.handle(ctx, r)) }
+		c.Dispatch.Handle = each(func(ctx context.Context, r *dispatch.Record) error {
+			return errors.Join(open.wait(ctx), s.handle(ctx, r))
+		})
 	})
-	eventually(t, "the window is full", func() bool { return first.window.full() })
-	second := startMember(t, broker, func(c *Config) { c.Handle = s.handle })
+	eventually(t, "the window is full", func() bool { return first.work.Full() })
+	second := startMember(t, broker, func(c *Config) { c.Dispatch.Handle = each(s.handle) })
 	eventually(t, "the second has a partition", func() bool { return len(second.Status().Partitions) > 0 })
 	close(open)
 	eventually(t, "all is done", func() bool { return s.distinct() == 3*maxRecords })
@@ -82,7 +86,7 @@ func TestTheLagGrowsWhileNothingIsFetched(t *testing.T) {
 	broker, client := startTopic(t)
 	produce(t, client, 0, maxRecords+1)
 	m := startMember(t, broker, func(c *Config) {
-		c.Handle = func(context.Context, *Record) error { return errors.New("away") }
+		c.Dispatch.Handle = each(func(context.Context, *dispatch.Record) error { return errors.New("away") })
 	})
 	eventually(t, "the lag is known", func() bool { return lag(m) == maxRecords+1 })
 	for n := maxRecords + 1; n < 5*maxRecords; n += maxRecords { // what was asked for before the pause still comes
@@ -109,18 +113,18 @@ func TestATopicMadeAnewIsReadFromItsStart(t *testing.T) {
 	s := newSeen()
 	var away atomic.Bool
 	m := startMember(t, broker, func(c *Config) {
-		c.Handle = func(ctx context.Context, r *Record) error {
+		c.Dispatch.Handle = each(func(ctx context.Context, r *dispatch.Record) error {
 			if away.Load() {
 				return errors.New("away")
 			}
 			return s.handle(ctx, r)
-		}
+		})
 	})
 	write(0, 100)
 	eventually(t, "committed", func() bool { return committed(t, client) == 100 })
 	away.Store(true)
 	write(100, 110)
-	eventually(t, "holding", func() bool { return m.Status().State == Holding && m.window.status().Waiting >= 9 })
+	eventually(t, "holding", func() bool { return m.Status().State == dispatch.Holding && m.Status().Waiting >= 9 })
 	_, err = kadm.NewClient(client).DeleteTopics(t.Context(), testTopic)
 	require.NoError(t, err)
 	broker.CreateTopics(t, 1, testTopic)
@@ -130,16 +134,64 @@ func TestATopicMadeAnewIsReadFromItsStart(t *testing.T) {
 	eventually(t, "the new offsets are committed", func() bool { return committed(t, client) == 20 })
 }
 
+// What the group has committed belongs to the topic that was there then, though the
+// one of today may have grown beyond it.
+func TestATopicMadeAnewWhileNobodyReadIsReadFromItsStart(t *testing.T) {
+	t.Parallel()
+	broker := tracingtest.StartBroker(t)
+	s, logs := newSeen(), new(tracingtest.Log)
+	start := func() member {
+		return startMember(t, broker, func(c *Config) {
+			c.Dispatch.Handle = each(s.handle)
+			c.Log = slog.New(slog.NewTextHandler(io.MultiWriter(logs, t.Output()), nil))
+		})
+	}
+	write := func(from, to int) {
+		client, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr()), kgo.DefaultProduceTopic(testTopic))
+		require.NoError(t, err)
+		defer client.Close() // it knows the topic by its id
+		produce(t, client, from, to)
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr()))
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+
+	broker.CreateTopics(t, 1, testTopic)
+	write(0, 100)
+	first := start()
+	eventually(t, "committed", func() bool { return committed(t, client) == 100 })
+	first.stop()
+	second := start()
+	write(100, 110)
+	eventually(t, "the same topic goes on where it was", func() bool { return committed(t, client) == 110 })
+	second.stop()
+	assert.NotContains(t, logs.String(), "made anew")
+	assert.Equal(t, 1, s.times["0"])
+
+	admin := kadm.NewClient(client)
+	stored, err := admin.FetchOffsets(t.Context(), testGroup)
+	require.NoError(t, err)
+	_, err = admin.DeleteTopics(t.Context(), testTopic)
+	require.NoError(t, err)
+	broker.CreateTopics(t, 1, testTopic)
+	write(1000, 1300)
+	require.NoError(t, admin.CommitAllOffsets(t.Context(), testGroup, stored.Offsets()), "a broker may keep what was committed of a topic that is gone")
+	start()
+	eventually(t, "all of the new topic is done", func() bool { return s.distinct() == 410 })
+	eventually(t, "and committed", func() bool { return committed(t, client) == 300 })
+	assert.Contains(t, logs.String(), "the topic was made anew since the last commit")
+}
+
 // wrapped is a permanent error that says more about itself.
-var errWrapped = fmt.Errorf("parse: %w", Permanent(errors.New("bad")))
+var errWrapped = fmt.Errorf("parse: %w", dispatch.Permanent(errors.New("bad")))
 
 func TestAWrappedPermanentErrorIsHeldUntilItIsSetAside(t *testing.T) {
 	t.Parallel()
 	broker, client := startTopic(t)
 	var tries atomic.Int64
 	m := startMember(t, broker, func(c *Config) {
-		c.Handle = func(context.Context, *Record) error { return errWrapped }
-		c.SetAside = func(context.Context, *Record, error) error {
+		c.Dispatch.Handle = each(func(context.Context, *dispatch.Record) error { return errWrapped })
+		c.Dispatch.SetAside = func(context.Context, dispatch.Part, error) error {
 			tries.Add(1)
 			return errors.New("the dead-letter topic is away")
 		}
@@ -156,14 +208,14 @@ func TestADeadLetterTopicThatDoesNotAnswerHoldsUpOnlyItsOwnRecords(t *testing.T)
 	broker, client := startTopic(t)
 	s := newSeen()
 	startMember(t, broker, func(c *Config) {
-		c.InFlight = 1
-		c.Handle = func(ctx context.Context, r *Record) error {
+		c.Dispatch.InFlight = 1
+		c.Dispatch.Handle = each(func(ctx context.Context, r *dispatch.Record) error {
 			if string(r.Value) == "0" {
 				return errWrapped
 			}
 			return s.handle(ctx, r)
-		}
-		c.SetAside = func(ctx context.Context, _ *Record, _ error) error {
+		})
+		c.Dispatch.SetAside = func(ctx context.Context, _ dispatch.Part, _ error) error {
 			<-ctx.Done()
 			return ctx.Err()
 		}
@@ -182,7 +234,7 @@ func TestAMissingPermissionIsToldAtError(t *testing.T) {
 	logs := new(tracingtest.Log)
 	startMember(t, broker, func(c *Config) {
 		c.Cluster.Security = kafkaclient.Security{Protocol: "SASL_PLAINTEXT", SASLMechanism: "PLAIN", SASLUsername: "relay", SASLPassword: "x"}
-		c.Handle = newSeen().handle
+		c.Dispatch.Handle = each(newSeen().handle)
 		c.Log = slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	})
 	eventually(t, "it is told", func() bool { return strings.Contains(logs.String(), "level=ERROR") })
