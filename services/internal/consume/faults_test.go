@@ -175,7 +175,14 @@ func TestATopicMadeAnewWhileNobodyReadIsReadFromItsStart(t *testing.T) {
 	require.NoError(t, err)
 	broker.CreateTopics(t, 1, testTopic)
 	write(1000, 1300)
-	require.NoError(t, admin.CommitAllOffsets(t.Context(), testGroup, stored.Offsets()), "a broker may keep what was committed of a topic that is gone")
+	fresh, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr()))
+	require.NoError(t, err)
+	defer fresh.Close()
+	before, _ := stored.Lookup(testTopic, 0)
+	kept := kadm.Offsets{}
+	kept.AddOffset(testTopic, 0, before.At, -1)
+	kept[testTopic][0] = kadm.Offset{Topic: testTopic, At: before.At, LeaderEpoch: -1, Metadata: before.Metadata}
+	require.NoError(t, kadm.NewClient(fresh).CommitAllOffsets(t.Context(), testGroup, kept), "a broker may keep what was committed of a topic that is gone")
 	start()
 	eventually(t, "all of the new topic is done", func() bool { return s.distinct() == 410 })
 	eventually(t, "and committed", func() bool { return committed(t, client) == 300 })
