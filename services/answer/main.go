@@ -15,6 +15,7 @@ import (
 
 	"fault-tolerant-tracing/services/internal/consume"
 	"fault-tolerant-tracing/services/internal/deadletter"
+	"fault-tolerant-tracing/services/internal/kafkaadmin"
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/tracing"
 	"fault-tolerant-tracing/tracing/kafkaclient"
@@ -56,7 +57,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 
 	cluster := cfg.Kafka.Cluster()
 	cluster.ClientID = "answer"
-	if err := service.WaitForTopics(ctx, cluster, log, cfg.SentenceTopic, cfg.AnswerTopic, cfg.SentenceDLQ); err != nil {
+	if err := kafkaadmin.WaitForTopics(ctx, cluster, log, cfg.SentenceTopic, cfg.AnswerTopic, cfg.SentenceDLQ); err != nil {
 		return err
 	}
 
@@ -86,7 +87,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	}
 	teardown.Add("consumer", consumer.Close)
 	ops.Ready(consumer.Ready)
-	ops.Metrics().MustRegister(service.ConsumerMetrics(consumer.Status))
+	ops.Metrics().MustRegister(consume.Metrics(consumer.Status))
 
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return ops.Wait(ctx) })

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fault-tolerant-tracing/services/internal/deadletter"
+	"fault-tolerant-tracing/services/internal/kafkaadmin"
 	"fault-tolerant-tracing/services/internal/meter"
 	"fault-tolerant-tracing/services/internal/replay"
 	"fault-tolerant-tracing/services/internal/scan"
@@ -79,7 +80,7 @@ func redriveDry(ctx context.Context, cfg redriveConfig, w io.Writer) error {
 type redrive struct {
 	name   string // of the dead-letter topic
 	topic  *scan.Topic
-	admin  *service.Admin
+	admin  *kafkaadmin.Admin
 	queue  *deadletter.Queue
 	sender *replay.Sender
 	meter  *meter.Meter
@@ -100,7 +101,7 @@ func redriveAll(ctx context.Context, cfg redriveConfig, endpoint url.URL, stdout
 	if err != nil {
 		return err
 	}
-	admin, err := service.NewAdmin(cluster)
+	admin, err := kafkaadmin.New(cluster)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/consume"
 	"fault-tolerant-tracing/services/internal/deadletter"
+	"fault-tolerant-tracing/services/internal/kafkaadmin"
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/tracing"
 	"fault-tolerant-tracing/tracing/kafkaclient"
@@ -60,7 +61,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 
 	cluster := cfg.Kafka.Cluster()
 	cluster.ClientID = "relay"
-	if err := service.WaitForTopics(ctx, cluster, log, cfg.Topic, cfg.DeadLetterTopic); err != nil {
+	if err := kafkaadmin.WaitForTopics(ctx, cluster, log, cfg.Topic, cfg.DeadLetterTopic); err != nil {
 		return err
 	}
 
@@ -92,7 +93,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	teardown.Add("consumer", consumer.Close)
 	relay.consumer.Store(consumer)
 	ops.Ready(consumer.Ready)
-	ops.Metrics().MustRegister(append(relay.metrics.collectors(), relay.ledger, service.ConsumerMetrics(consumer.Status))...)
+	ops.Metrics().MustRegister(append(relay.metrics.collectors(), relay.ledger, consume.Metrics(consumer.Status))...)
 
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return ops.Wait(ctx) })

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fault-tolerant-tracing/services/internal/deadletter"
+	"fault-tolerant-tracing/services/internal/kafkaadmin"
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 )
@@ -87,7 +88,7 @@ func (c config) HealthCheck(ctx context.Context) error {
 }
 
 func checkTopics(ctx context.Context, t target) error {
-	admin, err := service.NewAdmin(t.cluster)
+	admin, err := kafkaadmin.New(t.cluster)
 	if err != nil {
 		return err
 	}
@@ -96,7 +97,7 @@ func checkTopics(ctx context.Context, t target) error {
 	if err != nil {
 		return fmt.Errorf("ask %s for its topics: %w", strings.Join(t.cluster.Brokers, ","), err)
 	}
-	if missing := service.Missing(descriptions); len(missing) > 0 {
+	if missing := kafkaadmin.Missing(descriptions); len(missing) > 0 {
 		return fmt.Errorf("missing topics: %s", strings.Join(missing, ", "))
 	}
 	return nil

@@ -1,5 +1,5 @@
 // Package service is the shell that every program of the system shares: flags, settings from the environment, logger, signals,
-// bounded teardown, the HTTP server for operators, and waiting for Kafka at the start. It knows nothing of what a service does.
+// bounded teardown and the HTTP server for operators. It knows nothing of what a service does.
 package service
 
 import (

@@ -1,10 +1,8 @@
-package service
+package consume
 
 import (
 	"strconv"
 	"time"
-
-	"fault-tolerant-tracing/services/internal/consume"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -19,22 +17,20 @@ var (
 	lagDesc      = prometheus.NewDesc("consumer_lag", "Records of an assigned partition that are not finished.", []string{"partition"}, nil)
 )
 
-// ConsumerMetrics exposes what a consumer is doing; status is the consumer's.
-func ConsumerMetrics(status func() consume.Status) prometheus.Collector {
-	return consumerMetrics(status)
-}
+// Metrics exposes what a consumer is doing; status is that of a [Consumer].
+func Metrics(status func() Status) prometheus.Collector { return metrics(status) }
 
-type consumerMetrics func() consume.Status
+type metrics func() Status
 
 // Describe implements prometheus.Collector.
-func (m consumerMetrics) Describe(ch chan<- *prometheus.Desc) {
+func (m metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{holdingDesc, inFlightDesc, recordsDesc, retriesDesc, oldestDesc, commitDesc, lagDesc} {
 		ch <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (m consumerMetrics) Collect(ch chan<- prometheus.Metric) {
+func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	s := m()
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
@@ -43,7 +39,7 @@ func (m consumerMetrics) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
 	}
 	holding := 0.0
-	if s.State == consume.Holding {
+	if s.State == Holding {
 		holding = 1
 	}
 	gauge(holdingDesc, holding)

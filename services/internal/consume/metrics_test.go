@@ -1,24 +1,22 @@
-package service
+package consume
 
 import (
 	"strings"
 	"testing"
 	"time"
 
-	"fault-tolerant-tracing/services/internal/consume"
-
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/assert"
 )
 
-func TestConsumerMetricsTellItsStatus(t *testing.T) {
-	status := consume.Status{
-		State:      consume.Holding,
+func TestMetricsTellTheStatus(t *testing.T) {
+	status := Status{
+		State:      Holding,
 		InFlight:   2,
-		Counts:     consume.Counts{Done: 7, Skipped: 1, SetAside: 3, Retries: 9, CommitErrors: 4},
-		Partitions: []consume.PartitionStatus{{Partition: 0, Lag: 12}, {Partition: 1, Lag: -1}},
+		Counts:     Counts{Done: 7, Skipped: 1, SetAside: 3, Retries: 9, CommitErrors: 4},
+		Partitions: []PartitionStatus{{Partition: 0, Lag: 12}, {Partition: 1, Lag: -1}},
 	}
-	m := ConsumerMetrics(func() consume.Status { return status })
+	m := Metrics(func() Status { return status })
 	assert.NoError(t, testutil.CollectAndCompare(m, strings.NewReader(`
 # HELP consumer_commit_errors_total Commits of offsets that Kafka refused; they go with the next one.
 # TYPE consumer_commit_errors_total counter
@@ -49,7 +47,7 @@ consumer_retries_total 9
 	assert.Equal(t, 1, testutil.CollectAndCount(m, age))
 	problems := testutil.CollectAndCompare(m, strings.NewReader("# HELP x\n"), age)
 	assert.ErrorContains(t, problems, age+" 3600.")
-	status.State = consume.Delivering
+	status.State = Delivering
 	assert.NoError(t, testutil.CollectAndCompare(m, strings.NewReader(`
 # HELP consumer_holding 1 while what the consumer needs is away and it waits, else 0.
 # TYPE consumer_holding gauge
