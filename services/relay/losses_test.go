@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"fault-tolerant-tracing/services/internal/ledger"
 	"fault-tolerant-tracing/tracing"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 )
@@ -34,7 +35,7 @@ func TestTheLedgerShowsWhatAClientHasDropped(t *testing.T) {
 	t.Cleanup(end)
 	span := func() { tracer.StartSpan("x").Finish() }
 
-	dropped := func() ledgerStatus { return r.ledgerStatus() }
+	dropped := func() ledger.Status { return r.ledgerStatus() }
 	r.eventually("drops are shown", func() bool {
 		for range 1000 {
 			span()

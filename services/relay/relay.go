@@ -16,6 +16,7 @@ import (
 	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/consume"
 	"fault-tolerant-tracing/services/internal/deadletter"
+	"fault-tolerant-tracing/services/internal/ledger"
 	"fault-tolerant-tracing/tracing/batch"
 )
 
@@ -36,7 +37,7 @@ type relay struct {
 	tracer   opentracing.Tracer
 	log      *slog.Logger
 	metrics  *metrics
-	ledger   *ledger
+	ledger   *ledger.Ledger
 
 	sending, failing throttled // the article's two log lines
 }
@@ -48,7 +49,7 @@ func newRelay(jaeger *collector.Collector, spansPerSecond int, tracer opentracin
 		tracer:  tracer,
 		log:     log,
 		metrics: newMetrics(),
-		ledger:  newLedger(),
+		ledger:  ledger.New(),
 		sending: throttled{interval: logInterval},
 		failing: throttled{interval: logInterval},
 	}
@@ -102,7 +103,7 @@ func (p *progress) next(rec *consume.Record, left []part) {
 // it may go: it is the Key of [consume.Together].
 func (r *relay) read(rec *consume.Record) (key uint64, spans int) {
 	frame, err := batch.Parse(rec.Value)
-	r.ledger.read(rec.TopicPartition.Partition, int64(rec.TopicPartition.Offset), rec.Key, frame)
+	r.ledger.Read(rec.TopicPartition.Partition, int64(rec.TopicPartition.Offset), rec.Key, frame)
 	rec.State = &progress{frame: frame, left: []part{{rec.Value, frame.Spans()}}}
 	if err != nil {
 		return 0, 0

@@ -23,6 +23,7 @@ import (
 	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/consume"
 	"fault-tolerant-tracing/services/internal/deadletter"
+	"fault-tolerant-tracing/services/internal/ledger"
 	"fault-tolerant-tracing/tracing/batch"
 )
 
@@ -332,9 +333,9 @@ func (r *rig) status() map[string]any {
 	return s
 }
 
-func (r *rig) ledgerStatus() ledgerStatus {
+func (r *rig) ledgerStatus() ledger.Status {
 	r.t.Helper()
-	var s struct{ Ledger ledgerStatus }
+	var s struct{ Ledger ledger.Status }
 	r.ask(&s)
 	return s.Ledger
 }
