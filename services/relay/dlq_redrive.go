@@ -36,9 +36,9 @@ const (
 )
 
 type redriveConfig struct {
-	Kafka    service.Kafka `envPrefix:"TRACING_" fallback:"true"`
-	Topic    string        `env:"TRACING_DLQ" envDefault:"tracing-dlq" help:"topic with what was set aside"`
-	Endpoint url.URL       `env:"JAEGER_ENDPOINT" envDefault:"http://localhost:14268/api/traces" help:"Jaeger's collector"`
+	Kafka    service.TracingKafka
+	Topic    string  `env:"TRACING_DLQ" envDefault:"tracing-dlq" help:"topic with what was set aside"`
+	Endpoint url.URL `env:"JAEGER_ENDPOINT" envDefault:"http://localhost:14268/api/traces" help:"Jaeger's collector"`
 }
 
 func dlqRedriveCommand() *cobra.Command {

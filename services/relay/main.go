@@ -42,7 +42,7 @@ func main() {
 func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	limitMemory()
 	var teardown service.Teardown
-	defer func() { err = errors.Join(err, teardown.Run(cfg.ShutdownTimeout/2)) }()
+	defer func() { err = errors.Join(err, teardown.Run(cfg.Common.ShutdownTimeout/2)) }()
 
 	tracer, closeTracer, err := tracing.New(cfg.Tracing.Config("relay", log))
 	if err != nil {
@@ -50,7 +50,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	}
 	teardown.Add("tracer", closeTracer)
 
-	relay := newRelay(collector.New(cfg.Endpoint, inFlight), cfg.MaxSpansPerSecond, tracer, log)
+	relay := newRelay(collector.New(cfg.Tracing.Endpoint, inFlight), cfg.MaxSpansPerSecond, tracer, log)
 	teardown.Add("relay", relay.close)
 
 	ops, err := service.Listen(cfg.HTTPAddr, log, relay.routes)
@@ -59,9 +59,9 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	}
 	teardown.Add("http server", ops.Close)
 
-	cluster := cfg.Kafka.Cluster()
+	cluster := cfg.Tracing.Kafka.Cluster()
 	cluster.ClientID = "relay"
-	if err := kafkaadmin.WaitForTopics(ctx, cluster, log, cfg.Topic, cfg.DeadLetterTopic); err != nil {
+	if err := kafkaadmin.WaitForTopics(ctx, cluster, log, cfg.Tracing.Topic, cfg.DeadLetterTopic); err != nil {
 		return err
 	}
 
@@ -75,16 +75,16 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	consumer, err := consume.New(consume.Config{
 		Cluster:        cluster,
 		Group:          group,
-		InstanceID:     cfg.GroupInstanceID,
-		SessionTimeout: cfg.SessionTimeout,
-		Topic:          cfg.Topic,
+		InstanceID:     cfg.Group.InstanceID,
+		SessionTimeout: cfg.Group.SessionTimeout,
+		Topic:          cfg.Tracing.Topic,
 		InFlight:       inFlight,
 		Slow:           slow,
 		Handle:         relay.handle,
 		Together:       relay.together(),
 		SetAside:       relay.setAside,
 		Recovered:      relay.traceOutage,
-		StopTimeout:    cfg.ShutdownTimeout / 2,
+		StopTimeout:    cfg.Common.ShutdownTimeout / 2,
 		Log:            log,
 	})
 	if err != nil {
@@ -98,6 +98,6 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return ops.Wait(ctx) })
 	work.Go(func() error { return consumer.Run(ctx) })
-	work.Go(func() error { return relay.metrics.watchRetention(ctx, cluster, cfg.Topic, log) })
+	work.Go(func() error { return relay.metrics.watchRetention(ctx, cluster, cfg.Tracing.Topic, log) })
 	return work.Wait()
 }

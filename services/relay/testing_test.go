@@ -160,7 +160,8 @@ func (r *rig) start(endpoint string) {
 	r.addr = tracingtest.FreeAddr(r.t)
 	var cfg config
 	require.NoError(r.t, service.Load(&cfg, []string{
-		"KAFKA_BROKERS=" + r.broker.Addr(), "JAEGER_ENDPOINT=" + endpoint, "HTTP_ADDR=" + r.addr,
+		"KAFKA_BROKERS=" + tracingtest.FreeAddr(r.t), // the cluster with the data is not asked for anything
+		"TRACING_KAFKA_BROKERS=" + r.broker.Addr(), "JAEGER_ENDPOINT=" + endpoint, "HTTP_ADDR=" + r.addr,
 		"SESSION_TIMEOUT=6s", "GROUP_INSTANCE_ID=relay-1",
 	}))
 	r.logs = &tracingtest.Log{}

@@ -41,7 +41,7 @@ func main() { os.Exit(service.Main("sentence", doc, run)) }
 
 func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	var teardown service.Teardown
-	defer func() { err = errors.Join(err, teardown.Run(cfg.ShutdownTimeout/2)) }()
+	defer func() { err = errors.Join(err, teardown.Run(cfg.Common.ShutdownTimeout/2)) }()
 
 	tracer, closeTracer, err := tracing.New(cfg.Tracing.Config("sentence", log))
 	if err != nil {
@@ -74,15 +74,15 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	consumer, err := consume.New(consume.Config{
 		Cluster:        cluster,
 		Group:          group,
-		InstanceID:     cfg.GroupInstanceID,
-		SessionTimeout: cfg.SessionTimeout,
+		InstanceID:     cfg.Group.InstanceID,
+		SessionTimeout: cfg.Group.SessionTimeout,
 		Topic:          cfg.EvenTopic,
 		InFlight:       inFlight,
 		Ordered:        true,
 		Handle:         worker.handle,
 		SetAside:       deadletter.New(producer, cfg.EvenDLQ).SetAside,
 		Tracer:         tracer,
-		StopTimeout:    cfg.ShutdownTimeout / 2,
+		StopTimeout:    cfg.Common.ShutdownTimeout / 2,
 		Log:            log,
 	})
 	if err != nil {

@@ -81,7 +81,7 @@ func (s *stream) process(ctx context.Context) error {
 	}
 	select {
 	case err = <-ended:
-	case <-time.After(s.cfg.ShutdownTimeout / 2):
+	case <-time.After(s.cfg.Common.ShutdownTimeout / 2):
 		err = errors.New("still busy when the time was up")
 	}
 	if err != nil {

@@ -139,3 +139,8 @@ func TestSignals(t *testing.T) {
 		})
 	}
 }
+
+func TestEveryProgramHasTheCommonSettings(t *testing.T) {
+	assert.Equal(t, Common{LogFormat: "json"}, common(testConfig{Common: Common{LogFormat: "json"}}))
+	assert.Panics(t, func() { common(struct{ Tracing Tracing }{}) })
+}
