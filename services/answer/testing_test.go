@@ -39,7 +39,7 @@ func start(t *testing.T, broker *tracingtest.Broker, settings ...string) (stop f
 	t.Helper()
 	var cfg config
 	require.NoError(t, service.Load(&cfg, append(settings,
-		"KAFKA_BROKERS="+broker.Addr(), "HTTP_ADDR="+tracingtest.FreeAddr(t), "SESSION_TIMEOUT=6s",
+		"KAFKA_BROKERS="+broker.Addr(), "HTTP_ADDR=127.0.0.1:0", "SESSION_TIMEOUT=6s",
 	)))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -102,7 +102,7 @@ func start(t *testing.T, broker *tracingtest.Broker, random string, settings ...
 	t.Helper()
 	var cfg config
 	require.NoError(t, service.Load(&cfg, append(settings,
-		"KAFKA_BROKERS="+broker.Addr(), "RANDOM_URL="+random, "HTTP_ADDR="+tracingtest.FreeAddr(t), "SESSION_TIMEOUT=6s", "SHUTDOWN_TIMEOUT="+shutdownTimeout.String(),
+		"KAFKA_BROKERS="+broker.Addr(), "RANDOM_URL="+random, "HTTP_ADDR=127.0.0.1:0", "SESSION_TIMEOUT=6s", "SHUTDOWN_TIMEOUT="+shutdownTimeout.String(),
 	)))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
