@@ -3,17 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/big"
 	"regexp"
 
-	"fault-tolerant-tracing/services/internal/consume"
-	"fault-tolerant-tracing/tracing/kafkaclient"
-	"fault-tolerant-tracing/tracing/kafkatrace"
-
-	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
-	"github.com/opentracing/opentracing-go"
+	"fault-tolerant-tracing/services/internal/dispatch"
+	"fault-tolerant-tracing/services/internal/transform"
 )
 
 // answer is the value of a record of answer-topic. Its numbers are exact,
@@ -44,43 +39,17 @@ func solve(value []byte) (answer, error) {
 	return a, nil
 }
 
-// worker makes an answer of each record.
-type worker struct {
-	tracer   opentracing.Tracer
-	producer *kafkaclient.Producer
-	topic    string // for the answers
-}
-
-// handle implements consume.Handler.
-func (w *worker) handle(ctx context.Context, r *consume.Record) error {
+// answerTo is a [transform.Func].
+func answerTo(ctx context.Context, r *dispatch.Record) (key, value []byte, err error) {
 	a, err := solve(r.Value)
 	if err != nil {
-		return consume.Permanent(err)
+		return nil, nil, dispatch.Permanent(err)
 	}
-	if span := opentracing.SpanFromContext(ctx); span != nil {
-		span.SetTag("number.value", a.Number.String())
-		span.SetTag("random.number", a.Random.Int64())
-	}
-	value, err := json.Marshal(a)
+	transform.Tag(ctx, "number.value", a.Number.String())
+	transform.Tag(ctx, "random.number", a.Random.Int64())
+	value, err = json.Marshal(a)
 	if err != nil {
-		return consume.Permanent(err)
+		return nil, nil, dispatch.Permanent(err)
 	}
-	return w.write(ctx, a.Number.String(), value)
-}
-
-// write blocks until the answer is acknowledged.
-func (w *worker) write(ctx context.Context, number string, value []byte) error {
-	_, err := kafkatrace.Send(ctx, w.tracer, w.producer, &kafka.Message{
-		TopicPartition: kafka.TopicPartition{Topic: &w.topic, Partition: kafka.PartitionAny},
-		Key:            []byte(number),
-		Value:          value,
-	})
-	if err == nil {
-		return nil
-	}
-	err = fmt.Errorf("produce to %s: %w", w.topic, err)
-	if refused := new(kafka.Error); errors.As(err, refused) && refused.Code() == kafka.ErrMsgSizeTooLarge {
-		return consume.Permanent(err)
-	}
-	return err
+	return []byte(a.Number.String()), value, nil
 }

@@ -174,14 +174,14 @@ func TestStoppingInTheMiddleRepeatsNothing(t *testing.T) {
 
 func TestSpansOfASentence(t *testing.T) {
 	t.Parallel()
-	broker := newBroker(t)
-	start(t, broker)
+	broker, tracing := newBroker(t), newBroker(t) // the spans have a cluster of their own
+	start(t, broker, "TRACING_KAFKA_BROKERS="+tracing.Addr())
 	record := sentenceOf(6)
 	record.Headers = []kgo.RecordHeader{{Key: "uber-trace-id", Value: []byte("a%3Ab%3A0%3A1")}} // as old Java clients write it
 	produce(t, broker, record)
 
 	spans := map[string]tracingtest.Span{}
-	for _, s := range tracingtest.SpansOnTopic(t, broker.Addr(), "tracing-topic", 2) {
+	for _, s := range tracingtest.SpansOnTopic(t, tracing.Addr(), "tracing-topic", 2) {
 		assert.Equal(t, "000000000000000a", s.TraceID)
 		assert.Equal(t, "answer", s.Service)
 		assert.NotContains(t, s.Tags, "error")

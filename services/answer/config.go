@@ -7,8 +7,8 @@ type config struct {
 	AnswerTopic   string       `env:"ANSWER_TOPIC" envDefault:"answer-topic" help:"topic for the answers"`
 	SentenceDLQ   string       `env:"SENTENCE_DLQ" envDefault:"sentence-dlq" help:"topic for what is no sentence"`
 	HTTPAddr      service.Addr `env:"HTTP_ADDR" envDefault:":8095" help:"address for /healthz, /readyz and /metrics"`
-	service.Kafka
-	service.Group
-	service.Tracing
-	service.Common
+	Kafka         service.Kafka
+	Group         service.Group
+	Tracing       service.Tracing
+	Common        service.Common
 }

@@ -13,14 +13,9 @@ import (
 	"log/slog"
 	"os"
 
-	"fault-tolerant-tracing/services/internal/consume"
-	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/services/internal/transform"
 	"fault-tolerant-tracing/tracing"
-	"fault-tolerant-tracing/tracing/kafkaclient"
-
-	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
-	"golang.org/x/sync/errgroup"
 )
 
 const doc = `answer works out each sentence: it reads "6 + 1" from sentence-topic and writes
@@ -33,14 +28,11 @@ sentence-dlq, with the reason.`
 // group is the consumer group of all answer services.
 const group = "answer-app"
 
-// inFlight is how many records are worked on at once, one of each partition.
-const inFlight = 16
-
 func main() { os.Exit(service.Main("answer", doc, run)) }
 
 func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	var teardown service.Teardown
-	defer func() { err = errors.Join(err, teardown.Run(cfg.ShutdownTimeout/2)) }()
+	defer func() { err = errors.Join(err, teardown.Run(cfg.Common.ShutdownTimeout/2)) }()
 
 	tracer, closeTracer, err := tracing.New(cfg.Tracing.Config("answer", log))
 	if err != nil {
@@ -48,48 +40,18 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	}
 	teardown.Add("tracer", closeTracer)
 
-	ops, err := service.Listen(cfg.HTTPAddr, log, nil)
-	if err != nil {
-		return err
-	}
-	teardown.Add("http server", ops.Close)
-
-	cluster := cfg.Kafka.Cluster()
-	cluster.ClientID = "answer"
-	if err := service.WaitForTopics(ctx, cluster, log, cfg.SentenceTopic, cfg.AnswerTopic, cfg.SentenceDLQ); err != nil {
-		return err
-	}
-
-	producer, err := kafkaclient.NewProducer(cluster, log, kafka.ConfigMap{"message.max.bytes": deadletter.MaxBytes})
-	if err != nil {
-		return err
-	}
-	teardown.Add("producer", producer.Close)
-
-	worker := &worker{tracer: tracer, producer: producer, topic: cfg.AnswerTopic}
-	consumer, err := consume.New(consume.Config{
-		Cluster:        cluster,
-		Group:          group,
-		InstanceID:     cfg.GroupInstanceID,
-		SessionTimeout: cfg.SessionTimeout,
-		Topic:          cfg.SentenceTopic,
-		InFlight:       inFlight,
-		Ordered:        true,
-		Handle:         worker.handle,
-		SetAside:       deadletter.New(producer, cfg.SentenceDLQ).SetAside,
-		Tracer:         tracer,
-		StopTimeout:    cfg.ShutdownTimeout / 2,
-		Log:            log,
-	})
-	if err != nil {
-		return err
-	}
-	teardown.Add("consumer", consumer.Close)
-	ops.Ready(consumer.Ready)
-	ops.Metrics().MustRegister(service.ConsumerMetrics(consumer.Status))
-
-	work, ctx := errgroup.WithContext(ctx)
-	work.Go(func() error { return ops.Wait(ctx) })
-	work.Go(func() error { return consumer.Run(ctx) })
-	return work.Wait()
+	return transform.Run(ctx, transform.Config{
+		Service:  "answer",
+		Group:    group,
+		From:     cfg.SentenceTopic,
+		To:       cfg.AnswerTopic,
+		DLQ:      cfg.SentenceDLQ,
+		Func:     answerTo,
+		Kafka:    cfg.Kafka,
+		Member:   cfg.Group,
+		Common:   cfg.Common,
+		HTTPAddr: cfg.HTTPAddr,
+		Tracer:   tracer,
+		Log:      log,
+	}, &teardown)
 }

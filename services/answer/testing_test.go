@@ -33,13 +33,14 @@ func newBroker(t *testing.T) *tracingtest.Broker {
 	return broker
 }
 
-// start runs the program until stop is called, which returns what run does.
-func start(t *testing.T, broker *tracingtest.Broker) (stop func() error) {
+// start runs the program until stop is called, which returns what run does. Its
+// spans go to the broker too, unless the settings say otherwise.
+func start(t *testing.T, broker *tracingtest.Broker, settings ...string) (stop func() error) {
 	t.Helper()
 	var cfg config
-	require.NoError(t, service.Load(&cfg, []string{
-		"KAFKA_BROKERS=" + broker.Addr(), "HTTP_ADDR=" + tracingtest.FreeAddr(t), "SESSION_TIMEOUT=6s",
-	}))
+	require.NoError(t, service.Load(&cfg, append(settings,
+		"KAFKA_BROKERS="+broker.Addr(), "HTTP_ADDR=127.0.0.1:0", "SESSION_TIMEOUT=6s",
+	)))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- run(ctx, cfg, slog.New(slog.DiscardHandler)) }()

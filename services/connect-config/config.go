@@ -15,5 +15,5 @@ type config struct {
 	ConnectURL string   `env:"CONNECT_URL" envDefault:"http://localhost:8083" help:"Kafka Connect"`
 	Files      []string `env:"CONNECTOR_FILES" envDefault:"deploy/kafka-connect/file-source/file-source.json,deploy/kafka-connect/elastic-sink/elastic-sink.json" help:"the connectors: files with what one would POST to /connectors, separated by commas"`
 
-	service.Common
+	Common service.Common
 }

@@ -4,6 +4,6 @@ import "fault-tolerant-tracing/services/internal/service"
 
 type config struct {
 	HTTPAddr service.Addr `env:"HTTP_ADDR" envDefault:":8096" help:"address for /random, /healthz, /readyz and /metrics"`
-	service.Tracing
-	service.Common
+	Tracing  service.Tracing
+	Common   service.Common
 }

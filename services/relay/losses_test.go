@@ -9,6 +9,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"fault-tolerant-tracing/services/internal/collectortest"
+	"fault-tolerant-tracing/services/internal/ledger"
 	"fault-tolerant-tracing/tracing"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 )
@@ -17,8 +19,8 @@ import (
 // take for a loss what it cannot know.
 func TestTheLedgerShowsWhatAClientHasDropped(t *testing.T) {
 	t.Parallel()
-	collector := startCollector(t, answer(202))
-	r := startRelay(t, collector.URL+"/api/traces")
+	collector := collectortest.Start(t, collectortest.Status(202))
+	r := startRelay(t, collector.URL())
 	tracer, closeTracer, err := tracing.New(tracing.Config{
 		Service: "client", Kafka: kafkaclient.Cluster{Brokers: []string{r.broker.Addr()}}, Topic: topic,
 		QueueSize: 1, FlushInterval: 10 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
@@ -34,12 +36,12 @@ func TestTheLedgerShowsWhatAClientHasDropped(t *testing.T) {
 	t.Cleanup(end)
 	span := func() { tracer.StartSpan("x").Finish() }
 
-	dropped := func() ledgerStatus { return r.ledgerStatus() }
+	dropped := func() ledger.Status { return r.ledgerStatus() }
 	r.eventually("drops are shown", func() bool {
 		for range 1000 {
 			span()
 		}
-		return collector.posted() > 0 && dropped().SpansDropped.FullQueue > 0
+		return collector.Posts() > 0 && dropped().SpansDropped.FullQueue > 0
 	})
 	s := dropped()
 	require.Len(t, s.Losses, 1)
@@ -49,9 +51,9 @@ func TestTheLedgerShowsWhatAClientHasDropped(t *testing.T) {
 	assert.Equal(t, 1, s.Clients.Known)
 
 	require.NoError(t, r.stop())
-	before := collector.posted()
-	r.start(collector.URL + "/api/traces")
-	r.eventually("the next relay delivers", func() bool { span(); return collector.posted() > before })
+	before := collector.Posts()
+	r.start(collector.URL())
+	r.eventually("the next relay delivers", func() bool { span(); return collector.Posts() > before })
 	r.eventually("it has seen the client", func() bool { return dropped().Clients.Unknown == 1 })
 	s = dropped()
 	assert.Zero(t, s.BatchesMissing)

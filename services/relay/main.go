@@ -20,6 +20,7 @@ import (
 	"fault-tolerant-tracing/services/internal/consume"
 	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/deliver"
+	"fault-tolerant-tracing/services/internal/kafkaadmin"
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/tracing"
 	"fault-tolerant-tracing/tracing/kafkaclient"
@@ -42,7 +43,7 @@ func main() {
 func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	limitMemory()
 	var teardown service.Teardown
-	defer func() { err = errors.Join(err, teardown.Run(cfg.ShutdownTimeout/2)) }()
+	defer func() { err = errors.Join(err, teardown.Run(cfg.Common.ShutdownTimeout/2)) }()
 
 	tracer, closeTracer, err := tracing.New(cfg.Tracing.Config("relay", log))
 	if err != nil {
@@ -50,7 +51,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	}
 	teardown.Add("tracer", closeTracer)
 
-	relay := newRelay(collector.New(cfg.Endpoint, deliver.Connections), tracer, log)
+	relay := newRelay(collector.New(cfg.Tracing.Endpoint, deliver.Connections), tracer, log)
 	teardown.Add("relay", relay.close)
 
 	ops, err := service.Listen(cfg.HTTPAddr, log, relay.routes)
@@ -59,9 +60,9 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	}
 	teardown.Add("http server", ops.Close)
 
-	cluster := cfg.Kafka.Cluster()
+	cluster := cfg.Tracing.Kafka.Cluster()
 	cluster.ClientID = "relay"
-	if err := service.WaitForTopics(ctx, cluster, log, cfg.Topic, cfg.DeadLetterTopic); err != nil {
+	if err := kafkaadmin.WaitForTopics(ctx, cluster, log, cfg.Tracing.Topic, cfg.DeadLetterTopic); err != nil {
 		return err
 	}
 
@@ -75,11 +76,11 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	consumer, err := consume.New(consume.Config{
 		Cluster:        cluster,
 		Group:          group,
-		InstanceID:     cfg.GroupInstanceID,
-		SessionTimeout: cfg.SessionTimeout,
-		Topic:          cfg.Topic,
+		InstanceID:     cfg.Group.InstanceID,
+		SessionTimeout: cfg.Group.SessionTimeout,
+		Topic:          cfg.Tracing.Topic,
 		Dispatch:       relay.dispatch(cfg.MaxSpansPerSecond),
-		StopTimeout:    cfg.ShutdownTimeout / 2,
+		StopTimeout:    cfg.Common.ShutdownTimeout / 2,
 		Log:            log,
 	})
 	if err != nil {
@@ -88,11 +89,11 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	teardown.Add("consumer", consumer.Close)
 	relay.consumer.Store(consumer)
 	ops.Ready(consumer.Ready)
-	ops.Metrics().MustRegister(append(relay.metrics.collectors(), relay.ledger, service.ConsumerMetrics(consumer.Status))...)
+	ops.Metrics().MustRegister(append(relay.metrics.collectors(), relay.ledger, consume.Metrics(consumer.Status))...)
 
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return ops.Wait(ctx) })
 	work.Go(func() error { return consumer.Run(ctx) })
-	work.Go(func() error { return relay.metrics.watchRetention(ctx, cluster, cfg.Topic, log) })
+	work.Go(func() error { return relay.metrics.watchRetention(ctx, cluster, cfg.Tracing.Topic, log) })
 	return work.Wait()
 }

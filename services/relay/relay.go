@@ -16,6 +16,7 @@ import (
 	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/deliver"
 	"fault-tolerant-tracing/services/internal/dispatch"
+	"fault-tolerant-tracing/services/internal/ledger"
 )
 
 // slow is how long a post may take before fewer of them are made at once.
@@ -30,7 +31,7 @@ type relay struct {
 	tracer   opentracing.Tracer
 	log      *slog.Logger
 	metrics  *metrics
-	ledger   *ledger
+	ledger   *ledger.Ledger
 
 	sending, failing throttled // the article's two log lines
 }
@@ -41,7 +42,7 @@ func newRelay(jaeger *collector.Collector, tracer opentracing.Tracer, log *slog.
 		tracer:  tracer,
 		log:     log,
 		metrics: newMetrics(),
-		ledger:  newLedger(),
+		ledger:  ledger.New(),
 		sending: throttled{interval: logInterval},
 		failing: throttled{interval: logInterval},
 	}
@@ -84,7 +85,7 @@ func (r *relay) read(rec *dispatch.Record) error {
 	if errors.Is(err, dispatch.ErrSkip) {
 		r.log.Warn("record without a value skipped", "partition", rec.TopicPartition.Partition, "offset", int64(rec.TopicPartition.Offset))
 	}
-	r.ledger.read(rec.TopicPartition.Partition, int64(rec.TopicPartition.Offset), rec.Key, deliver.FrameOf(rec))
+	r.ledger.Read(rec.TopicPartition.Partition, int64(rec.TopicPartition.Offset), rec.Key, deliver.FrameOf(rec))
 	return err
 }
 

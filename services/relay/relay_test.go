@@ -16,22 +16,24 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"fault-tolerant-tracing/services/internal/collectortest"
 	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/dispatch"
+	"fault-tolerant-tracing/services/internal/ledger"
 	"fault-tolerant-tracing/tracing/batch"
 )
 
 func TestARecordIsCommittedOnlyAfterJaegerTookIt(t *testing.T) {
 	t.Parallel()
-	collector := startCollector(t, answer(503))
-	r := startRelay(t, collector.URL+"/api/traces")
+	collector := collectortest.Start(t, collectortest.Status(503))
+	r := startRelay(t, collector.URL())
 	r.produce(newBatch(t, operations("a", 9)...))
-	r.eventually("the relay tries", func() bool { return collector.posted() >= 3 })
+	r.eventually("the relay tries", func() bool { return collector.Posts() >= 3 })
 	assert.Zero(t, r.committed())
-	collector.become(answer(202))
+	collector.Answer(collectortest.Status(202))
 	r.eventually("the record is committed", func() bool { return r.committed() == 1 })
 	for _, operation := range operations("a", 9) {
-		assert.Equal(t, 1, collector.times(operation))
+		assert.Equal(t, 1, collector.Taken(operation))
 	}
 	log := r.logs.String()
 	assert.Contains(t, log, "sending 9 span(s) to jaeger")
@@ -41,33 +43,35 @@ func TestARecordIsCommittedOnlyAfterJaegerTookIt(t *testing.T) {
 // What is wrong with the endpoint as a whole must never set a good record
 // aside, however long it lasts.
 func TestEndpointFaultsHoldEverything(t *testing.T) {
-	for name, fault := range map[string]func(http.ResponseWriter, []string){
-		"400": answer(400), "401": answer(401), "404": answer(404), "405": answer(405), "408": answer(408), "429": answer(429),
-		"500": answer(500), "502": answer(502), "503": answer(503),
-		"301": func(w http.ResponseWriter, _ []string) {
+	faults := map[string]collectortest.Answer{
+		"301": func(w http.ResponseWriter, _ collectortest.Post) {
 			w.Header().Set("Location", "/elsewhere")
 			w.WriteHeader(301)
 		},
-		"connection cut": func(http.ResponseWriter, []string) { panic(http.ErrAbortHandler) },
-	} {
+		"connection cut": collectortest.HangUp,
+	}
+	for _, status := range []int{400, 401, 404, 405, 408, 429, 500, 502, 503} {
+		faults[fmt.Sprint(status)] = collectortest.Status(status)
+	}
+	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			collector := startCollector(t, fault)
-			r := startRelay(t, collector.URL+"/api/traces")
+			collector := collectortest.Start(t, fault)
+			r := startRelay(t, collector.URL())
 			const n = 10
 			for i := range n {
 				r.produce(newBatch(t, fmt.Sprint("good-", i)))
 			}
-			r.eventually("more tries than a record has", func() bool { return collector.posted() >= 3*n })
+			r.eventually("more tries than a record has", func() bool { return collector.Posts() >= 3*n })
 			assert.Equal(t, string(dispatch.Holding), r.status()["state"])
 			assert.Zero(t, r.committed())
 			assert.Empty(t, r.setAside())
-			collector.become(answer(202))
+			collector.Answer(collectortest.Status(202))
 			r.eventually("all is delivered", func() bool { return r.committed() == n })
 			assert.Empty(t, r.setAside())
 			assert.Equal(t, string(dispatch.Delivering), r.status()["state"])
 			for i := range n {
-				assert.GreaterOrEqual(t, collector.times(fmt.Sprint("good-", i)), 1)
+				assert.GreaterOrEqual(t, collector.Taken(fmt.Sprint("good-", i)), 1)
 			}
 		})
 	}
@@ -75,31 +79,31 @@ func TestEndpointFaultsHoldEverything(t *testing.T) {
 
 func TestARedirectIsNotFollowed(t *testing.T) {
 	t.Parallel()
-	right := startCollector(t, answer(202))
-	elsewhere := httptest.NewServer(http.RedirectHandler(right.URL+"/api/traces", http.StatusMovedPermanently))
+	right := collectortest.Start(t, collectortest.Status(202))
+	elsewhere := httptest.NewServer(http.RedirectHandler(right.URL(), http.StatusMovedPermanently))
 	t.Cleanup(elsewhere.Close)
 	r := startRelay(t, elsewhere.URL+"/api/traces")
 	r.produce(newBatch(t, "a"))
 	r.eventually("the relay says what is wrong", func() bool {
 		return strings.Contains(r.logs.String(), "jaeger answered 301") && strings.Contains(r.logs.String(), "not followed")
 	})
-	assert.Zero(t, right.posted())
+	assert.Zero(t, right.Posts())
 	assert.Contains(t, r.logs.String(), "level=ERROR")
 }
 
 func TestBadRecordsAmongGoodOnes(t *testing.T) {
 	t.Parallel()
-	collector := startCollector(t, func(w http.ResponseWriter, operations []string) {
+	collector := collectortest.Start(t, func(w http.ResponseWriter, p collectortest.Post) {
 		switch {
-		case operations == nil || slices.Contains(operations, "poison"):
+		case p.Operations == nil || slices.Contains(p.Operations, "poison"):
 			http.Error(w, "unable to process request body", 400)
-		case slices.Contains(operations, "crash"):
+		case slices.Contains(p.Operations, "crash"):
 			http.Error(w, "boom", 500)
 		default:
 			w.WriteHeader(202)
 		}
 	})
-	r := startRelay(t, collector.URL+"/api/traces")
+	r := startRelay(t, collector.URL())
 	large := newBatch(t, "large", strings.Repeat("x", 1_048_588-120))
 	bad := map[string][]byte{"garbage": []byte("garbage"), "poison": newBatch(t, "poison"), "crash": newBatch(t, "crash")}
 	r.produce(newBatch(t, "first"), nil, bad["garbage"], []byte{}, bad["poison"], large, bad["crash"])
@@ -108,11 +112,11 @@ func TestBadRecordsAmongGoodOnes(t *testing.T) {
 	for i := 0; len(r.setAside()) < len(bad) && time.Now().Before(deadline); i++ { // a bad record shows only while others go through
 		r.produce(newBatch(t, fmt.Sprint("good-", i)))
 		sent++
-		r.eventually("a good record is not held up", func() bool { return collector.times(fmt.Sprint("good-", i)) > 0 })
+		r.eventually("a good record is not held up", func() bool { return collector.Taken(fmt.Sprint("good-", i)) > 0 })
 	}
 	r.eventually("everything is finished", func() bool { return r.committed() == sent })
-	assert.Equal(t, 1, collector.times("large"))
-	assert.Equal(t, 1, collector.times("first"))
+	assert.Equal(t, 1, collector.Taken("large"))
+	assert.Equal(t, 1, collector.Taken("first"))
 
 	aside := r.setAside()
 	require.Len(t, aside, 3)
@@ -138,19 +142,19 @@ func TestBadRecordsAmongGoodOnes(t *testing.T) {
 
 func TestATooLargeRecordIsSplit(t *testing.T) {
 	t.Parallel()
-	collector := startCollector(t, func(w http.ResponseWriter, operations []string) {
-		if len(operations) > 3 || slices.Contains(operations, "giant") {
+	collector := collectortest.Start(t, func(w http.ResponseWriter, p collectortest.Post) {
+		if len(p.Operations) > 3 || slices.Contains(p.Operations, "giant") {
 			w.WriteHeader(413)
 			return
 		}
 		w.WriteHeader(202)
 	})
-	r := startRelay(t, collector.URL+"/api/traces")
+	r := startRelay(t, collector.URL())
 	names := operations("part", 10)
 	r.produce(newBatch(t, slices.Insert(slices.Clone(names), 4, "giant")...))
 	r.eventually("the record is finished", func() bool { return r.committed() == 1 })
 	for _, name := range names {
-		assert.Equal(t, 1, collector.times(name), name)
+		assert.Equal(t, 1, collector.Taken(name), name)
 	}
 	aside := r.setAside()
 	require.Len(t, aside, 1, "the one span that is refused alone")
@@ -164,53 +168,53 @@ func TestATooLargeRecordIsSplit(t *testing.T) {
 func TestWhatWasTakenOfASplitRecordIsNotSentAgain(t *testing.T) {
 	t.Parallel()
 	var failures atomic.Int32
-	collector := startCollector(t, func(w http.ResponseWriter, operations []string) {
+	collector := collectortest.Start(t, func(w http.ResponseWriter, p collectortest.Post) {
 		switch {
-		case len(operations) > 1:
+		case len(p.Operations) > 1:
 			w.WriteHeader(413)
-		case operations[0] == "b" && failures.Add(1) <= 3:
+		case p.Operations[0] == "b" && failures.Add(1) <= 3:
 			w.WriteHeader(503)
 		default:
 			w.WriteHeader(202)
 		}
 	})
-	r := startRelay(t, collector.URL+"/api/traces")
+	r := startRelay(t, collector.URL())
 	r.produce(newBatch(t, "a", "b"))
 	r.eventually("the record is finished", func() bool { return r.committed() == 1 })
-	assert.Equal(t, 1, collector.times("a"))
-	assert.Equal(t, 1, collector.times("b"))
+	assert.Equal(t, 1, collector.Taken("a"))
+	assert.Equal(t, 1, collector.Taken("b"))
 }
 
 // What spoke against one part of a split record does not speak against the next.
 func TestThePartsOfASplitRecordAreJudgedEachByItself(t *testing.T) {
 	t.Parallel()
 	var once atomic.Bool
-	collector := startCollector(t, func(w http.ResponseWriter, operations []string) {
+	collector := collectortest.Start(t, func(w http.ResponseWriter, p collectortest.Post) {
 		switch {
-		case len(operations) > 1:
+		case len(p.Operations) > 1:
 			w.WriteHeader(413)
-		case operations[0] == "bad", operations[0] == "good" && once.CompareAndSwap(false, true):
+		case p.Operations[0] == "bad", p.Operations[0] == "good" && once.CompareAndSwap(false, true):
 			w.WriteHeader(400)
 		default:
 			w.WriteHeader(202)
 		}
 	})
-	r := startRelay(t, collector.URL+"/api/traces")
+	r := startRelay(t, collector.URL())
 	r.produce(newBatch(t, "bad", "good"))
 	deadline := time.Now().Add(patience)
 	for i := 0; r.committed() < int64(i+1) && time.Now().Before(deadline); i++ {
 		name := fmt.Sprint("other-", i)
 		r.produce(newBatch(t, name))
-		r.eventually("others go through", func() bool { return collector.times(name) > 0 })
+		r.eventually("others go through", func() bool { return collector.Taken(name) > 0 })
 	}
-	assert.Equal(t, 1, collector.times("good"))
+	assert.Equal(t, 1, collector.Taken("good"))
 	require.Len(t, r.setAside(), 1)
 }
 
 func TestKeysAndHeadersOfASetAsideRecordAreKept(t *testing.T) {
 	t.Parallel()
-	collector := startCollector(t, answer(400))
-	r := startRelay(t, collector.URL+"/api/traces")
+	collector := collectortest.Start(t, collectortest.Status(400))
+	r := startRelay(t, collector.URL())
 	header := kgo.RecordHeader{Key: "from", Value: []byte("somewhere")}
 	record := &kgo.Record{Topic: topic, Key: []byte("key"), Value: []byte("garbage"), Headers: []kgo.RecordHeader{header}}
 	require.NoError(t, r.client.ProduceSync(t.Context(), record).FirstErr())
@@ -224,12 +228,12 @@ func TestKeysAndHeadersOfASetAsideRecordAreKept(t *testing.T) {
 func TestAGracefulStopFinishesWhatIsInFlight(t *testing.T) {
 	t.Parallel()
 	entered, release := make(chan struct{}), make(chan struct{})
-	collector := startCollector(t, func(w http.ResponseWriter, _ []string) {
+	collector := collectortest.Start(t, func(w http.ResponseWriter, _ collectortest.Post) {
 		close(entered)
 		<-release
 		w.WriteHeader(202)
 	})
-	r := startRelay(t, collector.URL+"/api/traces")
+	r := startRelay(t, collector.URL())
 	r.produce(newBatch(t, "a"))
 	<-entered
 	r.cancel()
@@ -240,40 +244,40 @@ func TestAGracefulStopFinishesWhatIsInFlight(t *testing.T) {
 
 func TestAStopWhileHoldingIsQuickAndLosesNothing(t *testing.T) {
 	t.Parallel()
-	collector := startCollector(t, answer(503))
-	r := startRelay(t, collector.URL+"/api/traces")
+	collector := collectortest.Start(t, collectortest.Status(503))
+	r := startRelay(t, collector.URL())
 	r.produce(newBatch(t, "a"), newBatch(t, "b"))
-	r.eventually("the relay holds", func() bool { return collector.posted() >= 2 })
+	r.eventually("the relay holds", func() bool { return collector.Posts() >= 2 })
 	begin := time.Now()
 	require.NoError(t, r.stop())
 	assert.Less(t, time.Since(begin), 8*time.Second)
 	assert.Zero(t, r.committed())
-	collector.become(answer(202))
-	r.start(collector.URL + "/api/traces")
+	collector.Answer(collectortest.Status(202))
+	r.start(collector.URL())
 	r.eventually("the next relay delivers", func() bool { return r.committed() == 2 })
-	assert.Equal(t, 1, collector.times("a"))
-	assert.Equal(t, 1, collector.times("b"))
+	assert.Equal(t, 1, collector.Taken("a"))
+	assert.Equal(t, 1, collector.Taken("b"))
 }
 
 func TestTheRelaySurvivesARestartOfTheBroker(t *testing.T) {
 	t.Parallel()
-	collector := startCollector(t, answer(202))
-	r := startRelay(t, collector.URL+"/api/traces")
+	collector := collectortest.Start(t, collectortest.Status(202))
+	r := startRelay(t, collector.URL())
 	r.produce(newBatch(t, "before"), []byte("garbage before"))
-	r.eventually("delivered before", func() bool { return collector.times("before") == 1 })
+	r.eventually("delivered before", func() bool { return collector.Taken("before") == 1 })
 	r.broker.Stop()
 	require.NoError(t, r.broker.Start())
 	r.produce(newBatch(t, "after"), []byte("garbage after"))
-	r.eventually("delivered after", func() bool { return collector.times("after") == 1 })
+	r.eventually("delivered after", func() bool { return collector.Taken("after") == 1 })
 	r.eventually("committed", func() bool { return r.committed() == 4 })
 }
 
 func TestStatusAndHealth(t *testing.T) {
 	t.Parallel()
-	collector := startCollector(t, answer(503))
-	r := startRelay(t, collector.URL+"/api/traces")
+	collector := collectortest.Start(t, collectortest.Status(503))
+	r := startRelay(t, collector.URL())
 	r.produce(newBatch(t, "a"))
-	r.eventually("the relay holds", func() bool { return collector.posted() >= 2 })
+	r.eventually("the relay holds", func() bool { return collector.Posts() >= 2 })
 	for _, path := range []string{"/healthz", "/readyz", "/metrics"} {
 		response, err := http.Get("http://" + r.addr + path)
 		require.NoError(t, err)
@@ -288,7 +292,7 @@ func TestStatusAndHealth(t *testing.T) {
 	s := r.status()
 	assert.Equal(t, "holding", s["state"])
 	assert.Contains(t, s["last_error"], "503")
-	assert.Contains(t, s["jaeger"], collector.URL)
+	assert.Contains(t, s["jaeger"], collector.URL())
 	assert.Len(t, s["partitions"], 3)
 	r.eventually("the lag shows what is not delivered", func() bool {
 		var lag float64
@@ -307,9 +311,9 @@ func (r *rig) status() map[string]any {
 	return s
 }
 
-func (r *rig) ledgerStatus() ledgerStatus {
+func (r *rig) ledgerStatus() ledger.Status {
 	r.t.Helper()
-	var s struct{ Ledger ledgerStatus }
+	var s struct{ Ledger ledger.Status }
 	r.ask(&s)
 	return s.Ledger
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
-	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/services/internal/kafkaadmin"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 )
 
@@ -20,7 +20,7 @@ const (
 // watchRetention keeps the metric of the topic's retention, until ctx ends. What
 // Kafka does not tell stays as it was.
 func (m *metrics) watchRetention(ctx context.Context, cluster kafkaclient.Cluster, topic string, log *slog.Logger) error {
-	admin, err := service.NewAdmin(cluster)
+	admin, err := kafkaadmin.New(cluster)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func (m *metrics) watchRetention(ctx context.Context, cluster kafkaclient.Cluste
 	}
 }
 
-func retention(ctx context.Context, admin *service.Admin, topic string) (seconds float64, err error) {
+func retention(ctx context.Context, admin *kafkaadmin.Admin, topic string) (seconds float64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, retentionTimeout)
 	defer cancel()
 	results, err := admin.DescribeConfigs(ctx, []kafka.ConfigResource{{Type: kafka.ResourceTopic, Name: topic}})

@@ -7,6 +7,7 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"fault-tolerant-tracing/services/internal/consume"
+	"fault-tolerant-tracing/services/internal/ledger"
 )
 
 // status is what GET /status answers.
@@ -16,7 +17,7 @@ type status struct {
 	SpansSent     uint64 `json:"spans_sent"`      // taken by Jaeger since the start
 	PartsSetAside uint64 `json:"parts_set_aside"` // of records that had to be split
 
-	Ledger ledgerStatus `json:"ledger"`
+	Ledger ledger.Status `json:"ledger"`
 }
 
 func (r *relay) routes(router chi.Router) { router.Get("/status", r.status) }
@@ -35,6 +36,6 @@ func (r *relay) status(w http.ResponseWriter, _ *http.Request) {
 		Jaeger:        r.jaeger.URL(),
 		SpansSent:     r.metrics.spans.Load(),
 		PartsSetAside: r.metrics.parts.Load(),
-		Ledger:        r.ledger.status(),
+		Ledger:        r.ledger.Status(),
 	})
 }

@@ -6,9 +6,8 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
-	"net/http/httptest"
 	"os"
+	"regexp"
 	"sync"
 	"testing"
 	"time"
@@ -20,7 +19,6 @@ import (
 	"github.com/uber/jaeger-client-go/thrift-gen/jaeger"
 
 	"fault-tolerant-tracing/services/internal/service"
-	"fault-tolerant-tracing/tracing/batch"
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
 
@@ -32,6 +30,7 @@ const (
 
 func TestMain(m *testing.M) {
 	_ = os.Setenv("JAEGER_DISABLED", "true") // else the relay's own traces are among the records that are counted
+	tracingtest.AsProgram(main)
 	tracingtest.VerifyMain(m)
 }
 
@@ -48,86 +47,6 @@ func newBatch(t testing.TB, operations ...string) []byte {
 	buffer := thrift.NewTMemoryBuffer()
 	require.NoError(t, b.Write(t.Context(), thrift.NewTBinaryProtocolConf(buffer, nil)))
 	return buffer.Bytes()
-}
-
-// fakeCollector answers posts as a test tells it to, and keeps what it took.
-type fakeCollector struct {
-	*httptest.Server
-
-	mu     sync.Mutex
-	answer func(w http.ResponseWriter, operations []string) // writes the header
-	taken  map[string]int                                   // by operation: how often it was answered with 2xx
-	posts  int
-}
-
-func startCollector(t *testing.T, answer func(w http.ResponseWriter, operations []string)) *fakeCollector {
-	c := &fakeCollector{answer: answer, taken: map[string]int{}}
-	c.Server = httptest.NewServer(c)
-	t.Cleanup(c.Close)
-	return c
-}
-
-func (c *fakeCollector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return
-	}
-	if r.Method != http.MethodPost || r.Header.Get("Content-Type") != "application/x-thrift" || r.URL.Path != "/api/traces" {
-		http.Error(w, "wrong request", http.StatusTeapot)
-		return
-	}
-	var operations []string
-	if b, err := batch.Decode(body); err == nil {
-		for _, s := range b.Spans {
-			operations = append(operations, s.OperationName)
-		}
-	}
-	c.mu.Lock()
-	c.posts++
-	answer := c.answer
-	c.mu.Unlock()
-	written := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
-	answer(written, operations)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if written.status/100 == 2 {
-		for _, operation := range operations {
-			c.taken[operation]++
-		}
-	}
-}
-
-type statusRecorder struct {
-	http.ResponseWriter
-	status int
-}
-
-func (s *statusRecorder) WriteHeader(status int) {
-	s.status = status
-	s.ResponseWriter.WriteHeader(status)
-}
-
-// become changes the answer.
-func (c *fakeCollector) become(answer func(w http.ResponseWriter, operations []string)) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.answer = answer
-}
-
-func (c *fakeCollector) times(operation string) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.taken[operation]
-}
-
-func (c *fakeCollector) posted() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.posts
-}
-
-func answer(code int) func(http.ResponseWriter, []string) {
-	return func(w http.ResponseWriter, _ []string) { w.WriteHeader(code) }
 }
 
 // rig is a broker with the relay's topics, a relay, and what the test looks at.
@@ -154,13 +73,16 @@ func startRelay(t *testing.T, endpoint string) *rig {
 	return r
 }
 
+// listening is what a relay logs when it serves HTTP.
+var listening = regexp.MustCompile(`msg=listening addr=(\S+)`)
+
 // start runs a relay, another one if there was one before.
 func (r *rig) start(endpoint string) {
 	r.t.Helper()
-	r.addr = tracingtest.FreeAddr(r.t)
 	var cfg config
 	require.NoError(r.t, service.Load(&cfg, []string{
-		"KAFKA_BROKERS=" + r.broker.Addr(), "JAEGER_ENDPOINT=" + endpoint, "HTTP_ADDR=" + r.addr,
+		"KAFKA_BROKERS=" + tracingtest.FreeAddr(r.t), // the cluster with the data is not asked for anything
+		"TRACING_KAFKA_BROKERS=" + r.broker.Addr(), "JAEGER_ENDPOINT=" + endpoint, "HTTP_ADDR=127.0.0.1:0",
 		"SESSION_TIMEOUT=6s", "GROUP_INSTANCE_ID=relay-1",
 	}))
 	r.logs = &tracingtest.Log{}
@@ -172,6 +94,13 @@ func (r *rig) start(endpoint string) {
 	r.stop = sync.OnceValue(func() error { cancel(); return <-done })
 	stop := r.stop
 	r.t.Cleanup(func() { require.NoError(r.t, stop()) })
+	r.eventually("it listens", func() bool {
+		found := listening.FindStringSubmatch(r.logs.String())
+		if found != nil {
+			r.addr = found[1]
+		}
+		return found != nil
+	})
 }
 
 // produce writes records with these values, without keys, as Java clients do.

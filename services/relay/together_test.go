@@ -12,30 +12,31 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"fault-tolerant-tracing/services/internal/collectortest"
 	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/deliver"
 )
 
 // backlog starts a relay with n records of three spans waiting, which one process
 // has written, and lets them go.
-func backlog(t *testing.T, n int, then func(w http.ResponseWriter, operations []string)) (*rig, *fakeCollector) {
+func backlog(t *testing.T, n int, then collectortest.Answer) (*rig, *collectortest.Collector) {
 	t.Helper()
-	collector := startCollector(t, answer(503))
-	r := startRelay(t, collector.URL+"/api/traces")
+	collector := collectortest.Start(t, collectortest.Status(503))
+	r := startRelay(t, collector.URL())
 	for i := range n {
 		r.produce(newBatch(t, operations(fmt.Sprint(i), 3)...))
 	}
-	r.eventually("the relay tries", func() bool { return collector.posted() > 0 })
-	r.eventually("all are read", func() bool { return r.status()["waiting"].(float64)+r.status()["suspects"].(float64) >= float64(n-1) })
-	collector.become(then)
+	r.eventually("the relay tries", func() bool { return collector.Posts() > 0 })
+	r.eventually("all are read", func() bool { return r.status()["waiting"].(float64)+r.status()["in_flight"].(float64) >= float64(n) })
+	collector.Answer(then)
 	return r, collector
 }
 
-func requireOnce(t *testing.T, c *fakeCollector, n int) {
+func requireOnce(t *testing.T, c *collectortest.Collector, n int) {
 	t.Helper()
 	for i := range n {
 		for _, operation := range operations(fmt.Sprint(i), 3) {
-			require.Equal(t, 1, c.times(operation), operation)
+			require.Equal(t, 1, c.Taken(operation), operation)
 		}
 	}
 }
@@ -44,16 +45,16 @@ func TestABacklogTravelsInFewPosts(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var most int
-	r, collector := backlog(t, 1000, func(w http.ResponseWriter, operations []string) {
+	r, collector := backlog(t, 1000, func(w http.ResponseWriter, p collectortest.Post) {
 		mu.Lock()
 		defer mu.Unlock()
-		most = max(most, len(operations))
+		most = max(most, len(p.Operations))
 		w.WriteHeader(202)
 	})
-	before := collector.posted()
+	before := collector.Posts()
 	r.eventually("all is delivered", func() bool { return r.committed() == 1000 })
 	requireOnce(t, collector, 1000)
-	assert.Less(t, collector.posted()-before, 50)
+	assert.Less(t, collector.Posts()-before, 50)
 	assert.LessOrEqual(t, most, deliver.MaxSpans)
 	assert.Greater(t, most, deliver.MaxSpans-3)
 	assert.EqualValues(t, 3000, r.status()["spans_sent"])
@@ -65,26 +66,26 @@ func TestOneBadRecordTakesNoOtherAlong(t *testing.T) {
 	for _, status := range []int{400, 413} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			t.Parallel()
-			r, collector := backlog(t, 100, func(w http.ResponseWriter, operations []string) {
-				if slices.Contains(operations, "57-1") {
+			r, collector := backlog(t, 100, func(w http.ResponseWriter, p collectortest.Post) {
+				if slices.Contains(p.Operations, "57-1") {
 					w.WriteHeader(status)
 					return
 				}
 				w.WriteHeader(202)
 			})
-			r.eventually("the good ones are delivered", func() bool { return collector.times("99-2") == 1 && collector.times("0-0") == 1 })
+			r.eventually("the good ones are delivered", func() bool { return collector.Taken("99-2") == 1 && collector.Taken("0-0") == 1 })
 			sent := int64(100)
 			for i := 0; r.committed() < sent && i < 100; i++ { // a bad record shows only while others go through
 				r.produce(newBatch(t, fmt.Sprint("later-", i)))
 				sent++
-				r.eventually("it is delivered", func() bool { return collector.times(fmt.Sprint("later-", i)) == 1 })
+				r.eventually("it is delivered", func() bool { return collector.Taken(fmt.Sprint("later-", i)) == 1 })
 			}
 			r.eventually("all is finished", func() bool { return r.committed() == sent })
 			aside := r.setAside()
 			require.Len(t, aside, 1)
 			for i := range 100 {
 				if i != 57 {
-					require.Equal(t, 1, collector.times(fmt.Sprint(i, "-1")), i)
+					require.Equal(t, 1, collector.Taken(fmt.Sprint(i, "-1")), i)
 				}
 			}
 			for _, h := range aside[0].Headers {
@@ -98,9 +99,9 @@ func TestOneBadRecordTakesNoOtherAlong(t *testing.T) {
 
 func TestMetricsTellWhatWasDone(t *testing.T) {
 	t.Parallel()
-	r, collector := backlog(t, 100, answer(202))
+	r, collector := backlog(t, 100, collectortest.Status(202))
 	r.eventually("all is delivered", func() bool { return r.committed() == 100 })
-	collector.become(answer(400))
+	collector.Answer(collectortest.Status(400))
 	r.produce([]byte("garbage"))
 	r.eventually("it is set aside", func() bool { return r.committed() == 101 })
 	text := func() string {

@@ -12,8 +12,8 @@ type config struct {
 	EvenDLQ       string       `env:"EVEN_DLQ" envDefault:"even-dlq" help:"topic for what is no integer"`
 	RandomURL     url.URL      `env:"RANDOM_URL" envDefault:"http://localhost:8096" help:"where the service random is"`
 	HTTPAddr      service.Addr `env:"HTTP_ADDR" envDefault:":8094" help:"address for /healthz, /readyz and /metrics"`
-	service.Kafka
-	service.Group
-	service.Tracing
-	service.Common
+	Kafka         service.Kafka
+	Group         service.Group
+	Tracing       service.Tracing
+	Common        service.Common
 }

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"time"
 
+	"fault-tolerant-tracing/services/internal/transform"
 	"fault-tolerant-tracing/tracing/httptrace"
 
 	"github.com/opentracing/opentracing-go"
@@ -29,7 +30,7 @@ type randomClient struct {
 
 func newRandomClient(tracer opentracing.Tracer, base url.URL) *randomClient {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = inFlight
+	transport.MaxIdleConnsPerHost = transform.InFlight
 	return &randomClient{
 		url:       base.JoinPath("random").String(),
 		transport: transport,

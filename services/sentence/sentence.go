@@ -6,39 +6,30 @@ import (
 	"fmt"
 	"math/big"
 
-	"fault-tolerant-tracing/services/internal/consume"
-	"fault-tolerant-tracing/tracing/kafkaclient"
-	"fault-tolerant-tracing/tracing/kafkatrace"
-
-	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
-	"github.com/opentracing/opentracing-go"
+	"fault-tolerant-tracing/services/internal/dispatch"
+	"fault-tolerant-tracing/services/internal/transform"
 )
 
 // worker makes a sentence of each record.
-type worker struct {
-	tracer   opentracing.Tracer
-	random   *randomClient
-	producer *kafkaclient.Producer
-	topic    string // for the sentences
-}
+type worker struct{ random *randomClient }
 
-// handle implements consume.Handler. The random number of a record is drawn once
-// and kept from one try to the next.
-func (w *worker) handle(ctx context.Context, r *consume.Record) error {
+// sentence is a [transform.Func]. The random number of a record is drawn once and
+// kept from one try to the next.
+func (w worker) sentence(ctx context.Context, r *dispatch.Record) (key, value []byte, err error) {
 	number, err := parse(r.Value)
 	if err != nil {
-		return consume.Permanent(err)
+		return nil, nil, dispatch.Permanent(err)
 	}
-	tag(ctx, "number.value", number)
+	transform.Tag(ctx, "number.value", number)
 	random, drawn := r.State.(int)
 	if !drawn {
 		if random, err = w.random.draw(ctx); err != nil {
-			return err
+			return nil, nil, err
 		}
 		r.State = random
-		tag(ctx, "random.number", random)
+		transform.Tag(ctx, "random.number", random)
 	}
-	return w.write(ctx, number, fmt.Sprintf("%s + %d", number, random))
+	return []byte(number), fmt.Appendf(nil, "%s + %d", number, random), nil
 }
 
 // parse returns the integer in a value of even-topic, in its canonical form.
@@ -51,27 +42,4 @@ func parse(value []byte) (string, error) {
 		return "", fmt.Errorf("not an integer: %.100q", value)
 	}
 	return number.String(), nil
-}
-
-// write blocks until the sentence is acknowledged.
-func (w *worker) write(ctx context.Context, number, sentence string) error {
-	_, err := kafkatrace.Send(ctx, w.tracer, w.producer, &kafka.Message{
-		TopicPartition: kafka.TopicPartition{Topic: &w.topic, Partition: kafka.PartitionAny},
-		Key:            []byte(number),
-		Value:          []byte(sentence),
-	})
-	if err == nil {
-		return nil
-	}
-	err = fmt.Errorf("produce to %s: %w", w.topic, err)
-	if refused := new(kafka.Error); errors.As(err, refused) && refused.Code() == kafka.ErrMsgSizeTooLarge {
-		return consume.Permanent(err)
-	}
-	return err
-}
-
-func tag(ctx context.Context, key string, value any) {
-	if span := opentracing.SpanFromContext(ctx); span != nil {
-		span.SetTag(key, value)
-	}
 }

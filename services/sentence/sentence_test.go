@@ -245,18 +245,19 @@ func TestStoppingWhileKafkaIsAwayIsBounded(t *testing.T) {
 func TestSpansOfANumber(t *testing.T) {
 	t.Parallel()
 	broker, random := newBroker(t), startRandom(t)
+	tracing := newBroker(t)        // the spans have a cluster of their own
 	header := make(chan string, 1) // as random saw it
 	random.become(func(w http.ResponseWriter, r *http.Request) {
 		header <- r.Header.Get("Uber-Trace-Id")
 		says(`{"number":1}`)(w, r)
 	})
-	start(t, broker, random.URL)
+	start(t, broker, random.URL, "TRACING_KAFKA_BROKERS="+tracing.Addr())
 	record := number(6)
 	record.Headers = []kgo.RecordHeader{{Key: "uber-trace-id", Value: []byte("a:b:0:1")}}
 	produce(t, broker, record)
 
 	spans := map[string]tracingtest.Span{}
-	for _, s := range tracingtest.SpansOnTopic(t, broker.Addr(), "tracing-topic", 4) {
+	for _, s := range tracingtest.SpansOnTopic(t, tracing.Addr(), "tracing-topic", 4) {
 		assert.Equal(t, "000000000000000a", s.TraceID)
 		assert.Equal(t, "sentence", s.Service)
 		assert.NotContains(t, s.Tags, "error")

@@ -14,5 +14,5 @@ type config struct {
 	Since      int64         `env:"SINCE" help:"when the system was started, in seconds since 1970: tells how long the first complete trace took"`
 	Patience   time.Duration `env:"PATIENCE" envDefault:"2m" help:"how long the system may take until all is as it should be"`
 
-	service.Common
+	Common service.Common
 }

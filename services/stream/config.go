@@ -7,15 +7,15 @@ import "fault-tolerant-tracing/services/internal/service"
 const group = "stream-app"
 
 type config struct {
-	service.Common
-	service.Group
-	Kafka           service.Kafka
-	Tracing         service.Tracing
 	NumberTopic     string       `env:"NUMBER_TOPIC" envDefault:"number-topic" help:"topic with the numbers to sort"`
 	EvenTopic       string       `env:"EVEN_TOPIC" envDefault:"even-topic" help:"topic for the even ones"`
 	OddTopic        string       `env:"ODD_TOPIC" envDefault:"odd-topic" help:"topic for the odd ones"`
 	DeadLetterTopic string       `env:"NUMBER_DLQ" envDefault:"number-dlq" help:"topic for what is not an integer"`
 	HTTPAddr        service.Addr `env:"HTTP_ADDR" envDefault:":8093" help:"address for /healthz, /readyz and /metrics"`
+	Kafka           service.Kafka
+	Group           service.Group
+	Tracing         service.Tracing
+	Common          service.Common
 }
 
 func (c config) topics() []string {

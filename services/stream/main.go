@@ -38,7 +38,7 @@ func main() { os.Exit(service.Main("stream", doc, run)) }
 
 func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	var teardown service.Teardown
-	defer func() { err = errors.Join(err, teardown.Run(cfg.ShutdownTimeout/2)) }()
+	defer func() { err = errors.Join(err, teardown.Run(cfg.Common.ShutdownTimeout/2)) }()
 	sarama.Logger = logger{log} // sarama has no other way to be told
 
 	tracer, closeTracer, err := tracing.New(cfg.Tracing.Config("stream", log))

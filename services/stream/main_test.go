@@ -15,13 +15,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// program prepares a run of this test binary as stream. It is killed when the
-// test ends.
+// program prepares a run of stream, and keeps what it prints.
 func program(t *testing.T, env []string, args ...string) (*exec.Cmd, *tracingtest.Log) {
 	t.Helper()
 	out := new(tracingtest.Log)
-	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
-	cmd.Env = append(os.Environ(), append(env, asProgram+"=yes")...)
+	cmd := tracingtest.Program(t, env, args...)
 	cmd.Stdout, cmd.Stderr = out, out
 	return cmd, out
 }

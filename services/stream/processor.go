@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/services/internal/kafkaadmin"
 	"fault-tolerant-tracing/tracing/gokatrace"
 
 	"github.com/IBM/sarama"
@@ -41,7 +41,7 @@ func (s *stream) run(ctx context.Context) error {
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval, waits.MaxInterval = firstWait, maxWait
 	for {
-		if err := service.WaitForTopics(ctx, s.cfg.Kafka.Cluster(), s.log, s.cfg.topics()...); err != nil {
+		if err := kafkaadmin.WaitForTopics(ctx, s.cfg.Kafka.Cluster(), s.log, s.cfg.topics()...); err != nil {
 			return err
 		}
 		began := time.Now()
@@ -81,7 +81,7 @@ func (s *stream) process(ctx context.Context) error {
 	}
 	select {
 	case err = <-ended:
-	case <-time.After(s.cfg.ShutdownTimeout / 2):
+	case <-time.After(s.cfg.Common.ShutdownTimeout / 2):
 		err = errors.New("still busy when the time was up")
 	}
 	if err != nil {

@@ -207,5 +207,5 @@ func TestItStopsInTimeWhenTheBrokerIsAway(t *testing.T) {
 	b.Stop()
 	began := time.Now()
 	_ = s.stop()
-	assert.Less(t, time.Since(began), testConfig("").ShutdownTimeout)
+	assert.Less(t, time.Since(began), testConfig("").Common.ShutdownTimeout)
 }

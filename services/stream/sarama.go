@@ -36,7 +36,7 @@ func saramaConfig(cluster kafkaclient.Cluster, member service.Group) (*sarama.Co
 	// it may still send on it when a broker goes away: that is a panic.
 	c.Consumer.Return.Errors = false
 	c.Consumer.Offsets.AutoCommit.Interval = commitInterval
-	c.Consumer.Group.InstanceId = member.GroupInstanceID
+	c.Consumer.Group.InstanceId = member.InstanceID
 	c.Consumer.Group.Session.Timeout = member.SessionTimeout
 	c.Consumer.Group.Heartbeat.Interval = member.SessionTimeout / 4
 	c.Producer.RequiredAcks = sarama.WaitForAll

@@ -84,7 +84,7 @@ func TestUnusableTLSFilesAreNamed(t *testing.T) {
 }
 
 func TestTheConfigurationLosesNothing(t *testing.T) {
-	c, err := saramaConfig(kafkaclient.Cluster{}, service.Group{SessionTimeout: 6 * time.Second, GroupInstanceID: "one"})
+	c, err := saramaConfig(kafkaclient.Cluster{}, service.Group{SessionTimeout: 6 * time.Second, InstanceID: "one"})
 	require.NoError(t, err)
 	assert.Equal(t, sarama.OffsetOldest, c.Consumer.Offsets.Initial)
 	assert.Equal(t, sarama.WaitForAll, c.Producer.RequiredAcks)

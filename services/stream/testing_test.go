@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"log/slog"
-	"os"
 	"strconv"
 	"sync"
 	"testing"
@@ -21,13 +20,8 @@ import (
 
 const patience = time.Minute
 
-// asProgram makes the test binary behave as stream.
-const asProgram = "STREAM_TEST_AS_PROGRAM"
-
 func TestMain(m *testing.M) {
-	if os.Getenv(asProgram) != "" {
-		main()
-	}
+	tracingtest.AsProgram(main)
 	tracingtest.VerifyMain(m)
 }
 

@@ -1,14 +1,11 @@
 package systemtest
 
 import (
-	"io"
+	"fault-tolerant-tracing/services/internal/collectortest"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"sync"
 	"testing"
-
-	"fault-tolerant-tracing/tracing/batch"
 )
 
 // fakeCollector takes batches in Jaeger's place. It refuses those that have spans
@@ -25,9 +22,7 @@ func newFakedSystem(t *testing.T, poison int64) (*system, *fakeCollector) {
 	t.Helper()
 	s := newKafkaSystem(t)
 	c := &fakeCollector{poison: poison, taken: map[int64]int{}}
-	server := httptest.NewServer(c)
-	t.Cleanup(server.Close)
-	s.extra = []string{"JAEGER_ENDPOINT=" + server.URL + "/api/traces"}
+	s.extra = []string{"JAEGER_ENDPOINT=" + collectortest.Start(t, c.answer).URL()}
 	s.start("topic-config")
 	s.wait("topic-config")
 	s.start("relay")
@@ -35,27 +30,22 @@ func newFakedSystem(t *testing.T, poison int64) (*system, *fakeCollector) {
 	return s, c
 }
 
-func (c *fakeCollector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return
-	}
-	posted, err := batch.Decode(body)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+func (c *fakeCollector) answer(w http.ResponseWriter, p collectortest.Post) {
+	if p.Batch == nil {
+		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, span := range posted.Spans {
+	for _, span := range p.Batch.Spans {
 		if c.poison != 0 && span.TraceIdLow == c.poison {
 			c.refused++
 			http.Error(w, "poison", http.StatusBadRequest)
 			return
 		}
 	}
-	if posted.Process.ServiceName == "killed" {
-		for _, span := range posted.Spans {
+	if p.Batch.Process.ServiceName == "killed" {
+		for _, span := range p.Batch.Spans {
 			c.taken[span.TraceIdLow]++
 		}
 	}

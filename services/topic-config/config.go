@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fault-tolerant-tracing/services/internal/deadletter"
+	"fault-tolerant-tracing/services/internal/kafkaadmin"
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 )
@@ -33,9 +34,9 @@ type config struct {
 	TracingRetention  time.Duration `env:"TRACING_RETENTION" envDefault:"168h" help:"how long TRACING_TOPIC keeps a record: the longest outage of Jaeger without loss"`
 	DLQRetention      time.Duration `env:"DLQ_RETENTION" envDefault:"720h" help:"how long the dead-letter topics keep a record"`
 
-	service.Kafka
-	service.Tracing
-	service.Common
+	Kafka   service.Kafka
+	Tracing service.Tracing
+	Common  service.Common
 }
 
 // topic is one that is wanted, and its settings.
@@ -56,24 +57,25 @@ type target struct {
 // targets returns the cluster with the data and tracing's, or one when they are
 // the same.
 func (c config) targets() []target {
-	data := func(name string) topic {
+	plain := func(name string) topic {
 		return topic{name: name, partitions: c.Partitions, replication: c.Replication, retention: c.Retention}
 	}
 	dlq := func(name string) topic {
 		return topic{name: name, partitions: c.DLQPartitions, replication: c.Replication, retention: c.DLQRetention, maxBytes: deadletter.MaxBytes}
 	}
 	topics := []topic{
-		data(c.NumberTopic), data(c.OddTopic), data(c.EvenTopic), data(c.SentenceTopic), data(c.AnswerTopic),
+		plain(c.NumberTopic), plain(c.OddTopic), plain(c.EvenTopic), plain(c.SentenceTopic), plain(c.AnswerTopic),
 		dlq(c.NumberDLQ), dlq(c.EvenDLQ), dlq(c.SentenceDLQ), dlq(c.AnswerDLQ),
 	}
 	spans := []topic{
-		{name: c.Topic, partitions: c.TracingPartitions, replication: c.Replication, retention: c.TracingRetention},
+		{name: c.Tracing.Topic, partitions: c.TracingPartitions, replication: c.Replication, retention: c.TracingRetention},
 		dlq(c.TracingDLQ),
 	}
-	if reflect.DeepEqual(c.Kafka, c.Tracing.Kafka) {
-		return []target{{c.Kafka.Cluster(), append(topics, spans...)}}
+	data, tracing := c.Kafka.Cluster(), c.Tracing.Kafka.Cluster()
+	if reflect.DeepEqual(data, tracing) {
+		return []target{{data, append(topics, spans...)}}
 	}
-	return []target{{c.Kafka.Cluster(), topics}, {c.Tracing.Kafka.Cluster(), spans}}
+	return []target{{data, topics}, {tracing, spans}}
 }
 
 // HealthCheck implements service.HealthChecker: all is well if every topic is
@@ -87,7 +89,7 @@ func (c config) HealthCheck(ctx context.Context) error {
 }
 
 func checkTopics(ctx context.Context, t target) error {
-	admin, err := service.NewAdmin(t.cluster)
+	admin, err := kafkaadmin.New(t.cluster)
 	if err != nil {
 		return err
 	}
@@ -96,7 +98,7 @@ func checkTopics(ctx context.Context, t target) error {
 	if err != nil {
 		return fmt.Errorf("ask %s for its topics: %w", strings.Join(t.cluster.Brokers, ","), err)
 	}
-	if missing := service.Missing(descriptions); len(missing) > 0 {
+	if missing := kafkaadmin.Missing(descriptions); len(missing) > 0 {
 		return fmt.Errorf("missing topics: %s", strings.Join(missing, ", "))
 	}
 	return nil

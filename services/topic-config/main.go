@@ -28,7 +28,7 @@ func main() { os.Exit(service.Main("topic-config", doc, run)) }
 
 func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	var teardown service.Teardown
-	defer func() { err = errors.Join(err, teardown.Run(cfg.ShutdownTimeout)) }()
+	defer func() { err = errors.Join(err, teardown.Run(cfg.Common.ShutdownTimeout)) }()
 
 	tracer, closeTracer, err := tracing.New(cfg.Tracing.Config("topic-config", log))
 	if err != nil {

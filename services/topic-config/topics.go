@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/services/internal/kafkaadmin"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -36,7 +36,7 @@ type result struct {
 
 // maker makes the topics of one cluster.
 type maker struct {
-	admin   *service.Admin
+	admin   *kafkaadmin.Admin
 	log     *slog.Logger
 	results []*result
 	told    string // the last complaint
@@ -45,7 +45,7 @@ type maker struct {
 // makeTopics returns when the cluster has all topics. It waits for the cluster
 // as long as that takes, and fails when the cluster refuses a topic.
 func makeTopics(ctx context.Context, cluster kafkaclient.Cluster, topics []topic, log *slog.Logger) ([]*result, error) {
-	admin, err := service.NewAdmin(cluster)
+	admin, err := kafkaadmin.New(cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func makeTopics(ctx context.Context, cluster kafkaclient.Cluster, topics []topic
 		if err != nil {
 			return nil, err
 		}
-		missing := m.note(service.Missing(descriptions))
+		missing := m.note(kafkaadmin.Missing(descriptions))
 		if len(missing) == 0 {
 			m.compare(ctx, descriptions)
 			return m.results, nil

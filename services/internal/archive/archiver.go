@@ -11,7 +11,7 @@ import (
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/klauspost/compress/zstd"
 
-	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/services/internal/kafkaadmin"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 )
 
@@ -51,7 +51,7 @@ type Config struct {
 type Archiver struct {
 	cfg   Config
 	log   *slog.Logger
-	admin *service.Admin
+	admin *kafkaadmin.Admin
 	zstd  *zstd.Encoder
 
 	client   *kafka.Consumer
@@ -78,7 +78,7 @@ type partition struct {
 
 // New makes an archiver. It does not talk to the cluster yet.
 func New(cfg Config) (*Archiver, error) {
-	admin, err := service.NewAdmin(cfg.Cluster)
+	admin, err := kafkaadmin.New(cfg.Cluster)
 	if err != nil {
 		return nil, err
 	}

@@ -55,18 +55,18 @@ func TestReplayReproducesEverySpan(t *testing.T) {
 	require.NoError(t, err)
 
 	var done doneCounter
-	result, err := Run(t.Context(), source, Filter{}, collector.sender(t), done.done)
+	result, err := Run(t.Context(), source, Filter{}, newSender(t, collector.URL()), done.done)
 	require.NoError(t, err)
 	done.check(t, int(total))
 	for operation := range wanted {
-		require.Equal(t, 1, collector.taken[operation], operation)
+		require.Equal(t, 1, collector.Taken(operation), operation)
 	}
-	assert.Len(t, collector.taken, len(wanted))
+	assert.Len(t, collector.AllTaken(), len(wanted))
 	assert.EqualValues(t, len(wanted), result.Spans)
 	assert.EqualValues(t, len(poison)+1, result.Refused)
 	assert.Len(t, result.Refusals, len(poison)+1)
 	assert.Equal(t, total, result.Records+result.Refused)
-	t.Logf("%d records, %d spans, %d posts", total, result.Spans, collector.posted())
+	t.Logf("%d records, %d spans, %d posts", total, result.Spans, collector.Posts())
 
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr()))
 	require.NoError(t, err)
@@ -114,11 +114,11 @@ func TestRecordsOfAProcessTravelTogether(t *testing.T) {
 	for i := range 100 {
 		values = append(values, newBatch(t, fmt.Sprint("service-", i%2), TraceID{0, int64(i)}, TraceID{1, int64(i)}))
 	}
-	result, err := Run(t.Context(), recordsOf(values...), Filter{}, collector.sender(t), func(int64) {})
+	result, err := Run(t.Context(), recordsOf(values...), Filter{}, newSender(t, collector.URL()), func(int64) {})
 	require.NoError(t, err)
 	assert.Equal(t, Result{Records: 100, Spans: 200}, result)
-	assert.Equal(t, 2, collector.posted())
-	assert.Len(t, collector.taken, 200)
+	assert.Equal(t, 2, collector.Posts())
+	assert.Len(t, collector.AllTaken(), 200)
 }
 
 func TestBundlesAreBounded(t *testing.T) {
@@ -152,10 +152,10 @@ func TestOnlyTheSpansOfATraceAreSent(t *testing.T) {
 	collector := startCollector(t, func(string, []string) int { return 202 })
 	all := recordsOf(newBatch(t, "one", TraceID{0, 1}, TraceID{0, 2}), newBatch(t, "two", TraceID{0, 2}, TraceID{1, 1}), []byte("garbage"))
 	var done doneCounter
-	result, err := Run(t.Context(), all, Filter{Trace: TraceID{0, 1}}, collector.sender(t), done.done)
+	result, err := Run(t.Context(), all, Filter{Trace: TraceID{0, 1}}, newSender(t, collector.URL()), done.done)
 	require.NoError(t, err)
 	assert.Equal(t, Result{Records: 1, Spans: 1}, result)
-	assert.Equal(t, map[string]int{"one-0-1": 1}, collector.taken)
+	assert.Equal(t, map[string]int{"one-0-1": 1}, collector.AllTaken())
 	done.check(t, 3)
 }
 
@@ -171,7 +171,7 @@ func TestRefusalsAreListed(t *testing.T) {
 	})
 	all := recordsOf(newBatch(t, "good", TraceID{0, 1}), newBatch(t, "bad", TraceID{0, 1}, TraceID{0, 2}),
 		newBatch(t, "large", TraceID{0, 1}, TraceID{0, 2}, TraceID{0, 3}), []byte("garbage"))
-	result, err := Run(t.Context(), all, Filter{}, collector.sender(t), func(int64) {})
+	result, err := Run(t.Context(), all, Filter{}, newSender(t, collector.URL()), func(int64) {})
 	require.NoError(t, err)
 	assert.EqualValues(t, 2, result.Records)
 	assert.EqualValues(t, 3, result.Spans)
@@ -191,10 +191,10 @@ func TestRefusalsAreListed(t *testing.T) {
 func TestJaegerThatRefusesEverythingEndsTheRun(t *testing.T) {
 	collector := startCollector(t, func(string, []string) int { return 400 })
 	all := recordsOf(slices.Repeat([][]byte{newBatch(t, "one", TraceID{0, 1})}, 5000)...)
-	result, err := Run(t.Context(), all, Filter{}, collector.sender(t), func(int64) {})
+	result, err := Run(t.Context(), all, Filter{}, newSender(t, collector.URL()), func(int64) {})
 	assert.ErrorContains(t, err, "refused the first 100 records and took none: jaeger answered 400 Bad Request")
 	assert.GreaterOrEqual(t, result.Refused, int64(hopeless))
-	assert.Less(t, collector.posted(), 1000)
+	assert.Less(t, collector.Posts(), 1000)
 }
 
 func TestARunThatIsStoppedTellsWhatWasSent(t *testing.T) {
@@ -210,7 +210,7 @@ func TestARunThatIsStoppedTellsWhatWasSent(t *testing.T) {
 	for i := range 50 {
 		values = append(values, newBatch(t, fmt.Sprint(i), TraceID{0, int64(i) + 1}))
 	}
-	result, err := Run(ctx, recordsOf(values...), Filter{}, collector.sender(t), func(int64) { cancel() })
+	result, err := Run(ctx, recordsOf(values...), Filter{}, newSender(t, collector.URL()), func(int64) { cancel() })
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, Result{Records: 1, Spans: 1}, result)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,8 +20,9 @@ func TestWrongAddressesAreOneSentence(t *testing.T) {
 	server := startCollector(t, func(string, []string) int { return 202 })
 	value := newBatch(t, "one", TraceID{0, 1})
 
-	_, err := newSender(t, server.URL+"/api").Send(t.Context(), value)
-	assert.EqualError(t, err, server.URL+"/api?format=jaeger.thrift is not Jaeger's collector, such as http://localhost:14268/api/traces: jaeger answered 404 Not Found")
+	wrong := strings.TrimSuffix(server.URL(), "/traces")
+	_, err := newSender(t, wrong).Send(t.Context(), value)
+	assert.EqualError(t, err, wrong+"?format=jaeger.thrift is not Jaeger's collector, such as http://localhost:14268/api/traces: jaeger answered 404 Not Found")
 
 	addr := tracingtest.FreeAddr(t)
 	begin := time.Now()
@@ -57,7 +59,7 @@ func TestARecordThatJaegerCannotStoreIsGivenUp(t *testing.T) {
 		}
 		return 202
 	})
-	s := server.sender(t)
+	s := newSender(t, server.URL())
 	done := make(chan []Refused, 1)
 	go func() {
 		refused, err := s.Send(t.Context(), newBatch(t, "bad", TraceID{0, 1}))

@@ -3,9 +3,7 @@ package replay
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"sync"
 	"testing"
@@ -15,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/uber/jaeger-client-go/thrift-gen/jaeger"
 
+	"fault-tolerant-tracing/services/internal/collectortest"
 	"fault-tolerant-tracing/tracing/batch"
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
@@ -40,68 +39,28 @@ func name(service string, id TraceID) string {
 	return fmt.Sprintf("%s-%d-%d", service, id.High, id.Low)
 }
 
-// fakeCollector answers as a test tells it to and keeps what it took.
-type fakeCollector struct {
-	*httptest.Server
-	answer func(service string, operations []string) int
-
-	mu    sync.Mutex
-	taken map[string]int // by operation
-	posts int
-}
-
-func startCollector(t *testing.T, answer func(service string, operations []string) int) *fakeCollector {
-	c := &fakeCollector{answer: answer, taken: map[string]int{}}
-	c.Server = httptest.NewServer(c)
-	t.Cleanup(c.Close)
-	return c
-}
-
-func (c *fakeCollector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return
-	}
-	var service string
-	var operations []string
-	if b, err := batch.Decode(body); err == nil {
-		service = b.Process.ServiceName
-		for _, s := range b.Spans {
-			operations = append(operations, s.OperationName)
+// startCollector starts one whose answer is a status, or hangUp. It is asked for
+// one post at a time.
+func startCollector(t *testing.T, answer func(service string, operations []string) int) *collectortest.Collector {
+	var mu sync.Mutex
+	return collectortest.Start(t, func(w http.ResponseWriter, p collectortest.Post) {
+		service := ""
+		if p.Batch != nil {
+			service = p.Batch.Process.ServiceName
 		}
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.posts++
-	status := http.StatusNotFound
-	if r.URL.Path == "/api/traces" {
-		status = c.answer(service, operations)
-	}
-	if status == hangUp {
-		panic(http.ErrAbortHandler)
-	}
-	if status/100 == 2 {
-		for _, operation := range operations {
-			c.taken[operation]++
+		mu.Lock()
+		status := answer(service, p.Operations)
+		mu.Unlock()
+		if status == hangUp {
+			collectortest.HangUp(w, p)
 		}
-	}
-	w.WriteHeader(status)
+		w.WriteHeader(status)
+	})
 }
 
 const hangUp = 0 // instead of a status
 
-func (c *fakeCollector) posted() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.posts
-}
-
-// sender returns one to the collector that keeps what made it wait.
-func (c *fakeCollector) sender(t *testing.T) *Sender {
-	t.Helper()
-	return newSender(t, c.URL+"/api/traces")
-}
-
+// newSender returns one to a collector.
 func newSender(t *testing.T, address string) *Sender {
 	t.Helper()
 	endpoint, err := url.Parse(address)

@@ -11,7 +11,7 @@ import (
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 
-	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/services/internal/kafkaadmin"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 )
 
@@ -34,7 +34,7 @@ type Topic struct {
 // Open waits for the cluster 10 seconds at most. Its error is a sentence for
 // people: that Kafka does not answer, or has no such topic.
 func Open(ctx context.Context, cluster kafkaclient.Cluster, name string) (*Topic, error) {
-	if err := service.Reach(ctx, cluster, name); err != nil {
+	if err := kafkaadmin.Reach(ctx, cluster, name); err != nil {
 		return nil, err
 	}
 	consumer, err := newConsumer(cluster)

@@ -11,7 +11,7 @@ import (
 )
 
 // Command completes cmd, which has Use, Short, Long, Example, Args and flags, as a command of a program: it runs run with the
-// settings struct C, read from the environment. C need not embed Common. The command's --help tells its flags and these settings.
+// settings struct C, read from the environment. C need not have a field Common. The command's --help tells its flags and these settings.
 //
 // The first SIGINT or SIGTERM cancels run's context, a second one ends the process at once. An error of run, also one of its
 // context, is told on stderr in one sentence and gives exit code 1; an error made by Usage, wrong flags and wrong settings give 2.

@@ -35,10 +35,10 @@ func golden(t *testing.T, name, text string) {
 type testConfig struct {
 	HTTPAddr Addr `env:"HTTP_ADDR" envDefault:":8096" help:"address for health and metrics"`
 	Retries  int  `env:"RETRIES" envDefault:"3" help:"how often to try"`
-	Kafka
-	Tracing
-	Group
-	Common
+	Kafka    Kafka
+	Tracing  Tracing
+	Group    Group
+	Common   Common
 }
 
 // testProgram is a program whose run is given, and what it printed.
@@ -92,7 +92,7 @@ func mustLoad(t *testing.T, environ ...string) testConfig {
 
 func TestDefaults(t *testing.T) {
 	cfg := mustLoad(t)
-	assert.Equal(t, kafkaclient.Cluster{Brokers: []string{"localhost:9092"}, Security: kafkaclient.Security{Protocol: "PLAINTEXT"}}, cfg.Cluster())
+	assert.Equal(t, kafkaclient.Cluster{Brokers: []string{"localhost:9092"}, Security: kafkaclient.Security{Protocol: "PLAINTEXT"}}, cfg.Kafka.Cluster())
 	assert.Equal(t, Common{LogLevel: slog.LevelInfo, ShutdownTimeout: 8 * time.Second}, cfg.Common)
 	assert.Equal(t, Group{SessionTimeout: 10 * time.Second}, cfg.Group)
 	assert.Equal(t, Addr(":8096"), cfg.HTTPAddr)
@@ -173,7 +173,7 @@ func TestTracingUsesTheClusterOfTheDataUnlessToldOtherwise(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := mustLoad(t, append(tt.vars, sasl...)...)
 			assert.Equal(t, tt.want, cfg.Tracing.Kafka.Cluster())
-			assert.Equal(t, security, cfg.Cluster().Security)
+			assert.Equal(t, security, cfg.Kafka.Cluster().Security)
 		})
 	}
 }

@@ -1,5 +1,5 @@
 // Package service is the shell that every program of the system shares: flags, settings from the environment, logger, signals,
-// bounded teardown, the HTTP server for operators, and waiting for Kafka at the start. It knows nothing of what a service does.
+// bounded teardown and the HTTP server for operators. It knows nothing of what a service does.
 package service
 
 import (
@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"reflect"
 	"runtime"
 	"syscall"
 	"time"
@@ -28,24 +29,21 @@ const (
 	exitUsage  = 2 // wrong flags or settings: nothing was started
 )
 
-// settings is what Main asks of a settings struct: that it embeds Common.
-type settings interface{ common() Common }
-
 // Main runs a program and returns its exit code; it is called as os.Exit(service.Main("random", doc, run)).
 //
-// It answers --help (doc and a table of the settings), --version and --healthcheck. Otherwise it reads C, which embeds Common,
-// from the environment, and calls run. The first SIGINT or SIGTERM cancels run's context, and what run returns because of that
+// It answers --help (doc and a table of the settings), --version and --healthcheck. Otherwise it reads the settings struct C, which has
+// a field Common of that type, from the environment, and calls run. The first SIGINT or SIGTERM cancels run's context, and what run returns because of that
 // counts as success; a second one ends the process at once. An error of run is logged and gives exit code 1. Wrong flags or
 // settings are told on stderr, all at once, and give exit code 2.
 //
 // A program may have commands besides, made with Command and Commands; its own name alone calls run all the same.
-func Main[C settings](name, doc string, run func(ctx context.Context, cfg C, log *slog.Logger) error, commands ...*cobra.Command) int {
+func Main[C any](name, doc string, run func(ctx context.Context, cfg C, log *slog.Logger) error, commands ...*cobra.Command) int {
 	p := program[C]{name: name, doc: doc, run: run, commands: commands, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()}
 	return p.main(os.Args[1:])
 }
 
 // program is Main with its surroundings as values.
-type program[C settings] struct {
+type program[C any] struct {
 	name, doc      string
 	run            func(context.Context, C, *slog.Logger) error
 	commands       []*cobra.Command
@@ -106,7 +104,7 @@ func (p program[C]) root(args []string, code *int) *cobra.Command {
 
 // start runs the program until it ends by itself or by a signal.
 func (p program[C]) start(cfg C) int {
-	log := newLogger(p.stderr, p.name, cfg.common())
+	log := newLogger(p.stderr, p.name, common(cfg))
 	ctx, stop := untilSignal(context.Background(), func(cause error) { log.Info("stopping", "cause", cause) })
 	defer stop()
 
@@ -120,6 +118,9 @@ func (p program[C]) start(cfg C) int {
 	log.Info("stopped", "took", time.Since(begin))
 	return exitOK
 }
+
+// common returns the field Common of a settings struct. It panics if there is none.
+func common(cfg any) Common { return reflect.ValueOf(cfg).FieldByName("Common").Interface().(Common) }
 
 // untilSignal returns a context that the first SIGINT or SIGTERM cancels; told is called then. A second one ends the process at
 // once.

@@ -8,10 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"syscall"
 	"testing"
-	"time"
 
 	"fault-tolerant-tracing/tracing/tracingtest"
 
@@ -19,18 +17,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// As a child of TestSignals this binary is a program.
 func TestMain(m *testing.M) {
-	if os.Getenv("BE_A_PROGRAM") != "" {
+	tracingtest.AsProgram(func() { // for TestSignals
 		os.Exit(Main("example", "", func(ctx context.Context, _ testConfig, log *slog.Logger) error {
 			log.Info("running")
 			<-ctx.Done()
-			if os.Getenv("BE_A_PROGRAM") == "stubborn" {
+			if os.Getenv("STUBBORN") == "yes" {
 				select {}
 			}
 			return fmt.Errorf("work: %w", ctx.Err())
 		}))
-	}
+	})
 	tracingtest.VerifyMain(m)
 }
 
@@ -106,20 +103,17 @@ func TestLogIsJSONElsewhereThanOnATerminal(t *testing.T) {
 
 func TestSignals(t *testing.T) {
 	for _, tt := range []struct {
-		name, program string
-		signals       []syscall.Signal
-		want          string
+		name, stubborn string
+		signals        []syscall.Signal
+		want           string
 	}{
-		{"SIGTERM is a success", "obedient", []syscall.Signal{syscall.SIGTERM}, "exit status 0"},
-		{"SIGINT is a success", "obedient", []syscall.Signal{syscall.SIGINT}, "exit status 0"},
-		{"a second signal ends at once", "stubborn", []syscall.Signal{syscall.SIGTERM, syscall.SIGINT}, "signal: interrupt"},
+		{"SIGTERM is a success", "no", []syscall.Signal{syscall.SIGTERM}, "exit status 0"},
+		{"SIGINT is a success", "no", []syscall.Signal{syscall.SIGINT}, "exit status 0"},
+		{"a second signal ends at once", "yes", []syscall.Signal{syscall.SIGTERM, syscall.SIGINT}, "signal: interrupt"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-			defer cancel()
-			cmd := exec.CommandContext(ctx, os.Args[0])
-			cmd.Env = append(os.Environ(), "BE_A_PROGRAM="+tt.program, "LOG_FORMAT=json")
+			cmd := tracingtest.Program(t, []string{"STUBBORN=" + tt.stubborn, "LOG_FORMAT=json"})
 			stderr, err := cmd.StderrPipe()
 			require.NoError(t, err)
 			require.NoError(t, cmd.Start())
@@ -138,4 +132,9 @@ func TestSignals(t *testing.T) {
 			assert.Equal(t, tt.want, cmd.ProcessState.String())
 		})
 	}
+}
+
+func TestEveryProgramHasTheCommonSettings(t *testing.T) {
+	assert.Equal(t, Common{LogFormat: "json"}, common(testConfig{Common: Common{LogFormat: "json"}}))
+	assert.Panics(t, func() { common(struct{ Tracing Tracing }{}) })
 }

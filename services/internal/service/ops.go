@@ -30,6 +30,7 @@ const (
 // Ops is the HTTP server of a program: /healthz, /readyz, /metrics, /debug/pprof for `go tool pprof`, and what the program adds.
 // Its methods are safe for several goroutines.
 type Ops struct {
+	addr     string
 	server   *http.Server
 	unused   unused
 	registry *prometheus.Registry
@@ -44,7 +45,7 @@ func Listen(addr Addr, log *slog.Logger, routes func(chi.Router)) (*Ops, error) 
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on HTTP_ADDR %s: %w", addr, err)
 	}
-	o := &Ops{unused: unused{conns: map[net.Conn]bool{}}, registry: prometheus.NewRegistry(), failed: make(chan error, 1)}
+	o := &Ops{addr: listener.Addr().String(), unused: unused{conns: map[net.Conn]bool{}}, registry: prometheus.NewRegistry(), failed: make(chan error, 1)}
 	o.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	o.Ready(func() error { return errors.New("starting") })
 	o.server = &http.Server{
@@ -62,7 +63,7 @@ func Listen(addr Addr, log *slog.Logger, routes func(chi.Router)) (*Ops, error) 
 			o.failed <- fmt.Errorf("serve HTTP on %s: %w", addr, err)
 		}
 	}()
-	log.Info("listening", "addr", listener.Addr().String())
+	log.Info("listening", "addr", o.addr)
 	return o, nil
 }
 
@@ -106,6 +107,9 @@ func methodNotAllowed(routes chi.Routes) http.HandlerFunc {
 		http.Error(w, fmt.Sprintf("%s answers %s, not %s.", r.URL.Path, list, r.Method), http.StatusMethodNotAllowed)
 	}
 }
+
+// Addr returns the address it listens on: with port 0 in HTTP_ADDR, the one that the system has chosen.
+func (o *Ops) Addr() string { return o.addr }
 
 // Metrics returns where the program registers its own metrics.
 func (o *Ops) Metrics() prometheus.Registerer { return o.registry }

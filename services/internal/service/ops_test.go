@@ -21,11 +21,10 @@ import (
 
 func startOps(t *testing.T, routes func(chi.Router)) (*Ops, string) {
 	t.Helper()
-	addr := tracingtest.FreeAddr(t)
-	ops, err := Listen(Addr(addr), slog.New(slog.DiscardHandler), routes)
+	ops, err := Listen("127.0.0.1:0", slog.New(slog.DiscardHandler), routes)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, ops.Close(context.Background())) })
-	return ops, addr
+	return ops, ops.Addr()
 }
 
 // get returns status and body.

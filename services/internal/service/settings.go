@@ -16,14 +16,12 @@ import (
 	"github.com/uber/jaeger-client-go/config"
 )
 
-// Common are the settings of every program; each settings struct embeds it.
+// Common are the settings of every program; each settings struct has them as its field Common.
 type Common struct {
 	LogLevel        slog.Level    `env:"LOG_LEVEL" envDefault:"info" oneof:"debug,info,warn,error" help:"least severe lines to log"`
 	LogFormat       string        `env:"LOG_FORMAT" oneof:"text,json" help:"default text on a terminal, json elsewhere"`
 	ShutdownTimeout time.Duration `env:"SHUTDOWN_TIMEOUT" envDefault:"8s" help:"how long stopping may take; half of it to finish what is in flight, half to close"`
 }
-
-func (c Common) common() Common { return c }
 
 // Kafka are the settings of a client of the cluster with the data.
 type Kafka struct {
@@ -34,6 +32,12 @@ type Kafka struct {
 // Cluster returns the settings as package kafkaclient wants them.
 func (k Kafka) Cluster() kafkaclient.Cluster {
 	return kafkaclient.Cluster{Brokers: k.Brokers, Security: kafkaclient.Security(k.Security)}
+}
+
+// TracingKafka are the settings of a client of the cluster with the spans: those of Kafka with TRACING_ before their names. If none
+// of them is set it is the cluster with the data. It is a type of its own so that none is taken for the other.
+type TracingKafka struct {
+	Kafka `envPrefix:"TRACING_" fallback:"true"`
 }
 
 // Security says how to connect to Kafka.
@@ -85,7 +89,7 @@ func (s *Security) Check() []Problem {
 // Tracing are the settings of a program's tracer. The fields named _ are for --help: package config of jaeger-client-go reads
 // those variables.
 type Tracing struct {
-	Kafka     Kafka        `envPrefix:"TRACING_" fallback:"true"`
+	Kafka     TracingKafka
 	Topic     string       `env:"TRACING_TOPIC" envDefault:"tracing-topic" help:"topic for the spans"`
 	Transport tracing.Kind `env:"TRACING_TRANSPORT" envDefault:"kafka" oneof:"kafka,direct" help:"where spans go, the topic or straight to Jaeger"`
 	Endpoint  url.URL      `env:"JAEGER_ENDPOINT" envDefault:"http://localhost:14268/api/traces" help:"Jaeger's collector: the relay's, and that of TRACING_TRANSPORT direct"`
@@ -161,8 +165,8 @@ func (t Tracing) Config(service string, log *slog.Logger) tracing.Config {
 
 // Group are the settings of a member of a consumer group.
 type Group struct {
-	SessionTimeout  time.Duration `env:"SESSION_TIMEOUT" envDefault:"10s" help:"silence after which a member of the group counts as dead"`
-	GroupInstanceID string        `env:"GROUP_INSTANCE_ID" help:"name of this member that stays over restarts (static membership)"`
+	SessionTimeout time.Duration `env:"SESSION_TIMEOUT" envDefault:"10s" help:"silence after which a member of the group counts as dead"`
+	InstanceID     string        `env:"GROUP_INSTANCE_ID" help:"name of this member that stays over restarts (static membership)"`
 }
 
 // Addr is an address to listen on: host:port, where no host means all interfaces. A program with an HTTP server has one, named

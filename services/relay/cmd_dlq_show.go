@@ -86,11 +86,11 @@ func findAside(ctx context.Context, cfg dlqConfig, wanted position) (aside, erro
 // asideObject is what show tells as JSON.
 type asideObject struct {
 	asideLine
-	Key     string       `json:"key,omitempty"`
-	Headers []headerLine `json:"headers,omitempty"`
-	Batch   *batchView   `json:"batch,omitempty"`
-	Error   string       `json:"error,omitempty"` // why the value is no batch
-	Value   []byte       `json:"value,omitempty"` // if it is none, as base64
+	Key     string         `json:"key,omitempty"`
+	Headers []headerLine   `json:"headers,omitempty"`
+	Batch   *readableBatch `json:"batch,omitempty"`
+	Error   string         `json:"error,omitempty"` // why the value is no batch
+	Value   []byte         `json:"value,omitempty"` // if it is none, as base64
 }
 
 type headerLine struct {
@@ -106,7 +106,7 @@ func writeJSON(w io.Writer, a aside) error {
 	if decoded, err := batch.Decode(a.Value); err != nil {
 		object.Error, object.Value = err.Error(), a.Value
 	} else {
-		object.Batch = new(viewOf(decoded))
+		object.Batch = new(readableBatchOf(decoded))
 	}
 	out := json.NewEncoder(w)
 	out.SetIndent("", "  ")
@@ -128,5 +128,5 @@ func writeText(w io.Writer, a aside) error {
 		return err
 	}
 	fmt.Fprintf(w, "value      %d bytes, %d spans\n", len(a.Value), len(decoded.Spans))
-	return viewOf(decoded).write(w)
+	return readableBatchOf(decoded).write(w)
 }

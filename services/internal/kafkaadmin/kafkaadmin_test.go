@@ -1,4 +1,4 @@
-package service
+package kafkaadmin
 
 import (
 	"context"
@@ -91,7 +91,7 @@ func awaitAsked(t *testing.T, broker *tracingtest.Broker, n int) {
 func TestWaitForTopicsCreatesNone(t *testing.T) {
 	t.Parallel()
 	broker := tracingtest.StartBroker(t)
-	admin, err := NewAdmin(kafkaclient.Cluster{Brokers: []string{broker.Addr()}})
+	admin, err := New(kafkaclient.Cluster{Brokers: []string{broker.Addr()}})
 	require.NoError(t, err)
 	defer admin.Close()
 	for range 3 {

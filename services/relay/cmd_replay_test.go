@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fault-tolerant-tracing/services/internal/collectortest"
 	"net/http"
 	"testing"
 	"time"
@@ -18,15 +19,15 @@ func (d *desk) record(age time.Duration, operations ...string) *kgo.Record {
 }
 
 func TestReplayByTime(t *testing.T) {
-	collector := startCollector(t, answer(202))
+	collector := collectortest.Start(t, collectortest.Status(202))
 	d := newDesk(t, "http://127.0.0.1:1/nobody")
 	d.produce(d.record(3*time.Hour, "old"), d.record(50*time.Minute, "half"), d.record(2*time.Hour, "late"), d.record(0, "now"))
-	to := collector.URL + "/api/traces"
+	to := collector.URL()
 	sent := func(operations ...string) {
 		t.Helper()
 		got := map[string]int{}
 		for _, operation := range []string{"old", "half", "late", "now"} {
-			if n := collector.times(operation); n > 0 {
+			if n := collector.Taken(operation); n > 0 {
 				got[operation] = n
 			}
 		}
@@ -63,8 +64,8 @@ func TestReplayByTime(t *testing.T) {
 }
 
 func TestReplayOfATraceAndAService(t *testing.T) {
-	collector := startCollector(t, answer(202))
-	d := newDesk(t, collector.URL+"/api/traces")
+	collector := collectortest.Start(t, collectortest.Status(202))
+	d := newDesk(t, collector.URL())
 	d.produce(d.record(time.Hour, "a", "b"))
 	for _, tt := range []struct {
 		args []string
@@ -82,25 +83,25 @@ func TestReplayOfATraceAndAService(t *testing.T) {
 }
 
 func TestReplayListsWhatIsRefused(t *testing.T) {
-	collector := startCollector(t, func(w http.ResponseWriter, operations []string) {
-		if len(operations) == 0 || operations[0] == "poison" {
+	collector := collectortest.Start(t, func(w http.ResponseWriter, p collectortest.Post) {
+		if len(p.Operations) == 0 || p.Operations[0] == "poison" {
 			http.Error(w, "no", 400)
 		}
 	})
-	d := newDesk(t, collector.URL+"/api/traces")
+	d := newDesk(t, collector.URL())
 	d.produce(d.record(0, "poison"), d.record(0, "good"), &kgo.Record{Topic: topic, Value: []byte("garbage")})
 	out, stderr, err := d.relay("replay", "--since", "1m")
 	assert.EqualError(t, err, "jaeger refused 2 records for good")
 	assert.Contains(t, out, "sent 1 records with 1 spans")
 	assert.Contains(t, stderr, ", 1 spans: jaeger answered 400 Bad Request: no\n")
 	assert.Contains(t, stderr, ", no batch of spans: jaeger answered 400 Bad Request: no\n")
-	assert.Equal(t, 1, collector.times("good"))
+	assert.Equal(t, 1, collector.Taken("good"))
 }
 
 // An archive brings the spans back when the topic no longer has them.
 func TestReplayFromAnArchive(t *testing.T) {
-	collector := startCollector(t, answer(202))
-	d := newDesk(t, collector.URL+"/api/traces")
+	collector := collectortest.Start(t, collectortest.Status(202))
+	d := newDesk(t, collector.URL())
 	d.produce(d.record(2*time.Hour, "old", "older"), d.record(0, "new"))
 	url := "file://" + t.TempDir()
 	_, _, err := d.relay("archive", "--to", url, "--once")
@@ -113,11 +114,11 @@ func TestReplayFromAnArchive(t *testing.T) {
 	out, _, err = d.relay("replay", "--archive", url, "--since", "1h")
 	require.NoError(t, err)
 	assert.Contains(t, out, "sent 1 records with 1 spans")
-	assert.Equal(t, 1, collector.times("new"))
+	assert.Equal(t, 1, collector.Taken("new"))
 	out, _, err = d.relay("replay", "--archive", url)
 	require.NoError(t, err)
 	assert.Contains(t, out, "sent 2 records with 3 spans")
-	assert.Equal(t, 1, collector.times("old"))
+	assert.Equal(t, 1, collector.Taken("old"))
 
 	_, _, err = d.relay("replay", "--archive", "file:///does/not/exist")
 	assert.ErrorContains(t, err, "does/not/exist")

@@ -1,4 +1,22 @@
-package main
+// Package ledger keeps account of the batches of each client process: which never
+// arrived, which came twice, and how many spans the client says it has dropped.
+// It knows that from the batches alone: they are numbered, from 1 on, by the
+// process whose client-uuid is the key of the record, and carry its counters of
+// dropped spans.
+//
+// It claims only what it knows. It has to see every record of a partition: where
+// the offsets are not contiguous (the partition was with another relay, records
+// are past their retention or read again, the topic was made anew) it begins
+// anew, and what a client did before is unknown. The batches that were missing
+// then are unconfirmed: nobody watches for them any more. A batch of which only a
+// part arrived is not missing. The end of a process is not seen: what it did not
+// send before it was killed is missing nowhere.
+//
+// Records without a key or a number, as Java clients write them, are outside the
+// ledger and only counted.
+//
+// Everything is since the ledger was made, and in memory only.
+package ledger
 
 import (
 	"sync"
@@ -25,31 +43,14 @@ const (
 	maxSeqNo = 1 << 48
 )
 
-// ledger keeps account of the batches of each client process: which never
-// arrived, which came twice, and how many spans the client says it has dropped.
-// It knows that from the batches alone: they are numbered, from 1 on, by the
-// process whose client-uuid is the key of the record, and carry its counters of
-// dropped spans.
-//
-// It claims only what it knows. It has to see every record of a partition: where
-// the offsets are not contiguous (the partition was with another relay, records
-// are past their retention or read again, the topic was made anew) it begins
-// anew, and what a client did before is unknown. The batches that were missing
-// then are unconfirmed: nobody watches for them any more. A batch of which only a
-// part arrived is not missing. The end of a process is not seen: what it did not
-// send before it was killed is missing nowhere.
-//
-// Records without a key or a number, as Java clients write them, are outside the
-// ledger and only counted.
-//
-// Everything is since the start of this relay, and in memory only.
-type ledger struct {
+// Ledger keeps account of the batches of each client process. Make it with [New]. It is a prometheus.Collector of its own metrics.
+type Ledger struct {
 	mu         sync.Mutex
 	partitions map[int32]*partition
 	clients    *simplelru.LRU[string, *client]
 	seen       generations
 	intervals  uint64 // handed out
-	totals     ledgerTotals
+	totals     Totals
 	youth      int // see the constant
 }
 
@@ -60,17 +61,18 @@ type partition struct {
 	missing map[*client]struct{} // the clients with gaps
 }
 
-func newLedger() *ledger {
-	l := &ledger{partitions: map[int32]*partition{}, youth: youth}
+// New makes an empty ledger.
+func New() *Ledger {
+	l := &Ledger{partitions: map[int32]*partition{}, youth: youth}
 	l.clients, _ = simplelru.NewLRU(maxClients, func(_ string, c *client) { l.giveUp(c) }) // fails only for a size below 1
 	return l
 }
 
-// read takes note of a record. It is to be called once for each record that was
+// Read takes note of a record. It is to be called once for each record that was
 // read, in the order of reading, by one goroutine; the frame of a record that is
 // no batch is empty. It never blocks for long: its time is that of a hash of the
 // batch.
-func (l *ledger) read(id int32, offset int64, key []byte, frame batch.Frame) {
+func (l *Ledger) Read(id int32, offset int64, key []byte, frame batch.Frame) {
 	seqNo, numbered := frame.SeqNo()
 	numbered = numbered && seqNo >= 1 && seqNo <= maxSeqNo && len(key) > 0 && len(key) <= maxKey
 	var hash uint64
@@ -99,7 +101,7 @@ func (l *ledger) read(id int32, offset int64, key []byte, frame batch.Frame) {
 
 // at returns the partition after a record at this offset. If it does not follow
 // the one before, what was known of the partition's clients ends.
-func (l *ledger) at(id int32, offset int64) *partition {
+func (l *Ledger) at(id int32, offset int64) *partition {
 	p := l.partitions[id]
 	if p == nil {
 		p = &partition{next: offset, missing: map[*client]struct{}{}}
@@ -117,7 +119,7 @@ func (l *ledger) at(id int32, offset int64) *partition {
 
 // client returns the sender of a batch, and whether it was known without a break
 // up to this batch.
-func (l *ledger) client(key []byte, id int32, p *partition, seqNo int64) (c *client, continued bool) {
+func (l *Ledger) client(key []byte, id int32, p *partition, seqNo int64) (c *client, continued bool) {
 	c, found := l.clients.Get(string(key))
 	if found && c.partition == id && c.epoch == p.epoch {
 		return c, true
@@ -134,7 +136,7 @@ func (l *ledger) client(key []byte, id int32, p *partition, seqNo int64) (c *cli
 }
 
 // note enters the number of a batch.
-func (l *ledger) note(p *partition, c *client, seqNo int64, hash uint64, size int) {
+func (l *Ledger) note(p *partition, c *client, seqNo int64, hash uint64, size int) {
 	twice := l.seen.add(batchID{c.interval, hash})
 	opened, closed, lost := c.arrive(seqNo, c.fromStart() || c.read >= l.youth)
 	c.read = min(c.read+size, l.youth)
@@ -152,7 +154,7 @@ func (l *ledger) note(p *partition, c *client, seqNo int64, hash uint64, size in
 }
 
 // giveUp ends the watch for what is missing of a client.
-func (l *ledger) giveUp(c *client) {
+func (l *Ledger) giveUp(c *client) {
 	n := c.missing()
 	c.gaps = nil
 	c.losses.unconfirmed += n

@@ -1,4 +1,4 @@
-package main
+package ledger
 
 import (
 	"encoding/json"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
+	"github.com/uber/jaeger-client-go/thrift"
 	"github.com/uber/jaeger-client-go/thrift-gen/jaeger"
 
 	"fault-tolerant-tracing/tracing/batch"
@@ -33,12 +34,12 @@ func numbered(t testing.TB, operation string, seqNo int64, stats batch.Stats) ba
 
 // reading feeds a ledger with records of partition 0.
 type reading struct {
-	*ledger
+	*Ledger
 	t      testing.TB
 	offset int64
 }
 
-func newReading(t testing.TB) *reading { return &reading{ledger: newLedger(), t: t} }
+func newReading(t testing.TB) *reading { return &reading{Ledger: New(), t: t} }
 
 // client reads batches of one client, each a word: its number, a letter where the
 // spans are others than those of the same number without it; "|" is a break of the
@@ -57,7 +58,7 @@ func (r *reading) client(uuid, history string) {
 }
 
 func (r *reading) batch(uuid string, frame batch.Frame) {
-	r.read(0, r.offset, []byte(uuid), frame)
+	r.Read(0, r.offset, []byte(uuid), frame)
 	r.offset++
 }
 
@@ -107,10 +108,10 @@ func TestLedger(t *testing.T) {
 				missing = append(missing, fmt.Sprintf("%d-%d", g.First, g.Last))
 			}
 			require.Equal(t, test.want, want{strings.Join(missing, " "), c.losses.unconfirmed, c.losses.duplicated, c.since})
-			s := r.status()
-			require.Equal(t, ledgerTotals{
+			s := r.Status()
+			require.Equal(t, Totals{
 				BatchesMissing: c.missing(), BatchesUnconfirmed: c.losses.unconfirmed, BatchesDuplicated: c.losses.duplicated,
-			}, s.ledgerTotals)
+			}, s.Totals)
 			require.Len(t, s.Losses, min(1, int(c.missing()+c.losses.unconfirmed+c.losses.duplicated)))
 		})
 	}
@@ -122,28 +123,28 @@ func TestLedgerBelievesGapsBehindTheFirstBytesOfAnUnknownClient(t *testing.T) {
 	for _, seqNo := range []int64{7, 8, 9, 11, 12, 14} {
 		r.batch("a", numbered(t, operation, seqNo, batch.Stats{}))
 	}
-	c := r.status().Losses[0]
-	require.Equal(t, []gap{{13, 13}}, c.Missing)
+	c := r.Status().Losses[0]
+	require.Equal(t, []Gap{{13, 13}}, c.Missing)
 	require.EqualValues(t, 11, c.KnownFrom)
 }
 
 func TestLedgerForgetsNothingWhenNothingWasReadInBetween(t *testing.T) {
 	r := newReading(t)
 	r.client("a", "1 2")
-	r.read(1, 100, []byte("b"), numbered(t, "", 1, batch.Stats{})) // another partition, elsewhere
+	r.Read(1, 100, []byte("b"), numbered(t, "", 1, batch.Stats{})) // another partition, elsewhere
 	r.client("a", "4")
-	require.Equal(t, []gap{{3, 3}}, r.status().Losses[0].Missing)
+	require.Equal(t, []Gap{{3, 3}}, r.Status().Losses[0].Missing)
 }
 
 func TestLedgerBreaksOnlyThePartition(t *testing.T) {
-	l := newLedger()
+	l := New()
 	for i, seqNo := range []int64{1, 3} {
-		l.read(0, int64(i), []byte("a"), numbered(t, "", seqNo, batch.Stats{}))
-		l.read(1, int64(i), []byte("b"), numbered(t, "", seqNo, batch.Stats{}))
+		l.Read(0, int64(i), []byte("a"), numbered(t, "", seqNo, batch.Stats{}))
+		l.Read(1, int64(i), []byte("b"), numbered(t, "", seqNo, batch.Stats{}))
 	}
-	require.EqualValues(t, 2, l.status().BatchesMissing)
-	l.read(1, 5, nil, batch.Frame{})
-	s := l.status()
+	require.EqualValues(t, 2, l.Status().BatchesMissing)
+	l.Read(1, 5, nil, batch.Frame{})
+	s := l.Status()
 	require.EqualValues(t, 1, s.BatchesMissing)
 	require.EqualValues(t, 1, s.BatchesUnconfirmed)
 	require.Equal(t, 1, s.Clients.Known)
@@ -151,16 +152,16 @@ func TestLedgerBreaksOnlyThePartition(t *testing.T) {
 }
 
 func TestLedgerClientThatMovesToAnotherPartition(t *testing.T) {
-	l := newLedger()
-	l.read(0, 0, []byte("a"), numbered(t, "", 1, batch.Stats{}))
-	l.read(0, 1, []byte("a"), numbered(t, "", 3, batch.Stats{}))
-	l.read(1, 0, []byte("a"), numbered(t, "", 7, batch.Stats{}))
-	s := l.status()
+	l := New()
+	l.Read(0, 0, []byte("a"), numbered(t, "", 1, batch.Stats{}))
+	l.Read(0, 1, []byte("a"), numbered(t, "", 3, batch.Stats{}))
+	l.Read(1, 0, []byte("a"), numbered(t, "", 7, batch.Stats{}))
+	s := l.Status()
 	require.EqualValues(t, 0, s.BatchesMissing)
 	require.EqualValues(t, 1, s.BatchesUnconfirmed)
 	require.EqualValues(t, 7, s.Losses[0].KnownFrom)
-	l.read(0, 3, nil, batch.Frame{}) // a break where the client no longer is
-	require.EqualValues(t, 1, l.status().BatchesUnconfirmed)
+	l.Read(0, 3, nil, batch.Frame{}) // a break where the client no longer is
+	require.EqualValues(t, 1, l.Status().BatchesUnconfirmed)
 }
 
 func TestLedgerCountsWhatClientsHaveDropped(t *testing.T) {
@@ -173,31 +174,33 @@ func TestLedgerCountsWhatClientsHaveDropped(t *testing.T) {
 	say("new", 4, 1, 2, 30)
 	say("new", 3, 1, 2, 0) // late: it knew less then
 	say("new", 5, 1, 2, 30)
-	require.Equal(t, droppedSpans{1, 2, 30}, r.status().SpansDropped)
+	require.Equal(t, DroppedSpans{1, 2, 30}, r.Status().SpansDropped)
 
 	say("old", 9, 100, 200, 300) // when that was is unknown
 	say("old", 10, 100, 201, 300)
-	s := r.status()
-	require.Equal(t, droppedSpans{1, 3, 30}, s.SpansDropped)
+	s := r.Status()
+	require.Equal(t, DroppedSpans{1, 3, 30}, s.SpansDropped)
 	require.Equal(t, "old", s.Losses[0].Client)
-	require.Equal(t, droppedSpans{0, 1, 0}, s.Losses[0].Dropped)
-	require.Equal(t, droppedSpans{100, 201, 300}, s.Losses[0].Says)
+	require.Equal(t, DroppedSpans{0, 1, 0}, s.Losses[0].Dropped)
+	require.Equal(t, DroppedSpans{100, 201, 300}, s.Losses[0].Says)
 
 	r.offset -= 7 // read again
 	for _, seqNo := range []int64{1, 2, 4} {
 		say("new", seqNo, 1, 2, 30)
 	}
-	require.Equal(t, droppedSpans{1, 3, 30}, r.status().SpansDropped)
+	require.Equal(t, DroppedSpans{1, 3, 30}, r.Status().SpansDropped)
 	r.offset += 100 // what was dropped meanwhile, another relay has seen
 	say("new", 50, 10, 10, 100)
-	require.Equal(t, droppedSpans{1, 3, 30}, r.status().SpansDropped)
+	require.Equal(t, DroppedSpans{1, 3, 30}, r.Status().SpansDropped)
 	say("new", 51, 10, 10, 101)
-	require.Equal(t, droppedSpans{1, 3, 31}, r.status().SpansDropped)
+	require.Equal(t, DroppedSpans{1, 3, 31}, r.Status().SpansDropped)
 }
 
 func TestLedgerRecordsOutside(t *testing.T) {
-	java := newBatch(t, "operation")
-	frame, err := batch.Parse(java)
+	unnumbered := thrift.NewTMemoryBuffer()
+	java := jaeger.Batch{Process: &jaeger.Process{ServiceName: "test"}, Spans: []*jaeger.Span{{OperationName: "operation"}}}
+	require.NoError(t, java.Write(t.Context(), thrift.NewTBinaryProtocolConf(unnumbered, nil)))
+	frame, err := batch.Parse(unnumbered.Bytes())
 	require.NoError(t, err)
 	for _, test := range []struct {
 		name  string
@@ -214,11 +217,11 @@ func TestLedgerRecordsOutside(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			r := newReading(t)
 			r.batch(test.key, test.frame)
-			s := r.status()
+			s := r.Status()
 			require.EqualValues(t, 1, s.RecordsOutside)
 			require.Zero(t, s.Clients.Known+s.Clients.Unknown)
 			r.client("b", "1 3")
-			require.EqualValues(t, 1, r.status().BatchesMissing, "the offsets go on")
+			require.EqualValues(t, 1, r.Status().BatchesMissing, "the offsets go on")
 		})
 	}
 }
@@ -230,9 +233,9 @@ func TestLedgerTotalsStayInRange(t *testing.T) {
 		r.batch(fmt.Sprint(i), numbered(t, "", 1, batch.Stats{}))
 		r.batch(fmt.Sprint(i), numbered(t, "", maxSeqNo, most))
 	}
-	s := r.status()
+	s := r.Status()
 	require.EqualValues(t, 1000*(maxSeqNo-2), s.BatchesMissing)
-	require.Equal(t, droppedSpans{FullQueue: 1000 * maxSeqNo}, s.SpansDropped)
+	require.Equal(t, DroppedSpans{FullQueue: 1000 * maxSeqNo}, s.SpansDropped)
 	require.Less(t, float64(maxSeqNo)*maxClients, float64(1<<63))
 }
 
@@ -263,7 +266,7 @@ func TestLedgerMemoryIsBounded(t *testing.T) {
 	t.Logf("%d bytes for %d clients with %d gaps each", grown, maxClients, maxGaps)
 	require.Less(t, grown, int64(20_000_000))
 
-	s := r.status()
+	s := r.Status()
 	require.Equal(t, maxClients, s.Clients.Known)
 	require.Len(t, s.Losses, maxListed)
 	require.Equal(t, fmt.Sprintf("%036d", clients-1), s.Losses[0].Client)
@@ -274,7 +277,7 @@ func TestLedgerMemoryIsBounded(t *testing.T) {
 	require.EqualValues(t, maxClients*maxGaps, s.BatchesMissing)
 
 	r.client(fmt.Sprintf("%036d", 0), "50 51") // forgotten
-	s = r.status()
+	s = r.Status()
 	require.Equal(t, 1, s.Clients.Unknown)
 	require.EqualValues(t, clients*(maxGaps+1), s.BatchesMissing+s.BatchesUnconfirmed)
 	runtime.KeepAlive(r)
@@ -300,7 +303,7 @@ func TestLedgerStatus(t *testing.T) {
 	r.client("closed", "1 3 2")
 	r.client("a\xff", "1 2 4")
 	r.client("b", "1 2 2")
-	s := r.status()
+	s := r.Status()
 	require.Len(t, s.Losses, 2)
 	require.Equal(t, []string{"b", "a\uFFFD"}, []string{s.Losses[0].Client, s.Losses[1].Client})
 	require.Equal(t, []string{"answer", "host-1"}, []string{s.Losses[0].Service, s.Losses[0].Host})
@@ -310,7 +313,7 @@ func TestLedgerStatus(t *testing.T) {
 	require.Contains(t, string(text), `"missing":[{"first":3,"last":3}]`)
 	require.Contains(t, string(text), `"batches_missing":1,"batches_unconfirmed":0,"batches_duplicated":1`)
 
-	require.NoError(t, testutil.CollectAndCompare(r.ledger, strings.NewReader(`
+	require.NoError(t, testutil.CollectAndCompare(r.Ledger, strings.NewReader(`
 # HELP relay_ledger_batches_missing Batches that have not arrived, by the numbers of those that have. They may still come.
 # TYPE relay_ledger_batches_missing gauge
 relay_ledger_batches_missing 1
@@ -333,7 +336,7 @@ relay_ledger_spans_dropped_total{reason="failed_to_emit"} 0
 relay_ledger_spans_dropped_total{reason="full_queue"} 0
 relay_ledger_spans_dropped_total{reason="too_large"} 0
 `)))
-	problems, err := testutil.CollectAndLint(r.ledger)
+	problems, err := testutil.CollectAndLint(r.Ledger)
 	require.NoError(t, err)
 	require.Empty(t, problems)
 }
@@ -344,7 +347,7 @@ func TestLedgerStatusWhileReading(t *testing.T) {
 	for range 4 {
 		all.Go(func() {
 			for range 100 {
-				_ = r.status()
+				_ = r.Status()
 			}
 		})
 	}

@@ -1,4 +1,4 @@
-package main
+package ledger
 
 import (
 	"fmt"
@@ -44,7 +44,7 @@ type writer struct {
 
 // reader is a relay: its ledger, and what it has read without a break.
 type reader struct {
-	ledger *ledger
+	ledger *Ledger
 	runs   [2]*stretch // by partition
 	twice  map[string]int64
 }
@@ -75,7 +75,7 @@ func (w *world) newWriter() *writer {
 // restart gives a relay a new life.
 func (w *world) restart(i int) {
 	old := w.readers[i]
-	l := newLedger()
+	l := New()
 	l.youth = 3_000 // of batches of some 150 bytes; what is on its way at a time is less
 	w.readers[i] = &reader{ledger: l, twice: map[string]int64{}}
 	for p := range w.reading {
@@ -179,7 +179,7 @@ func (w *world) read(p, n int) {
 		}
 		run.to++
 		w.next[p]++
-		r.ledger.read(int32(p), int64(offset), []byte(record.uuid), record.frame)
+		r.ledger.Read(int32(p), int64(offset), []byte(record.uuid), record.frame)
 		w.judge(r, p, record.uuid)
 	}
 }
@@ -230,7 +230,7 @@ func (w *world) judge(r *reader, p int, uuid string) {
 	require.LessOrEqual(w.t, c.losses.duplicated, r.twice[uuid])
 	if c.since == 1 && r.runs[p].whole {
 		require.Equal(w.t, r.twice[uuid], c.losses.duplicated)
-		require.Equal(w.t, droppedSpans{c.says.FullQueueDropped, c.says.TooLargeDropped, c.says.FailedToEmit}, c.losses.dropped)
+		require.Equal(w.t, DroppedSpans{c.says.FullQueueDropped, c.says.TooLargeDropped, c.says.FailedToEmit}, c.losses.dropped)
 	}
 	require.LessOrEqual(w.t, c.losses.dropped.FullQueue, says.FullQueueDropped)
 	require.LessOrEqual(w.t, c.losses.dropped.TooLarge, says.TooLargeDropped)
@@ -245,14 +245,14 @@ func (w *world) judge(r *reader, p int, uuid string) {
 
 // balance compares the totals of a ledger with its clients.
 func (w *world) balance(r *reader) {
-	var sum ledgerTotals
+	var sum Totals
 	for _, c := range r.ledger.clients.Values() {
 		sum.BatchesMissing += c.missing()
 		sum.BatchesUnconfirmed += c.losses.unconfirmed
 		sum.BatchesDuplicated += c.losses.duplicated
 		sum.SpansDropped.add(c.losses.dropped)
 	}
-	require.Equal(w.t, sum, r.ledger.status().ledgerTotals)
+	require.Equal(w.t, sum, r.ledger.Status().Totals)
 }
 
 // Histories of losses, batches that come late, in halves or again, clients that

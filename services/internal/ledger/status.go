@@ -1,4 +1,4 @@
-package main
+package ledger
 
 import (
 	"slices"
@@ -11,41 +11,41 @@ import (
 // maxListed is how many clients are listed one by one in /status.
 const maxListed = 100
 
-// ledgerStatus is what a ledger knows, for /status.
-type ledgerStatus struct {
-	ledgerTotals
+// Status is what a ledger knows at one moment.
+type Status struct {
+	Totals
 	Clients struct {
 		Known   int `json:"known"`   // from their first batch on
 		Unknown int `json:"unknown"` // before some later batch
 	} `json:"clients"`
-	Losses []clientStatus `json:"losses"` // of the clients that have any, the latest first; at most 100
+	Losses []ClientStatus `json:"losses"` // of the clients that have any, the latest first; at most 100
 }
 
-// ledgerTotals counts over all clients since the start of the relay, those that
+// Totals counts over all clients since the ledger was made, those that
 // the ledger has forgotten included.
-type ledgerTotals struct {
+type Totals struct {
 	BatchesMissing     int64        `json:"batches_missing"`     // now: they may still come
 	BatchesUnconfirmed int64        `json:"batches_unconfirmed"` // missing when their client was last known without a break
 	BatchesDuplicated  int64        `json:"batches_duplicated"`
-	SpansDropped       droppedSpans `json:"spans_dropped"`
+	SpansDropped       DroppedSpans `json:"spans_dropped"`
 	RecordsOutside     int64        `json:"records_outside"` // without key or number
 }
 
-// droppedSpans counts the spans that clients say they have dropped, by reason.
-type droppedSpans struct {
+// DroppedSpans counts the spans that clients say they have dropped, by reason.
+type DroppedSpans struct {
 	FullQueue    int64 `json:"full_queue"`     // the reporter's queue was full
 	TooLarge     int64 `json:"too_large"`      // too large for a record
 	FailedToEmit int64 `json:"failed_to_emit"` // Kafka was away and the buffer full, or Kafka refused them
 }
 
-func (d *droppedSpans) add(more droppedSpans) {
+func (d *DroppedSpans) add(more DroppedSpans) {
 	d.FullQueue += more.FullQueue
 	d.TooLarge += more.TooLarge
 	d.FailedToEmit += more.FailedToEmit
 }
 
-// clientStatus is one client with losses.
-type clientStatus struct {
+// ClientStatus is one client with losses.
+type ClientStatus struct {
 	Client      string       `json:"client"` // its client-uuid
 	Service     string       `json:"service"`
 	Host        string       `json:"host,omitempty"`
@@ -54,18 +54,18 @@ type clientStatus struct {
 	KnownSince  time.Time    `json:"known_since"`
 	KnownFrom   int64        `json:"known_from"` // the number of the first batch known; 1: all are
 	LastLoss    time.Time    `json:"last_loss"`
-	Missing     []gap        `json:"missing"`
+	Missing     []Gap        `json:"missing"`
 	Unconfirmed int64        `json:"unconfirmed"`
 	Duplicated  int64        `json:"duplicated"`
-	Dropped     droppedSpans `json:"dropped"` // spans, while it was known
-	Says        droppedSpans `json:"says"`    // spans, since its start, as it says itself
+	Dropped     DroppedSpans `json:"dropped"` // spans, while it was known
+	Says        DroppedSpans `json:"says"`    // spans, since its start, as it says itself
 }
 
-// status may be called by any goroutine.
-func (l *ledger) status() ledgerStatus {
+// Status may be called by any goroutine.
+func (l *Ledger) Status() Status {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	s := ledgerStatus{ledgerTotals: l.totals, Losses: []clientStatus{}}
+	s := Status{Totals: l.totals, Losses: []ClientStatus{}}
 	var lossy []*client
 	for _, c := range l.clients.Values() {
 		if c.fromStart() && c.epoch == l.partitions[c.partition].epoch {
@@ -84,13 +84,13 @@ func (l *ledger) status() ledgerStatus {
 	return s
 }
 
-func (c *client) status() clientStatus {
-	return clientStatus{
+func (c *client) status() ClientStatus {
+	return ClientStatus{
 		Client: strings.ToValidUTF8(c.uuid, "\uFFFD"), Service: c.service, Host: c.host, Partition: c.partition,
 		LastSeqNo: c.last, KnownSince: c.began, KnownFrom: c.since, LastLoss: c.lastLoss,
-		Missing: append([]gap{}, c.gaps...), Unconfirmed: c.losses.unconfirmed,
+		Missing: append([]Gap{}, c.gaps...), Unconfirmed: c.losses.unconfirmed,
 		Duplicated: c.losses.duplicated, Dropped: c.losses.dropped,
-		Says: droppedSpans{c.says.FullQueueDropped, c.says.TooLargeDropped, c.says.FailedToEmit},
+		Says: DroppedSpans{c.says.FullQueueDropped, c.says.TooLargeDropped, c.says.FailedToEmit},
 	}
 }
 
@@ -104,15 +104,15 @@ var (
 )
 
 // Describe implements prometheus.Collector.
-func (l *ledger) Describe(ch chan<- *prometheus.Desc) {
+func (l *Ledger) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{missingDesc, unconfirmedDesc, duplicatedDesc, droppedDesc, outsideDesc, clientsDesc} {
 		ch <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (l *ledger) Collect(ch chan<- prometheus.Metric) {
-	s := l.status()
+func (l *Ledger) Collect(ch chan<- prometheus.Metric) {
+	s := l.Status()
 	gauge := func(d *prometheus.Desc, value int64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, float64(value), labels...)
 	}

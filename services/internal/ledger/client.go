@@ -1,4 +1,4 @@
-package main
+package ledger
 
 import (
 	"slices"
@@ -17,20 +17,20 @@ import (
 // be found.)
 const youth = 5 << 20
 
-// gap is a range of numbers that have not arrived.
-type gap struct {
+// Gap is a range of numbers that have not arrived.
+type Gap struct {
 	First int64 `json:"first"`
 	Last  int64 `json:"last"`
 }
 
-func (g gap) size() int64 { return g.Last - g.First + 1 }
+func (g Gap) size() int64 { return g.Last - g.First + 1 }
 
 // losses is what is counted of one client.
 type losses struct {
 	opened      int64 // batches that were missing once
 	unconfirmed int64
 	duplicated  int64
-	dropped     droppedSpans
+	dropped     DroppedSpans
 }
 
 // client is what is known of one client process. It is not safe for concurrent
@@ -45,7 +45,7 @@ type client struct {
 	interval    uint64 // its number
 	began       time.Time
 	since, last int64
-	gaps        []gap // ascending, at most maxGaps
+	gaps        []Gap // ascending, at most maxGaps
 	read        int   // bytes, up to youth
 
 	says     batch.Stats // the highest of its counters
@@ -75,7 +75,7 @@ func (c *client) arrive(seqNo int64, believed bool) (opened, closed, lost int64)
 	case seqNo == c.last+1:
 		c.last = seqNo
 	case believed:
-		g := gap{c.last + 1, seqNo - 1}
+		g := Gap{c.last + 1, seqNo - 1}
 		c.gaps = append(c.gaps, g)
 		c.last = seqNo
 		opened = g.size()
@@ -93,16 +93,16 @@ func (c *client) arrive(seqNo int64, believed bool) (opened, closed, lost int64)
 
 // close takes a number out of the gap it is in, if it is in one.
 func (c *client) close(seqNo int64) int64 {
-	i := slices.IndexFunc(c.gaps, func(g gap) bool { return g.First <= seqNo && seqNo <= g.Last })
+	i := slices.IndexFunc(c.gaps, func(g Gap) bool { return g.First <= seqNo && seqNo <= g.Last })
 	if i < 0 {
 		return 0
 	}
-	var left []gap
+	var left []Gap
 	if g := c.gaps[i]; g.First < seqNo {
-		left = append(left, gap{g.First, seqNo - 1})
+		left = append(left, Gap{g.First, seqNo - 1})
 	}
 	if g := c.gaps[i]; seqNo < g.Last {
-		left = append(left, gap{seqNo + 1, g.Last})
+		left = append(left, Gap{seqNo + 1, g.Last})
 	}
 	c.gaps = slices.Replace(c.gaps, i, i+1, left...)
 	return 1
@@ -118,13 +118,13 @@ func (c *client) missing() (n int64) {
 
 // any tells whether there is something to tell.
 func (c *client) any() bool {
-	return len(c.gaps) > 0 || c.losses.unconfirmed > 0 || c.losses.duplicated > 0 || c.losses.dropped != droppedSpans{}
+	return len(c.gaps) > 0 || c.losses.unconfirmed > 0 || c.losses.duplicated > 0 || c.losses.dropped != DroppedSpans{}
 }
 
 // drop enters what the client says that it has dropped so far, and returns how
 // much of that is new. If the client was not known before this batch, all of it
 // was before. A counter beyond maxSeqNo counts as that, so that sums fit.
-func (c *client) drop(says batch.Stats, known bool) (fresh droppedSpans) {
+func (c *client) drop(says batch.Stats, known bool) (fresh DroppedSpans) {
 	for _, counter := range []struct{ said, says, fresh *int64 }{
 		{&c.says.FullQueueDropped, &says.FullQueueDropped, &fresh.FullQueue},
 		{&c.says.TooLargeDropped, &says.TooLargeDropped, &fresh.TooLarge},
@@ -135,7 +135,7 @@ func (c *client) drop(says batch.Stats, known bool) (fresh droppedSpans) {
 		*counter.said = max(now, *counter.said)
 	}
 	if !known {
-		return droppedSpans{}
+		return DroppedSpans{}
 	}
 	c.losses.dropped.add(fresh)
 	return fresh

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fault-tolerant-tracing/services/internal/deadletter"
+	"fault-tolerant-tracing/services/internal/kafkaadmin"
 	"fault-tolerant-tracing/services/internal/meter"
 	"fault-tolerant-tracing/services/internal/replay"
 	"fault-tolerant-tracing/services/internal/scan"
@@ -35,9 +36,9 @@ const (
 )
 
 type redriveConfig struct {
-	Kafka    service.Kafka `envPrefix:"TRACING_" fallback:"true"`
-	Topic    string        `env:"TRACING_DLQ" envDefault:"tracing-dlq" help:"topic with what was set aside"`
-	Endpoint url.URL       `env:"JAEGER_ENDPOINT" envDefault:"http://localhost:14268/api/traces" help:"Jaeger's collector"`
+	Kafka    service.TracingKafka
+	Topic    string  `env:"TRACING_DLQ" envDefault:"tracing-dlq" help:"topic with what was set aside"`
+	Endpoint url.URL `env:"JAEGER_ENDPOINT" envDefault:"http://localhost:14268/api/traces" help:"Jaeger's collector"`
 }
 
 func dlqRedriveCommand() *cobra.Command {
@@ -79,7 +80,7 @@ func redriveDry(ctx context.Context, cfg redriveConfig, w io.Writer) error {
 type redrive struct {
 	name   string // of the dead-letter topic
 	topic  *scan.Topic
-	admin  *service.Admin
+	admin  *kafkaadmin.Admin
 	queue  *deadletter.Queue
 	sender *replay.Sender
 	meter  *meter.Meter
@@ -100,7 +101,7 @@ func redriveAll(ctx context.Context, cfg redriveConfig, endpoint url.URL, stdout
 	if err != nil {
 		return err
 	}
-	admin, err := service.NewAdmin(cluster)
+	admin, err := kafkaadmin.New(cluster)
 	if err != nil {
 		return err
 	}

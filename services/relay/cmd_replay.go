@@ -40,9 +40,9 @@ relay replay --archive file:///var/lib/traces --from 2026-01-02T00:00:00Z`
 var endOfTime = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 type replayConfig struct {
-	Kafka    service.Kafka `envPrefix:"TRACING_" fallback:"true"`
-	Topic    string        `env:"TRACING_TOPIC" envDefault:"tracing-topic" help:"topic with the spans"`
-	Endpoint url.URL       `env:"JAEGER_ENDPOINT" envDefault:"http://localhost:14268/api/traces" help:"Jaeger's collector"`
+	Kafka    service.TracingKafka
+	Topic    string  `env:"TRACING_TOPIC" envDefault:"tracing-topic" help:"topic with the spans"`
+	Endpoint url.URL `env:"JAEGER_ENDPOINT" envDefault:"http://localhost:14268/api/traces" help:"Jaeger's collector"`
 }
 
 // replaying is one call of the command.

@@ -19,8 +19,8 @@ const dlqDoc = `Dlq looks after tracing-dlq, where the relay sets aside what Jae
 records that hold no batch of spans, and spans that Jaeger refuses again and again.`
 
 type dlqConfig struct {
-	Kafka service.Kafka `envPrefix:"TRACING_" fallback:"true"`
-	Topic string        `env:"TRACING_DLQ" envDefault:"tracing-dlq" help:"topic with what was set aside"`
+	Kafka service.TracingKafka
+	Topic string `env:"TRACING_DLQ" envDefault:"tracing-dlq" help:"topic with what was set aside"`
 }
 
 func dlqCommand() *cobra.Command {

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"fault-tolerant-tracing/services/internal/collectortest"
 	"fault-tolerant-tracing/services/internal/deadletter"
 )
 
@@ -101,29 +102,29 @@ func TestShowTellsEverything(t *testing.T) {
 // What Jaeger takes leaves the topic, what it still refuses is set aside again with
 // the new reason, and with where it came from at first.
 func TestRedriveSendsAgainAndRemoves(t *testing.T) {
-	collector := startCollector(t, func(w http.ResponseWriter, operations []string) {
+	collector := collectortest.Start(t, func(w http.ResponseWriter, p collectortest.Post) {
 		switch {
-		case len(operations) > 1 && slices.Contains(operations, "poison"):
+		case len(p.Operations) > 1 && slices.Contains(p.Operations, "poison"):
 			w.WriteHeader(413)
-		case len(operations) == 0 || operations[0] == "poison":
+		case len(p.Operations) == 0 || p.Operations[0] == "poison":
 			http.Error(w, "still not", 400)
 		default:
 			w.WriteHeader(202)
 		}
 	})
-	d := newDesk(t, collector.URL+"/api/traces")
+	d := newDesk(t, collector.URL())
 	d.setAside(newBatch(t, "a"), []byte("garbage"), newBatch(t, "b", "poison"), newBatch(t, "c"))
 
 	out, _, err := d.relay("dlq", "redrive", "--dry-run")
 	require.NoError(t, err)
 	assert.Equal(t, "would send 4 records with 4 spans of 1 traces\n1 of the records hold no batch of spans\nSERVICE  RECORDS  SPANS\ntest     3        4\n", out)
-	assert.Zero(t, collector.posted())
+	assert.Zero(t, collector.Posts())
 
 	out, _, err = d.relay("dlq", "redrive")
 	assert.EqualError(t, err, "jaeger still refuses 2 records")
-	assert.Equal(t, "sent 3 spans of 4 records to "+collector.URL+"/api/traces?format=jaeger.thrift, set 2 records aside again\n", out)
+	assert.Equal(t, "sent 3 spans of 4 records to "+collector.URL()+"?format=jaeger.thrift, set 2 records aside again\n", out)
 	for _, operation := range []string{"a", "b", "c"} {
-		assert.Equal(t, 1, collector.times(operation), operation)
+		assert.Equal(t, 1, collector.Taken(operation), operation)
 	}
 	left := d.aside()
 	require.Len(t, left, 2)
@@ -143,10 +144,10 @@ func TestRedriveSendsAgainAndRemoves(t *testing.T) {
 		}, headers)
 	}
 
-	collector.become(answer(202))
+	collector.Answer(collectortest.Status(202))
 	_, _, err = d.relay("dlq", "redrive")
 	require.NoError(t, err)
-	assert.Equal(t, 1, collector.times("poison"))
+	assert.Equal(t, 1, collector.Taken("poison"))
 	out, _, err = d.relay("dlq", "list")
 	require.NoError(t, err)
 	assert.Equal(t, "tracing-dlq is empty\n", out)
@@ -156,18 +157,18 @@ func TestRedriveSendsAgainAndRemoves(t *testing.T) {
 }
 
 func TestARedriveThatIsStoppedRemovesOnlyWhatIsThrough(t *testing.T) {
-	collector := startCollector(t, func(w http.ResponseWriter, operations []string) {
-		if operations[0] == "c" {
+	collector := collectortest.Start(t, func(w http.ResponseWriter, p collectortest.Post) {
+		if p.Operations[0] == "c" {
 			w.WriteHeader(503)
 		}
 	})
-	d := newDesk(t, collector.URL+"/api/traces")
+	d := newDesk(t, collector.URL())
 	d.setAside(newBatch(t, "a"), newBatch(t, "b"), newBatch(t, "c"), newBatch(t, "d"))
 	var stop context.CancelFunc
 	d.ctx, stop = context.WithCancel(t.Context())
 	defer stop()
 	go func() {
-		for collector.posted() < 4 && d.ctx.Err() == nil {
+		for collector.Posts() < 4 && d.ctx.Err() == nil {
 			time.Sleep(time.Millisecond)
 		}
 		stop()
@@ -178,12 +179,12 @@ func TestARedriveThatIsStoppedRemovesOnlyWhatIsThrough(t *testing.T) {
 	left := d.aside()
 	require.Len(t, left, 2)
 	assert.EqualValues(t, 2, left[0].Offset)
-	assert.Zero(t, collector.times("d"))
+	assert.Zero(t, collector.Taken("d"))
 }
 
 func TestNothingIsSentThatCannotBeRemoved(t *testing.T) {
-	collector := startCollector(t, answer(202))
-	d := newDesk(t, collector.URL+"/api/traces")
+	collector := collectortest.Start(t, collectortest.Status(202))
+	d := newDesk(t, collector.URL())
 	d.setAside(newBatch(t, "a"))
 	d.broker.Cluster().ControlKey(int16(kmsg.DeleteRecords), func(request kmsg.Request) (kmsg.Response, error, bool) {
 		d.broker.Cluster().KeepControl()
@@ -194,6 +195,6 @@ func TestNothingIsSentThatCannotBeRemoved(t *testing.T) {
 	})
 	_, _, err := d.relay("dlq", "redrive")
 	assert.EqualError(t, err, "remove records from tracing-dlq: Broker: Topic authorization failed")
-	assert.Zero(t, collector.posted())
+	assert.Zero(t, collector.Posts())
 	assert.Len(t, d.aside(), 1)
 }

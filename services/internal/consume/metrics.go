@@ -1,13 +1,12 @@
-package service
+package consume
 
 import (
 	"strconv"
 	"time"
 
-	"fault-tolerant-tracing/services/internal/consume"
-	"fault-tolerant-tracing/services/internal/dispatch"
-
 	"github.com/prometheus/client_golang/prometheus"
+
+	"fault-tolerant-tracing/services/internal/dispatch"
 )
 
 var (
@@ -17,25 +16,27 @@ var (
 	retriesDesc  = prometheus.NewDesc("consumer_retries_total", "Tries of a record that failed for the time being.", nil, nil)
 	oldestDesc   = prometheus.NewDesc("consumer_oldest_unfinished_age_seconds", "Age of the oldest record that was read and is not finished; 0 if there is none.", nil, nil)
 	commitDesc   = prometheus.NewDesc("consumer_commit_errors_total", "Commits of offsets that Kafka refused; they go with the next one.", nil, nil)
+	suspectsDesc = prometheus.NewDesc("consumer_suspects", "Records, or parts of some, that were refused and are to be tried again.", nil, nil)
+	lettersDesc  = prometheus.NewDesc("consumer_dead_letters_waiting", "Records, or parts of some, that are to be set aside.", nil, nil)
+	failingDesc  = prometheus.NewDesc("consumer_dead_letters_failing", "1 while nothing can be set aside, else 0.", nil, nil)
+	errorsDesc   = prometheus.NewDesc("consumer_lasting_errors", "Errors of the Kafka client that last, such as a partition that stalls.", nil, nil)
 	lagDesc      = prometheus.NewDesc("consumer_lag", "Records of an assigned partition that are not finished.", []string{"partition"}, nil)
 )
 
-// ConsumerMetrics exposes what a consumer is doing; status is the consumer's.
-func ConsumerMetrics(status func() consume.Status) prometheus.Collector {
-	return consumerMetrics(status)
-}
+// Metrics exposes what a consumer is doing; status is that of a [Consumer].
+func Metrics(status func() Status) prometheus.Collector { return metrics(status) }
 
-type consumerMetrics func() consume.Status
+type metrics func() Status
 
 // Describe implements prometheus.Collector.
-func (m consumerMetrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{holdingDesc, inFlightDesc, recordsDesc, retriesDesc, oldestDesc, commitDesc, lagDesc} {
+func (m metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{holdingDesc, inFlightDesc, recordsDesc, retriesDesc, oldestDesc, commitDesc, suspectsDesc, lettersDesc, failingDesc, errorsDesc, lagDesc} {
 		ch <- d
 	}
 }
 
 // Collect implements prometheus.Collector.
-func (m consumerMetrics) Collect(ch chan<- prometheus.Metric) {
+func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	s := m()
 	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
@@ -43,11 +44,11 @@ func (m consumerMetrics) Collect(ch chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, value uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(value), labels...)
 	}
-	holding := 0.0
-	if s.State == dispatch.Holding {
-		holding = 1
-	}
-	gauge(holdingDesc, holding)
+	gauge(holdingDesc, boolean(s.State == dispatch.Holding))
+	gauge(suspectsDesc, float64(s.Suspects))
+	gauge(lettersDesc, float64(s.DeadLetters))
+	gauge(failingDesc, boolean(s.DeadLettersError != nil))
+	gauge(errorsDesc, float64(len(s.Errors)))
 	gauge(inFlightDesc, float64(s.InFlight))
 	counter(recordsDesc, s.Counts.Done, "done")
 	counter(recordsDesc, s.Counts.Skipped, "skipped")
@@ -64,4 +65,11 @@ func (m consumerMetrics) Collect(ch chan<- prometheus.Metric) {
 			gauge(lagDesc, float64(p.Lag), strconv.Itoa(int(p.Partition)))
 		}
 	}
+}
+
+func boolean(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -34,7 +34,8 @@ func newDesk(t *testing.T, endpoint string) *desk {
 	d.client, err = kgo.NewClient(kgo.SeedBrokers(d.broker.Addr()), kgo.ProducerBatchMaxBytes(2<<20))
 	require.NoError(t, err)
 	t.Cleanup(d.client.Close)
-	t.Setenv("KAFKA_BROKERS", d.broker.Addr())
+	t.Setenv("KAFKA_BROKERS", tracingtest.FreeAddr(t)) // the cluster with the data is not asked for anything
+	t.Setenv("TRACING_KAFKA_BROKERS", d.broker.Addr())
 	t.Setenv("JAEGER_ENDPOINT", endpoint)
 	return d
 }

@@ -26,29 +26,12 @@ import (
 
 var archiveKills = flag.Int("archive.kills", 10, "how often TestAKilledArchiverLosesNothing kills")
 
-// relayArguments is the environment variable that makes this test's program a
-// relay with these arguments.
-const relayArguments = "RELAY_TEST_ARGUMENTS"
-
-// TestAsRelay is no test but the relay itself, for those that need a process.
-func TestAsRelay(t *testing.T) {
-	arguments, asked := os.LookupEnv(relayArguments)
-	if !asked {
-		t.Skip("run by other tests, in a process of its own")
-	}
-	os.Args = append([]string{"relay"}, strings.Fields(arguments)...)
-	main()
-}
-
 // relayCommand returns a relay in a process of its own, not yet started.
 func relayCommand(t *testing.T, broker *tracingtest.Broker, arguments ...string) *exec.Cmd {
 	t.Helper()
-	program, err := os.Executable()
-	require.NoError(t, err)
-	cmd := exec.CommandContext(t.Context(), program, "-test.run=^TestAsRelay$")
-	cmd.Env = append(os.Environ(), relayArguments+"="+strings.Join(arguments, " "), "KAFKA_BROKERS="+broker.Addr(),
-		"SESSION_TIMEOUT=6s", "GROUP_INSTANCE_ID=one", "LOG_FORMAT=json")
-	return cmd
+	return tracingtest.Program(t, []string{
+		"TRACING_KAFKA_BROKERS=" + broker.Addr(), "SESSION_TIMEOUT=6s", "GROUP_INSTANCE_ID=one", "LOG_FORMAT=json",
+	}, arguments...)
 }
 
 // startUntil starts cmd and returns when it has logged line.

@@ -1,4 +1,6 @@
-package service
+// Package kafkaadmin asks a Kafka cluster about its topics, and waits for it: a service for as long as it takes, a command for ten
+// seconds. It produces and consumes nothing.
+package kafkaadmin
 
 import (
 	"context"
@@ -28,9 +30,9 @@ type Admin struct {
 	reason   atomic.Pointer[kafka.Error]
 }
 
-// NewAdmin makes an admin client without asking the cluster anything. librdkafka's log lines are left out: what keeps it from
+// New makes an admin client without asking the cluster anything. librdkafka's log lines are left out: what keeps it from
 // connecting is in Reason.
-func NewAdmin(cluster kafkaclient.Cluster) (*Admin, error) {
+func New(cluster kafkaclient.Cluster) (*Admin, error) {
 	conf := cluster.ConfigMap()
 	conf["go.logs.channel.enable"] = false
 	conf["log_level"] = 0
@@ -107,7 +109,7 @@ func (a *Admin) Await(ctx context.Context, log *slog.Logger, topics ...string) (
 // WaitForTopics blocks until the cluster answers and has all topics, however long that takes. It logs what it waits for when
 // that changes, and not more. Its only errors are that of ctx and settings that librdkafka refuses.
 func WaitForTopics(ctx context.Context, cluster kafkaclient.Cluster, log *slog.Logger, topics ...string) error {
-	admin, err := NewAdmin(cluster)
+	admin, err := New(cluster)
 	if err != nil {
 		return err
 	}

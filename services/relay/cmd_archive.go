@@ -12,11 +12,11 @@ import (
 )
 
 type archiveConfig struct {
-	service.Common
-	service.Group
-	Kafka        service.Kafka `envPrefix:"TRACING_" fallback:"true"`
-	Topic        string        `env:"TRACING_TOPIC" envDefault:"tracing-topic" help:"topic with the spans"`
-	ArchiveGroup string        `env:"ARCHIVE_GROUP" envDefault:"tracing-archive" help:"consumer group that all archivers share the partitions in"`
+	Common       service.Common
+	Group        service.Group
+	Kafka        service.TracingKafka
+	Topic        string `env:"TRACING_TOPIC" envDefault:"tracing-topic" help:"topic with the spans"`
+	ArchiveGroup string `env:"ARCHIVE_GROUP" envDefault:"tracing-archive" help:"consumer group that all archivers share the partitions in"`
 }
 
 const archiveDoc = `archive copies tracing-topic to cheap storage, and goes on doing so until it is
@@ -74,11 +74,11 @@ func runArchive(ctx context.Context, cfg archiveConfig, to string, every time.Du
 		Cluster:        cluster,
 		Topic:          cfg.Topic,
 		Group:          cfg.ArchiveGroup,
-		InstanceID:     cfg.GroupInstanceID,
-		SessionTimeout: cfg.SessionTimeout,
+		InstanceID:     cfg.Group.InstanceID,
+		SessionTimeout: cfg.Group.SessionTimeout,
 		Every:          every,
 		Once:           once,
-		StopTimeout:    cfg.ShutdownTimeout / 2,
+		StopTimeout:    cfg.Common.ShutdownTimeout / 2,
 		Log:            service.NewLogger("relay", cfg.Common),
 	})
 	if err != nil {

@@ -1,4 +1,4 @@
-package service
+package kafkaadmin
 
 import (
 	"context"
@@ -17,7 +17,7 @@ const patience = 10 * time.Second
 // Reach returns nil if the cluster answers and has these topics. It waits 10 seconds at most for the answer. It is for commands
 // that end by themselves; a service waits with WaitForTopics. Its errors are sentences for whoever typed the command.
 func Reach(ctx context.Context, cluster kafkaclient.Cluster, topics ...string) error {
-	admin, err := NewAdmin(cluster)
+	admin, err := New(cluster)
 	if err != nil {
 		return err
 	}

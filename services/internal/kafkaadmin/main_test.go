@@ -1,0 +1,9 @@
+package kafkaadmin
+
+import (
+	"testing"
+
+	"fault-tolerant-tracing/tracing/tracingtest"
+)
+
+func TestMain(m *testing.M) { tracingtest.VerifyMain(m) }

@@ -1,0 +1,109 @@
+package transform
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"fault-tolerant-tracing/services/internal/dispatch"
+	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/tracing/tracingtest"
+)
+
+func TestMain(m *testing.M) { tracingtest.VerifyMain(m) }
+
+// start runs f between the topics in and out.
+func start(t *testing.T, f Func) (*tracingtest.Broker, *tracingtest.Recorder) {
+	t.Helper()
+	broker := tracingtest.StartBroker(t)
+	broker.CreateTopics(t, 1, "in", "out", "dlq")
+	tracer, spans := tracingtest.NewTracer(t, "test")
+	var settings struct {
+		Kafka  service.Kafka
+		Member service.Group
+		Common service.Common
+	}
+	require.NoError(t, service.Load(&settings, []string{"KAFKA_BROKERS=" + broker.Addr(), "SESSION_TIMEOUT=6s"}))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	var teardown service.Teardown
+	go func() {
+		done <- Run(ctx, Config{
+			Service: "test", Group: "test-app", From: "in", To: "out", DLQ: "dlq", Func: f,
+			Kafka: settings.Kafka, Member: settings.Member, Common: settings.Common, HTTPAddr: "127.0.0.1:0",
+			Tracer: tracer, Log: slog.New(slog.DiscardHandler),
+		}, &teardown)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		assert.NoError(t, errors.Join(<-done, teardown.Run(settings.Common.ShutdownTimeout)))
+	})
+	return broker, spans
+}
+
+func produce(t *testing.T, broker *tracingtest.Broker, values ...string) {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr()))
+	require.NoError(t, err)
+	defer client.Close()
+	for _, value := range values {
+		require.NoError(t, client.ProduceSync(t.Context(), &kgo.Record{Topic: "in", Value: []byte(value)}).FirstErr())
+	}
+}
+
+func TestARecordBecomesAnotherUnderItsTrace(t *testing.T) {
+	t.Parallel()
+	broker, recorder := start(t, func(ctx context.Context, r *dispatch.Record) (key, value []byte, err error) {
+		Tag(ctx, "tag", 7)
+		return []byte("key"), bytes.ToUpper(r.Value), nil
+	})
+	produce(t, broker, "a")
+	written := tracingtest.ReadTopic(t, broker.Addr(), "out", 1)
+	require.Len(t, written, 1)
+	assert.Equal(t, "key", string(written[0].Key))
+	assert.Equal(t, "A", string(written[0].Value))
+	spans := recorder.Wait(t, 2)
+	from, to := tracingtest.Named(t, spans, "From_in"), tracingtest.Named(t, spans, "To_out")
+	assert.Equal(t, from.ID, to.ParentID)
+	assert.EqualValues(t, 7, from.Tags["tag"])
+}
+
+func TestWhatCannotBeWrittenIsSetAsideAndWhatFailsForNowIsTriedAgainInOrder(t *testing.T) {
+	t.Parallel()
+	var failed atomic.Bool
+	broker, _ := start(t, func(_ context.Context, r *dispatch.Record) (key, value []byte, err error) {
+		switch string(r.Value) {
+		case "bad":
+			return nil, nil, dispatch.Permanent(errors.New("is bad"))
+		case "large":
+			return nil, make([]byte, 1_200_000), nil
+		case "later":
+			if !failed.Swap(true) {
+				return nil, nil, errors.New("not now")
+			}
+		}
+		return nil, r.Value, nil
+	})
+	produce(t, broker, "later", "bad", "large", "good")
+	assert.Equal(t, []string{"later", "good"}, values(tracingtest.ReadTopic(t, broker.Addr(), "out", 2)))
+	dlq := tracingtest.ReadTopic(t, broker.Addr(), "dlq", 2)
+	assert.Equal(t, []string{"bad", "large"}, values(dlq))
+	for i, reason := range []string{"is bad", "produce to out: Broker: Message size too large"} {
+		assert.Contains(t, dlq[i].Headers, kgo.RecordHeader{Key: "dlq.reason", Value: []byte(reason)})
+	}
+}
+
+func values(records []*kgo.Record) []string {
+	var all []string
+	for _, r := range records {
+		all = append(all, string(r.Value))
+	}
+	return all
+}
