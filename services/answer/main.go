@@ -66,6 +66,13 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	}
 	teardown.Add("producer", producer.Close)
 
+	letters, err := deadletter.NewProducer(cluster, log)
+	if err != nil {
+		return err
+	}
+	teardown.Add("dead-letter producer", letters.Close)
+	aside := deadletter.New(letters, cfg.SentenceDLQ)
+
 	worker := &worker{tracer: tracer, producer: producer, topic: cfg.AnswerTopic}
 	consumer, err := consume.New(consume.Config{
 		Cluster:        cluster,
@@ -76,10 +83,12 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 		InFlight:       inFlight,
 		Ordered:        true,
 		Handle:         worker.handle,
-		SetAside:       deadletter.New(producer, cfg.SentenceDLQ).SetAside,
-		Tracer:         tracer,
-		StopTimeout:    cfg.ShutdownTimeout / 2,
-		Log:            log,
+		SetAside: func(ctx context.Context, r *consume.Record, reason error) error {
+			return aside.Write(ctx, deadletter.Of(r.Message, reason))
+		},
+		Tracer:      tracer,
+		StopTimeout: cfg.ShutdownTimeout / 2,
+		Log:         log,
 	})
 	if err != nil {
 		return err

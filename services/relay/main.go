@@ -21,9 +21,7 @@ import (
 	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/tracing"
-	"fault-tolerant-tracing/tracing/kafkaclient"
 
-	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -64,7 +62,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 		return err
 	}
 
-	producer, err := kafkaclient.NewProducer(cluster, log, kafka.ConfigMap{"message.max.bytes": deadletter.MaxBytes})
+	producer, err := deadletter.NewProducer(cluster, log)
 	if err != nil {
 		return err
 	}

@@ -189,7 +189,9 @@ func (r *relay) logFailure(rec *consume.Record, d decision, err error) {
 
 // setAsidePart keeps the part of a record that Jaeger cannot take.
 func (r *relay) setAsidePart(ctx context.Context, rec *consume.Record, p *progress, reason error) error {
-	if err := r.dlq.SetAsideValue(ctx, rec, p.left[0].value, reason); err != nil {
+	letter := deadletter.Of(rec.Message, reason)
+	letter.Value = p.left[0].value
+	if err := r.dlq.Write(ctx, letter); err != nil {
 		return err
 	}
 	r.metrics.setAside(reason)
@@ -201,7 +203,7 @@ func (r *relay) setAsidePart(ctx context.Context, rec *consume.Record, p *progre
 
 // setAside keeps a record that Jaeger cannot take.
 func (r *relay) setAside(ctx context.Context, rec *consume.Record, reason error) error {
-	if err := r.dlq.SetAside(ctx, rec, reason); err != nil {
+	if err := r.dlq.Write(ctx, deadletter.Of(rec.Message, reason)); err != nil {
 		return err
 	}
 	r.metrics.setAside(reason)

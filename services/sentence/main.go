@@ -66,6 +66,13 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	}
 	teardown.Add("producer", producer.Close)
 
+	letters, err := deadletter.NewProducer(cluster, log)
+	if err != nil {
+		return err
+	}
+	teardown.Add("dead-letter producer", letters.Close)
+	aside := deadletter.New(letters, cfg.EvenDLQ)
+
 	random := newRandomClient(tracer, cfg.RandomURL)
 	teardown.Add("random client", random.close)
 
@@ -79,10 +86,12 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 		InFlight:       inFlight,
 		Ordered:        true,
 		Handle:         worker.handle,
-		SetAside:       deadletter.New(producer, cfg.EvenDLQ).SetAside,
-		Tracer:         tracer,
-		StopTimeout:    cfg.ShutdownTimeout / 2,
-		Log:            log,
+		SetAside: func(ctx context.Context, r *consume.Record, reason error) error {
+			return aside.Write(ctx, deadletter.Of(r.Message, reason))
+		},
+		Tracer:      tracer,
+		StopTimeout: cfg.ShutdownTimeout / 2,
+		Log:         log,
 	})
 	if err != nil {
 		return err
