@@ -16,6 +16,7 @@ import (
 const dlqListDoc = `List tells one line about each record that was set aside: its offset on the
 dead-letter topic, when it was set aside, where it came from (topic,
 partition/offset), service and number of spans ("-" if it holds no batch), and why.
+What was too large for the dead-letter topic is cut; the whole is where it came from.
 With --json each line is a JSON object.`
 
 func dlqListCommand() *cobra.Command {
@@ -47,7 +48,11 @@ func listText(ctx context.Context, cfg dlqConfig, w io.Writer) error {
 		if a.err == nil {
 			name, spans = printable(a.frame.Service()), strconv.Itoa(a.frame.Spans())
 		}
-		_, err := fmt.Fprintf(w, listFormat, a.place, a.Time.Local().Format(localTime), printable(a.source()), name, spans, printable(a.Reason))
+		reason := printable(a.Reason)
+		if a.CutFrom > 0 {
+			reason = fmt.Sprintf("(cut from %d bytes) %s", a.CutFrom, reason)
+		}
+		_, err := fmt.Fprintf(w, listFormat, a.place, a.Time.Local().Format(localTime), printable(a.source()), name, spans, reason)
 		return err
 	})
 	if err == nil && none {
@@ -64,7 +69,8 @@ type asideLine struct {
 	From      *origin   `json:"from,omitempty"`
 	Reason    string    `json:"reason"`
 	Service   string    `json:"service,omitempty"`
-	Spans     *int      `json:"spans,omitempty"` // missing: it is no batch
+	Spans     *int      `json:"spans,omitempty"`    // missing: it is no batch
+	CutFrom   int       `json:"cut_from,omitempty"` // bytes it had; missing: it is whole
 }
 
 // origin is where a record was before.
@@ -75,7 +81,7 @@ type origin struct {
 }
 
 func (a aside) line() asideLine {
-	line := asideLine{Partition: a.place.partition, Offset: a.place.offset, Time: a.Time.UTC(), Reason: a.Reason}
+	line := asideLine{Partition: a.place.partition, Offset: a.place.offset, Time: a.Time.UTC(), Reason: a.Reason, CutFrom: a.CutFrom}
 	if a.Topic != "" {
 		line.From = &origin{a.Topic, a.Partition, a.Offset}
 	}

@@ -18,12 +18,11 @@ import (
 	"fault-tolerant-tracing/services/internal/replay"
 	"fault-tolerant-tracing/services/internal/scan"
 	"fault-tolerant-tracing/services/internal/service"
-	"fault-tolerant-tracing/tracing/kafkaclient"
 )
 
 const dlqRedriveDoc = `Redrive sends what was set aside to Jaeger again, the oldest first. What Jaeger
-still refuses is set aside anew, behind the rest, with the new reason; the exit code
-is then 1. Records are removed from the dead-letter topic only when they and all
+still refuses is set aside anew, behind the rest, with the new reason, and so is what
+was cut, which is not sent; the exit code is then 1. Records are removed from the dead-letter topic only when they and all
 before them are through, so that nothing is lost whenever redrive is ended; what was
 sent and not yet removed is then sent again by the next one.
 
@@ -84,9 +83,11 @@ type redrive struct {
 	queue  *deadletter.Queue
 	sender *replay.Sender
 	meter  *meter.Meter
+	stdout io.Writer
 
 	records, spans int64 // through, spans as far as Jaeger took them
 	again          int64 // records set aside again, entirely or in part
+	cut            int64 // those of them that are not sent, as they are not whole
 }
 
 // redriveAll opens what a redrive needs, runs it and tells what it did.
@@ -107,7 +108,7 @@ func redriveAll(ctx context.Context, cfg redriveConfig, endpoint url.URL, stdout
 	}
 	defer admin.Close()
 	quiet := slog.New(slog.DiscardHandler) // a command tells its errors itself
-	producer, err := kafkaclient.NewProducer(cluster, quiet, kafka.ConfigMap{"message.max.bytes": deadletter.MaxBytes})
+	producer, err := deadletter.NewProducer(cluster, quiet)
 	if err != nil {
 		return err
 	}
@@ -117,7 +118,7 @@ func redriveAll(ctx context.Context, cfg redriveConfig, endpoint url.URL, stdout
 		err = errors.Join(err, producer.Close(closing))
 	}()
 
-	r := &redrive{name: cfg.Topic, topic: topic, admin: admin, queue: deadletter.New(producer, cfg.Topic), meter: meter.New(stderr, "records", scan.Records(ranges))}
+	r := &redrive{name: cfg.Topic, topic: topic, admin: admin, queue: deadletter.New(producer, cfg.Topic), stdout: stdout, meter: meter.New(stderr, "records", scan.Records(ranges))}
 	r.sender = replay.NewSender(endpoint, r.meter.Waiting)
 	defer r.sender.Close()
 	r.sender.Alone() // one after the other
@@ -127,8 +128,11 @@ func redriveAll(ctx context.Context, cfg redriveConfig, endpoint url.URL, stdout
 		return err
 	}
 	fmt.Fprintf(stdout, "sent %d spans of %d records to %s, set %d records aside again\n", r.spans, r.records, r.sender.URL(), r.again)
-	if err == nil && r.again > 0 {
-		err = fmt.Errorf("jaeger still refuses %d records", r.again)
+	if refused := r.again - r.cut; err == nil && refused > 0 {
+		err = fmt.Errorf("jaeger still refuses %d records", refused)
+	}
+	if r.cut > 0 {
+		err = errors.Join(err, fmt.Errorf("%d records are cut and were not sent", r.cut))
 	}
 	return err
 }
@@ -176,13 +180,16 @@ func (r *redrive) partition(ctx context.Context, part scan.Range) error {
 // record sends one record. It returns nil when each of its spans is with Jaeger or
 // set aside again.
 func (r *redrive) record(ctx context.Context, a aside) error {
+	if a.CutFrom > 0 {
+		return r.keep(ctx, a)
+	}
 	refused, err := r.sender.Send(ctx, a.Value)
 	if err != nil {
 		return err
 	}
 	spans := a.frame.Spans()
 	for _, part := range refused {
-		if err := r.queue.SetAsideAgain(ctx, a.Entry, part.Value, part.Reason); err != nil {
+		if err := r.queue.Write(ctx, a.Again(part.Value, part.Reason)); err != nil {
 			return err
 		}
 		spans -= part.Spans
@@ -192,6 +199,19 @@ func (r *redrive) record(ctx context.Context, a aside) error {
 	if len(refused) > 0 {
 		r.again++
 	}
+	r.meter.Add(1)
+	return nil
+}
+
+// keep sets a record aside again that is not whole, as it is.
+func (r *redrive) keep(ctx context.Context, a aside) error {
+	if err := r.queue.Write(ctx, a.Again(a.Value, errors.New(a.Reason))); err != nil {
+		return err
+	}
+	fmt.Fprintf(r.stdout, "offset %s is %s\n", a.place, a.cut())
+	r.records++
+	r.again++
+	r.cut++
 	r.meter.Add(1)
 	return nil
 }

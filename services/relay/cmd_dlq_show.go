@@ -115,6 +115,9 @@ func writeJSON(w io.Writer, a aside) error {
 
 func writeText(w io.Writer, a aside) error {
 	fmt.Fprintf(w, "offset     %s\nset aside  %s\nfrom       %s\nreason     %s\n", a.place, a.Time.Local().Format(time.RFC3339), printable(a.source()), printable(a.Reason))
+	if a.CutFrom > 0 {
+		fmt.Fprintf(w, "not whole  %s\n", a.cut())
+	}
 	if len(a.Key) > 0 {
 		fmt.Fprintf(w, "key        %s\n", printable(string(a.Key)))
 	}

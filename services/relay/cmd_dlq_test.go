@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -154,6 +155,38 @@ func TestRedriveSendsAgainAndRemoves(t *testing.T) {
 	out, _, err = d.relay("dlq", "redrive")
 	require.NoError(t, err)
 	assert.Contains(t, out, "sent 0 spans of 0 records")
+}
+
+// What is not whole is told as such, and never sent as if it were.
+func TestWhatIsCutIsNotSentAgain(t *testing.T) {
+	collector := startCollector(t, answer(202))
+	d := newDesk(t, collector.URL+"/api/traces")
+	d.setAside(newBatch(t, "a"), newBatch(t, "b"))
+	large := append(newBatch(t, "large"), make([]byte, 3_000_000)...)
+	d.setAside(large)
+	size := strconv.Itoa(len("client-1") + len("own") + len("kept") + len(large))
+
+	out, _, err := d.relay("dlq", "list")
+	require.NoError(t, err)
+	assert.Regexp(t, `\n +2 .* \(cut from `+size+` bytes\) jaeger answered 400`, out)
+	out, _, err = d.relay("dlq", "list", "--json")
+	require.NoError(t, err)
+	assert.Equal(t, 1, strings.Count(out, `"cut_from":`+size+`}`))
+	out, _, err = d.relay("dlq", "show", "2")
+	require.NoError(t, err)
+	assert.Contains(t, out, "not whole  cut from "+size+" bytes, the whole is at tracing-topic 1/100\n")
+
+	for range 2 {
+		out, _, err = d.relay("dlq", "redrive")
+		assert.EqualError(t, err, "1 records are cut and were not sent")
+		assert.Regexp(t, `^offset \d is cut from `+size+` bytes, the whole is at tracing-topic 1/100\n`, out)
+		require.Len(t, d.aside(), 1)
+	}
+	assert.Equal(t, 2, collector.posted())
+	assert.Zero(t, collector.times("large"))
+	out, _, err = d.relay("dlq", "list")
+	require.NoError(t, err)
+	assert.Contains(t, out, "(cut from "+size+" bytes) jaeger answered 400", "why it was set aside is kept")
 }
 
 func TestARedriveThatIsStoppedRemovesOnlyWhatIsThrough(t *testing.T) {

@@ -5,15 +5,18 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"testing"
 	"time"
 
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"fault-tolerant-tracing/services/internal/deadletter"
+	"fault-tolerant-tracing/tracing/kafkaclient"
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
 
@@ -57,12 +60,15 @@ func (d *desk) relay(args ...string) (stdout, stderr string, err error) {
 // and on.
 func (d *desk) setAside(values ...[]byte) {
 	d.t.Helper()
+	producer, err := deadletter.NewProducer(kafkaclient.Cluster{Brokers: []string{d.broker.Addr()}}, slog.New(slog.DiscardHandler))
+	require.NoError(d.t, err)
+	defer producer.Close(d.t.Context())
+	queue := deadletter.New(producer, dlq)
 	for i, value := range values {
-		r := &kgo.Record{Topic: dlq, Key: []byte("client-1"), Value: value, Headers: []kgo.RecordHeader{{Key: "own", Value: []byte("kept")}}}
-		for key, header := range deadletter.Headers(topic, 1, int64(100+i), errors.New("jaeger answered 400 Bad Request:\n\x1b[1mno")) {
-			r.Headers = append(r.Headers, kgo.RecordHeader{Key: key, Value: header})
-		}
-		d.produce(r)
+		require.NoError(d.t, queue.Write(d.t.Context(), deadletter.Letter{
+			Topic: topic, Partition: 1, Offset: int64(100 + i), Reason: errors.New("jaeger answered 400 Bad Request:\n\x1b[1mno"),
+			Key: []byte("client-1"), Value: value, Headers: []kafka.Header{{Key: "own", Value: []byte("kept")}},
+		}))
 	}
 }
 

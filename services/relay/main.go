@@ -23,9 +23,7 @@ import (
 	"fault-tolerant-tracing/services/internal/kafkaadmin"
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/tracing"
-	"fault-tolerant-tracing/tracing/kafkaclient"
 
-	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -62,11 +60,11 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 
 	cluster := cfg.Tracing.Kafka.Cluster()
 	cluster.ClientID = "relay"
-	if err := kafkaadmin.WaitForTopics(ctx, cluster, log, cfg.Tracing.Topic, cfg.DeadLetterTopic); err != nil {
+	if err := kafkaadmin.WaitForTopics(ctx, cluster, log, cfg.Tracing.Topic); err != nil {
 		return err
 	}
 
-	producer, err := kafkaclient.NewProducer(cluster, log, kafka.ConfigMap{"message.max.bytes": deadletter.MaxBytes})
+	producer, err := deadletter.NewProducer(cluster, log)
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,9 @@ func (r *relay) logFailure(p dispatch.Part, err error) {
 
 // setAside keeps a part of a record that Jaeger cannot take.
 func (r *relay) setAside(ctx context.Context, p dispatch.Part, reason error) error {
-	if err := r.dlq.SetAsideValue(ctx, p.Record, deliver.Value(p), reason); err != nil {
+	letter := deadletter.Of(p.Message, reason)
+	letter.Value = deliver.Value(p)
+	if err := r.dlq.Write(ctx, letter); err != nil {
 		return err
 	}
 	r.metrics.setAside(reason, !p.Whole())

@@ -14,6 +14,7 @@ import (
 	"log/slog"
 	"os"
 
+	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/tracing"
 	"fault-tolerant-tracing/tracing/kafkaclient"
@@ -53,7 +54,9 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	}
 	teardown.Add("http server", ops.Close)
 
-	producer, err := newDeadLetterProducer(cfg.Kafka.Cluster(), log)
+	cluster := cfg.Kafka.Cluster()
+	cluster.ClientID = group
+	producer, err := deadletter.NewProducer(cluster, log)
 	if err != nil {
 		return err
 	}
@@ -84,8 +87,7 @@ func newStream(cfg config, tracer opentracing.Tracer, producer *kafkaclient.Prod
 	sort := &sorter{
 		even: goka.Stream(cfg.EvenTopic), odd: goka.Stream(cfg.OddTopic), sorted: sorted,
 		aside: &deadLetters{
-			tracer: tracer, producer: producer, topic: cfg.DeadLetterTopic,
-			room: semaphore.NewWeighted(maxAside), log: log,
+			queue: deadletter.New(producer, cfg.DeadLetterTopic), room: semaphore.NewWeighted(maxAside), log: log,
 		},
 	}
 	return &stream{cfg: cfg, sarama: conf, graph: graph(cfg, tracer, sort), tracer: tracer, log: log}, nil

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/tracing/tracingtest"
 
@@ -52,7 +53,7 @@ func startStream(t *testing.T, tracer opentracing.Tracer, cfg config) running {
 	t.Helper()
 	out := new(tracingtest.Log)
 	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	producer, err := newDeadLetterProducer(cfg.Kafka.Cluster(), log)
+	producer, err := deadletter.NewProducer(cfg.Kafka.Cluster(), log)
 	require.NoError(t, err)
 	s, err := newStream(cfg, tracer, producer, prometheus.NewRegistry(), log)
 	require.NoError(t, err)

@@ -44,7 +44,7 @@ type Producer struct {
 
 // NewProducer makes a producer and returns at once, whether or not the cluster
 // can be reached. Settings in extra override the defaults: idempotence, no
-// message timeout, a queue of 32 MiB, up to an hour of patience with a topic that
+// message timeout, a queue of 32 MiB, 35 minutes of patience with a topic that
 // does not exist, and the partitioner fnv1a_random, which places a key where goka
 // expects it. A nil log means slog.Default(). It fails only if librdkafka refuses
 // the configuration.
@@ -57,7 +57,7 @@ func NewProducer(c Cluster, log *slog.Logger, extra kafka.ConfigMap) (*Producer,
 		"enable.idempotence":                true,
 		"acks":                              "all",
 		"message.timeout.ms":                0,         // never give up
-		"topic.metadata.propagation.max.ms": 3_600_000, // the most librdkafka allows
+		"topic.metadata.propagation.max.ms": 2_100_000, // librdkafka counts in µs as an int: more than 2 147 483 is no patience at all
 		"queue.buffering.max.kbytes":        32 << 10,
 		"partitioner":                       "fnv1a_random",
 		"go.delivery.report.fields":         "none", // reports need no copy of key and value

@@ -11,7 +11,10 @@ import (
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 func TestMain(m *testing.M) { tracingtest.VerifyMain(m) }
@@ -80,8 +83,38 @@ func TestProducerIsPatientUnlessToldOtherwise(t *testing.T) {
 	assert.Equal(t, 1000, p.conf["message.timeout.ms"])
 	p = newProducer(t, "127.0.0.1:1", nil)
 	assert.Equal(t, 0, p.conf["message.timeout.ms"], "never")
-	assert.Equal(t, 3_600_000, p.conf["topic.metadata.propagation.max.ms"], "an hour")
 	assert.Equal(t, 32*1024, p.conf["queue.buffering.max.kbytes"], "32 MiB")
+}
+
+func TestAMessageWaitsForItsTopic(t *testing.T) {
+	b, err := kfake.NewCluster(kfake.NumBrokers(1))
+	require.NoError(t, err)
+	t.Cleanup(b.Close)
+	asked := make(chan struct{}, 1000)
+	b.ControlKey(int16(kmsg.Metadata), func(kmsg.Request) (kmsg.Response, error, bool) {
+		b.KeepControl()
+		asked <- struct{}{}
+		return nil, nil, false
+	})
+	p := newProducer(t, b.ListenAddrs()[0], nil)
+	sent := make(chan error, 1)
+	go func() {
+		_, err := p.Send(within(t, 20*time.Second), message("1"))
+		sent <- err
+	}()
+	for range 5 {
+		select {
+		case <-asked:
+		case err := <-sent:
+			t.Fatal("it did not wait: ", err)
+		}
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.ListenAddrs()...))
+	require.NoError(t, err)
+	defer client.Close()
+	_, err = kadm.NewClient(client).CreateTopic(t.Context(), 1, 1, nil, topic)
+	require.NoError(t, err)
+	assert.NoError(t, <-sent)
 }
 
 func TestProducerSurvivesFatalError(t *testing.T) {

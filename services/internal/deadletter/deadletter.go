@@ -1,92 +1,124 @@
 // Package deadletter keeps records that can never be handled on a topic of
 // their own, with the reason and the place they came from in the headers.
 //
-// A record is set aside only when the broker has acknowledged it; until then
+// A record is set aside when the broker has acknowledged its letter; until then
 // the caller must not commit its offset. Setting a record aside twice, after a
-// crash, gives two copies.
+// crash, gives two copies. What is too large for the topic is cut, never refused:
+// the headers say so, and where the whole record is.
 package deadletter
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
-	"strconv"
+	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/opentracing/opentracing-go"
 
-	"fault-tolerant-tracing/services/internal/dispatch"
 	"fault-tolerant-tracing/tracing/kafkaclient"
-)
-
-// The headers added to a record that is set aside. Its own headers are kept.
-const (
-	HeaderReason    = "dlq.reason"
-	HeaderTopic     = "dlq.topic"
-	HeaderPartition = "dlq.partition"
-	HeaderOffset    = "dlq.offset"
-	HeaderTime      = "dlq.time" // RFC 3339
+	"fault-tolerant-tracing/tracing/kafkatrace"
 )
 
 // MaxBytes is what a dead-letter topic and its producers must take: more than
 // the 1 048 588 bytes of any record of another topic, so that every one of them
-// can be set aside with its headers.
+// can be set aside whole, with its headers. It bounds the record batch, of one
+// record, that is sent to the broker.
 const MaxBytes = 2 << 20
 
-// Queue sets records aside on one topic. It is safe for several goroutines.
+// NewProducer makes a producer for the letters of one or more queues. The caller
+// closes it.
+func NewProducer(cluster kafkaclient.Cluster, log *slog.Logger) (*kafkaclient.Producer, error) {
+	return kafkaclient.NewProducer(cluster, log, kafka.ConfigMap{
+		"message.max.bytes":                 MaxBytes,
+		"topic.metadata.propagation.max.ms": 2_000_000,
+		"batch.num.messages":                1, // a broker refuses a whole batch for one record that is too large
+	})
+}
+
+// Queue writes letters to one topic. It is safe for several goroutines.
 type Queue struct {
 	producer *kafkaclient.Producer
 	topic    string
+
+	refusal      atomic.Pointer[refusal] // the smallest of late; nil: none
+	written, cut atomic.Int64
 }
 
-// New makes a queue that writes to topic. The producer stays the caller's.
+// refusal is what is known of a topic that does not take MaxBytes.
+type refusal struct {
+	size int // was too large
+	next int // is tried instead
+}
+
+// forgetAfter is how long a refusal counts: the topic's limit may be raised.
+const forgetAfter = time.Minute
+
+// New makes a queue that writes to topic with a producer of [NewProducer], which
+// stays the caller's.
 func New(producer *kafkaclient.Producer, topic string) *Queue {
 	return &Queue{producer: producer, topic: topic}
 }
 
-// SetAside writes the record, and blocks until the broker has acknowledged it
-// or ctx ends. It fits [dispatch.Config].
-func (q *Queue) SetAside(ctx context.Context, r *dispatch.Record, reason error) error {
-	return q.SetAsideValue(ctx, r, r.Value, reason)
-}
-
-// SetAsideValue is SetAside with another value, for a part of the record.
-func (q *Queue) SetAsideValue(ctx context.Context, r *dispatch.Record, value []byte, reason error) error {
-	place := r.TopicPartition
-	return q.send(ctx, r.Key, value, r.Headers, Headers(*place.Topic, place.Partition, int64(place.Offset), reason))
-}
-
-// SetAsideAgain is SetAside for what was set aside before, or a part of it: it
-// keeps where it came from.
-func (q *Queue) SetAsideAgain(ctx context.Context, e Entry, value []byte, reason error) error {
-	return q.send(ctx, e.Key, value, e.Headers, Headers(e.Topic, e.Partition, e.Offset, reason))
-}
-
-func (q *Queue) send(ctx context.Context, key, value []byte, own []kafka.Header, added map[string][]byte) error {
-	headers := slices.Clone(own)
-	for key, value := range added {
-		headers = append(headers, kafka.Header{Key: key, Value: value})
+// Write produces the letter and blocks until the broker has acknowledged or
+// refused it, or ctx ends; then it may still be delivered. There is no other
+// limit: while Kafka is away, or the topic is missing (35 minutes at most), it waits,
+// and the letter is delivered once. A letter that is too large, for [MaxBytes] or
+// for the topic, is cut until it fits. If there is a span in ctx, its child
+// To_<topic> traces the delivery.
+func (q *Queue) Write(ctx context.Context, l Letter) (err error) {
+	at := kafka.TopicPartition{Topic: &q.topic, Partition: kafka.PartitionAny}
+	msg := &kafka.Message{TopicPartition: at, Key: l.Key, Value: l.Value, Headers: l.own()}
+	if parent := opentracing.SpanFromContext(ctx); parent != nil {
+		span := kafkatrace.StartProduceSpan(parent.Tracer(), parent.Context(), msg)
+		defer func() { kafkatrace.FinishProduceSpan(span, at, err) }()
 	}
-	_, err := q.producer.Send(ctx, &kafka.Message{
-		TopicPartition: kafka.TopicPartition{Topic: &q.topic, Partition: kafka.PartitionAny},
-		Key:            key,
-		Value:          value,
-		Headers:        headers,
-	})
-	if err != nil {
-		return fmt.Errorf("produce to %s: %w", q.topic, err)
+	whole := newDraft(l, msg.Headers)
+	least := whole.within(0).size()
+	for limit := min(whole.size(), MaxBytes); ; {
+		if known := q.refusal.Load(); known != nil && limit >= known.size {
+			limit = known.next
+		}
+		d := whole.within(limit)
+		d.fill(msg)
+		at, err = q.producer.Send(ctx, msg)
+		switch {
+		case err == nil:
+			q.written.Add(1)
+			if d.cut {
+				q.cut.Add(1)
+			}
+			return nil
+		case !tooLarge(err) || limit <= least:
+			return fmt.Errorf("produce to %s: %w", q.topic, err)
+		}
+		next := least + (limit-least)/2
+		q.learn(limit, next)
+		limit = next
 	}
-	return nil
 }
 
-// Headers tells where a record came from and why it was set aside, for clients
-// that have a producer of their own.
-func Headers(topic string, partition int32, offset int64, reason error) map[string][]byte {
-	return map[string][]byte{
-		HeaderReason:    []byte(reason.Error()),
-		HeaderTopic:     []byte(topic),
-		HeaderPartition: []byte(strconv.Itoa(int(partition))),
-		HeaderOffset:    []byte(strconv.FormatInt(offset, 10)),
-		HeaderTime:      []byte(time.Now().UTC().Format(time.RFC3339Nano)),
+// learn spares other letters a refusal: each holds up those sent behind it.
+func (q *Queue) learn(size, next int) {
+	known := q.refusal.Load()
+	if known != nil && known.size <= size {
+		return
 	}
+	learnt := &refusal{size, next}
+	if q.refusal.CompareAndSwap(known, learnt) {
+		time.AfterFunc(forgetAfter, func() { q.refusal.CompareAndSwap(learnt, nil) })
+	}
+}
+
+// Written is how many letters the broker has acknowledged.
+func (q *Queue) Written() int64 { return q.written.Load() }
+
+// Cut is how many of those written are not whole.
+func (q *Queue) Cut() int64 { return q.cut.Load() }
+
+func tooLarge(err error) bool {
+	var refused kafka.Error
+	return errors.As(err, &refused) && refused.Code() == kafka.ErrMsgSizeTooLarge
 }

@@ -17,6 +17,7 @@ type Entry struct {
 
 	Key, Value []byte
 	Headers    []kafka.Header // its own
+	CutFrom    int            // how many bytes of key, value and headers it had before it was cut; 0: it is whole
 }
 
 // Read returns what a record of a dead-letter topic says. If it has a header
@@ -29,6 +30,15 @@ func Read(m *kafka.Message) Entry {
 		}
 	}
 	return e
+}
+
+// Again makes a letter of an entry, or of a part of its value, that is to be set
+// aside anew: it keeps where it came from, and whether it was cut.
+func (e Entry) Again(value []byte, reason error) Letter {
+	return Letter{
+		Topic: e.Topic, Partition: e.Partition, Offset: e.Offset,
+		Key: e.Key, Value: value, Headers: e.Headers, Reason: reason, CutFrom: e.CutFrom,
+	}
 }
 
 // take reads a header that was added; false: it is another one.
@@ -47,6 +57,9 @@ func (e *Entry) take(key, value string) bool {
 		if at, err := time.Parse(time.RFC3339Nano, value); err == nil {
 			e.Time = at
 		}
+	case HeaderTruncated: // HeaderBytes says more
+	case HeaderBytes:
+		e.CutFrom, _ = strconv.Atoi(value)
 	default:
 		return false
 	}

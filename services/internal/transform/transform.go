@@ -57,17 +57,23 @@ func Run(ctx context.Context, cfg Config, teardown *service.Teardown) error {
 
 	cluster := cfg.Kafka.Cluster()
 	cluster.ClientID = cfg.Service
-	if err := kafkaadmin.WaitForTopics(ctx, cluster, cfg.Log, cfg.From, cfg.To, cfg.DLQ); err != nil {
+	if err := kafkaadmin.WaitForTopics(ctx, cluster, cfg.Log, cfg.From, cfg.To); err != nil {
 		return err
 	}
 
-	producer, err := kafkaclient.NewProducer(cluster, cfg.Log, kafka.ConfigMap{"message.max.bytes": deadletter.MaxBytes})
+	producer, err := kafkaclient.NewProducer(cluster, cfg.Log, nil)
 	if err != nil {
 		return err
 	}
 	teardown.Add("producer", producer.Close)
 
-	dlq := deadletter.New(producer, cfg.DLQ)
+	letters, err := deadletter.NewProducer(cluster, cfg.Log)
+	if err != nil {
+		return err
+	}
+	teardown.Add("dead-letter producer", letters.Close)
+
+	dlq := deadletter.New(letters, cfg.DLQ)
 	writer := writer{tracer: cfg.Tracer, producer: producer, topic: cfg.To}
 	consumer, err := consume.New(consume.Config{
 		Cluster:        cluster,
@@ -89,7 +95,7 @@ func Run(ctx context.Context, cfg Config, teardown *service.Teardown) error {
 				return writer.write(opentracing.ContextWithSpan(ctx, r.Span), key, value)
 			},
 			SetAside: func(ctx context.Context, p dispatch.Part, reason error) error {
-				return dlq.SetAside(ctx, p.Record, reason)
+				return dlq.Write(opentracing.ContextWithSpan(ctx, p.Span), deadletter.Of(p.Message, reason))
 			},
 			Finished: finishSpan,
 		},
