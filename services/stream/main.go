@@ -52,6 +52,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 		return err
 	}
 	teardown.Add("http server", ops.Close)
+	ops.Metrics().MustRegister(service.TracerMetrics(tracer))
 
 	producer, err := newDeadLetterProducer(cfg.Kafka.Cluster(), log)
 	if err != nil {
