@@ -45,6 +45,9 @@ type division struct {
 // divide goes by the names in their order: of too many items the first ones
 // travel, and one that is too large leaves its room to those behind it.
 func divide(baggage map[string]string) division {
+	if len(baggage) == 0 { // as nearly always
+		return division{}
+	}
 	d := division{travels: map[string]string{}, before: baggage[DroppedTag]}
 	room := MaxBaggageBytes
 	for _, name := range slices.Sorted(maps.Keys(baggage)) {
