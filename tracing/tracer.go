@@ -9,7 +9,8 @@
 // process that is killed takes along what it had not yet sent.
 //
 // The package reads no environment and sets no global tracer. What ties spans to
-// messages and requests lies in kafkatrace, gokatrace and httptrace.
+// messages and requests lies in kafkatrace, gokatrace and httptrace; what of a
+// trace travels with them, in propagation.
 package tracing
 
 import (
@@ -22,6 +23,7 @@ import (
 	"time"
 
 	"fault-tolerant-tracing/tracing/kafkaclient"
+	"fault-tolerant-tracing/tracing/propagation"
 
 	"github.com/opentracing/opentracing-go"
 	"github.com/uber/jaeger-client-go"
@@ -84,6 +86,16 @@ const (
 	defaultQueueSize     = 10_000
 )
 
+// Tracer is the tracer that New makes.
+type Tracer struct {
+	opentracing.Tracer
+	propagator *propagation.Propagator
+}
+
+// BaggageDropped returns how much baggage could not travel so far: see package
+// propagation. It is safe for several goroutines.
+func (t *Tracer) BaggageDropped() propagation.Dropped { return t.propagator.Dropped() }
+
 // New makes a tracer and returns at once, whether or not Kafka or Jaeger can be
 // reached. Make it before the clients whose work it traces, and close it after
 // them.
@@ -92,11 +104,12 @@ const (
 // waits no longer than ctx allows, is safe to call again, and its error holds a
 // *LeftBehindError (errors.As) if spans could not be sent in time. Spans finished
 // after it was called are lost.
-func New(cfg Config) (opentracing.Tracer, func(context.Context) error, error) {
-	if cfg.Disabled {
-		return opentracing.NoopTracer{}, func(context.Context) error { return nil }, nil
-	}
+func New(cfg Config) (*Tracer, func(context.Context) error, error) {
 	cfg.setDefaults()
+	propagator := propagation.New(cfg.Logger)
+	if cfg.Disabled {
+		return &Tracer{opentracing.NoopTracer{}, propagator}, func(context.Context) error { return nil }, nil
+	}
 	if cfg.Service == "" {
 		return nil, nil, errors.New("tracing: no service name")
 	}
@@ -104,12 +117,12 @@ func New(cfg Config) (opentracing.Tracer, func(context.Context) error, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("tracing: %w", err)
 	}
-	tracer, closer, err := cfg.tracer(t)
+	tracer, closer, err := cfg.tracer(t, propagator)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("tracing: %w", err), t.Close())
 	}
 	var once sync.Once
-	return tracer, func(ctx context.Context) error {
+	return &Tracer{tracer, propagator}, func(ctx context.Context) error {
 		once.Do(func() { err = t.shutdownAfter(ctx, closer) })
 		return err
 	}, nil
@@ -151,7 +164,7 @@ func (c *Config) transport() (transport, error) {
 	return nil, fmt.Errorf("transport %q: want %s or %s", c.Transport, Kafka, Direct)
 }
 
-func (c *Config) tracer(t transport) (opentracing.Tracer, io.Closer, error) {
+func (c *Config) tracer(t transport, propagator *propagation.Propagator) (opentracing.Tracer, io.Closer, error) {
 	logger := jaegerLogger{c.Logger}
 	sampler, err := c.Sampler.NewSampler(c.Service, jaeger.NewNullMetrics())
 	if err != nil {
@@ -166,7 +179,8 @@ func (c *Config) tracer(t transport) (opentracing.Tracer, io.Closer, error) {
 		reporter = jaeger.NewCompositeReporter(jaeger.NewLoggingReporter(debugLogger{logger}), reporter)
 	}
 	return config.Configuration{ServiceName: c.Service, Tags: c.Tags, Gen128Bit: c.Gen128Bit}.NewTracer(
-		config.Sampler(sampler), config.Reporter(reporter), config.Logger(logger))
+		config.Sampler(sampler), config.Reporter(propagator.Reporter(reporter)), config.Logger(logger),
+		config.Injector(opentracing.HTTPHeaders, propagator), config.Extractor(opentracing.HTTPHeaders, propagator))
 }
 
 // shutdownOnly keeps the reporter from closing the transport: its Close knows no

@@ -11,6 +11,7 @@ import (
 
 	"fault-tolerant-tracing/tracing/batch"
 	"fault-tolerant-tracing/tracing/kafkaclient"
+	"fault-tolerant-tracing/tracing/propagation"
 	"fault-tolerant-tracing/tracing/tracingtest"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -48,6 +49,30 @@ func TestNewSendsSpansToTheTopic(t *testing.T) {
 	assert.NotZero(t, batches[0].Spans[0].TraceIdHigh)
 	assert.Equal(t, 2, lines.count(`level=DEBUG msg="Reporting span`))
 	assert.False(t, opentracing.IsGlobalTracerRegistered())
+}
+
+func TestBaggageThatCannotTravelIsDroppedAndNamed(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t)
+	lines := &logLines{}
+	tracer, closeTracer, err := New(Config{Service: "s", Kafka: cluster(b.Addr()), Logger: lines.logger()})
+	require.NoError(t, err)
+	span, headers := tracer.StartSpan("one"), opentracing.TextMapCarrier{}
+	span.SetBaggageItem("user id", "x").SetBaggageItem("k", "v")
+	require.NoError(t, tracer.Inject(span.Context(), opentracing.HTTPHeaders, headers))
+	span.Finish()
+	sc, err := tracer.Extract(opentracing.HTTPHeaders, opentracing.TextMapCarrier{"uberctx-a:b": "x"})
+	require.NoError(t, err)
+	tracer.StartSpan("two", opentracing.ChildOf(sc)).Finish()
+	require.NoError(t, closeTracer(ending(t, patience)))
+
+	assert.Len(t, headers, 2)
+	assert.Equal(t, "v", headers["uberctx-k"])
+	spans := tracingtest.SpansOnTopic(t, b.Addr(), DefaultTopic, 2)
+	assert.Equal(t, `"user id"`, tracingtest.Named(t, spans, "one").Tags["baggage.dropped"])
+	assert.Equal(t, `"a:b"`, tracingtest.Named(t, spans, "two").Tags["baggage.dropped"])
+	assert.Equal(t, propagation.Dropped{InvalidName: 2}, tracer.BaggageDropped())
+	assert.Equal(t, 1, lines.count(`msg="baggage is dropped"`))
 }
 
 func TestSpansLeaveAfterTheFlushInterval(t *testing.T) {
@@ -91,7 +116,7 @@ func TestSpansTheReporterDropsAreReportedOnTheTopic(t *testing.T) {
 	tr, lines := startTransport(t, TransportConfig{Kafka: cluster(b.Addr())}, nil)
 	cfg := Config{Service: "s", QueueSize: 1, Logger: lines.logger()}
 	cfg.setDefaults()
-	tracer, closer, err := cfg.tracer(tr)
+	tracer, closer, err := cfg.tracer(tr, propagation.New(cfg.Logger))
 	require.NoError(t, err)
 	finish(tracer, "first")
 	tr.mu.Lock() // the reporter's goroutine stands still

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -198,6 +199,26 @@ func TestSpansOfASentence(t *testing.T) {
 	require.Len(t, written.Headers, 1)
 	assert.Equal(t, "uber-trace-id", written.Headers[0].Key)
 	assert.Contains(t, string(written.Headers[0].Value), to.ID)
+}
+
+func TestNoHeaderKeepsAnAnswerFromItsTopic(t *testing.T) {
+	t.Parallel()
+	broker := newBroker(t)
+	start(t, broker)
+	record := sentenceOf(6)
+	record.Headers = []kgo.RecordHeader{
+		{Key: "uber-trace-id", Value: []byte("a:b:0:1")},
+		{Key: "uberctx-user id", Value: []byte("x")},
+		{Key: "uberctx-k", Value: bytes.Repeat([]byte("\n"), 400_000)}, // three times as long when it is encoded
+	}
+	produce(t, broker, record)
+
+	requireEachOnce(t, broker, 6, 6)
+	written := tracingtest.ReadTopic(t, broker.Addr(), "answer-topic", 1)[0]
+	assert.Len(t, written.Headers, 1)
+	from := tracingtest.Named(t, tracingtest.SpansOnTopic(t, broker.Addr(), "tracing-topic", 2), "From_sentence-topic")
+	assert.Equal(t, "000000000000000b", from.ParentID)
+	assert.Equal(t, `"user id", "k"`, from.Tags["baggage.dropped"])
 }
 
 func TestTheErrorOfARecordIsOnItsSpan(t *testing.T) {

@@ -36,6 +36,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 		return err
 	}
 	teardown.Add("http server", ops.Close)
+	ops.Metrics().MustRegister(service.TracerMetrics(tracer))
 	ops.Ready(func() error { return nil })
 	return ops.Wait(ctx)
 }

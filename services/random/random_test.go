@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/tracing/propagation"
 	"fault-tolerant-tracing/tracing/tracingtest"
 
 	"github.com/opentracing/opentracing-go"
@@ -134,4 +135,28 @@ func TestARequestIsTraced(t *testing.T) {
 	assert.Equal(t, "000000000000000b", spans[0].ParentID)
 	assert.Equal(t, body, fmt.Sprintf(`{"number":%v}`, spans[0].Tags["random.number"]))
 	assert.Equal(t, "server", spans[0].Tags["span.kind"])
+}
+
+func TestNoHeaderOfATraceFailsARequest(t *testing.T) {
+	for _, tt := range []struct {
+		name, header, value string
+		dropped, debugID    any // tags
+	}{
+		{"a malformed context", "Uber-Trace-Id", "?", nil, nil},
+		{"more baggage than travels", "Uberctx-K", strings.Repeat("x", propagation.MaxBaggageBytes), `"k"`, nil},
+		{"a name that no header can have", "Jaeger-Baggage", "user id=x", `"user id"`, nil},
+		{"a debug id", "Jaeger-Debug-Id", "look here", nil, "look here"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tracer, recorder := tracingtest.NewTracer(t, "random")
+			req := request(t, "POST", startServer(t, tracer)+"/random", "")
+			req.Header.Set(tt.header, tt.value)
+			resp, _ := do(t, req)
+			assert.Equal(t, 200, resp.StatusCode)
+			span := tracingtest.Named(t, recorder.Wait(t, 1), "POST /random")
+			assert.Empty(t, span.ParentID)
+			assert.Equal(t, tt.dropped, span.Tags["baggage.dropped"])
+			assert.Equal(t, tt.debugID, span.Tags["jaeger-debug-id"])
+		})
+	}
 }

@@ -159,8 +159,8 @@ func TestRedriveSendsAgainAndRemoves(t *testing.T) {
 
 // What is not whole is told as such, and never sent as if it were.
 func TestWhatIsCutIsNotSentAgain(t *testing.T) {
-	collector := startCollector(t, answer(202))
-	d := newDesk(t, collector.URL+"/api/traces")
+	collector := collectortest.Start(t, collectortest.Status(202))
+	d := newDesk(t, collector.URL())
 	d.setAside(newBatch(t, "a"), newBatch(t, "b"))
 	large := append(newBatch(t, "large"), make([]byte, 3_000_000)...)
 	d.setAside(large)
@@ -182,7 +182,7 @@ func TestWhatIsCutIsNotSentAgain(t *testing.T) {
 		assert.Regexp(t, `^offset \d is cut from `+size+` bytes, the whole is at tracing-topic 1/100\n`, out)
 		require.Len(t, d.aside(), 1)
 	}
-	assert.Equal(t, 2, collector.posted())
+	assert.Equal(t, 2, collector.Posts())
 	assert.Zero(t, collector.times("large"))
 	out, _, err = d.relay("dlq", "list")
 	require.NoError(t, err)

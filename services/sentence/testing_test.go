@@ -96,14 +96,14 @@ func newBroker(t *testing.T) *tracingtest.Broker {
 	return broker
 }
 
-// start runs the program until stop is called, which returns what run does. Its
-// spans go to the broker too, unless the settings say otherwise.
+// start runs the program until stop is called, which returns what run does. Of
+// several settings of one name the last one counts.
 func start(t *testing.T, broker *tracingtest.Broker, random string, settings ...string) (stop func() error) {
 	t.Helper()
 	var cfg config
-	require.NoError(t, service.Load(&cfg, append(settings,
-		"KAFKA_BROKERS="+broker.Addr(), "RANDOM_URL="+random, "HTTP_ADDR=127.0.0.1:0", "SESSION_TIMEOUT=6s", "SHUTDOWN_TIMEOUT="+shutdownTimeout.String(),
-	)))
+	require.NoError(t, service.Load(&cfg, append([]string{
+		"KAFKA_BROKERS=" + broker.Addr(), "RANDOM_URL=" + random, "HTTP_ADDR=127.0.0.1:0", "SESSION_TIMEOUT=6s", "SHUTDOWN_TIMEOUT=" + shutdownTimeout.String(),
+	}, settings...)))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- run(ctx, cfg, slog.New(slog.DiscardHandler)) }()

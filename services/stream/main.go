@@ -53,6 +53,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 		return err
 	}
 	teardown.Add("http server", ops.Close)
+	ops.Metrics().MustRegister(service.TracerMetrics(tracer))
 
 	cluster := cfg.Kafka.Cluster()
 	cluster.ClientID = group

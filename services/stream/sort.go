@@ -16,8 +16,10 @@ const (
 	// that a long one is not in it twice.
 	maxKey = 256
 
-	// maxNumber is how many bytes of a number are passed on at most. Brokers take
-	// 1 048 588 by default, key, framing and trace header included.
+	// maxNumber is how many bytes of a number are passed on at most, which makes
+	// 1 MB with the key. Brokers take 1 048 588 bytes by default, and maxMessage is
+	// 1 048 576: 48 kB are left for framing, the trace header, and the 8 KiB that
+	// baggage may have.
 	maxNumber = 1_000_000 - maxKey
 )
 

@@ -54,9 +54,5 @@ func extract(tracer opentracing.Tracer, headers goka.Headers) opentracing.SpanCo
 	if err != nil {
 		return nil
 	}
-	// jaeger-client passes on a context whose span id is zero, as it cannot be a parent.
-	if v, ok := sc.(interface{ IsValid() bool }); ok && !v.IsValid() {
-		return nil
-	}
 	return sc
 }

@@ -7,7 +7,8 @@
 // it: only goka's producer learns that, the callback is over by then. The
 // context travels between processes in the header uber-trace-id, read plain or
 // URL-encoded; one that is missing or malformed starts a new trace and never
-// fails a message.
+// fails a message. Nor does baggage, of which package propagation tells how much
+// travels.
 //
 // Messages of the loop topic are traced like any other; writes to the group
 // table are not traced.

@@ -5,7 +5,8 @@
 // A client's request gives two spans, "POST /random" and, below it, nethttp's
 // own "HTTP POST", whose context travels in the request's headers; the server's
 // span "POST /random" is a child of that. A header that is missing or malformed
-// starts a new trace and never fails a request.
+// starts a new trace and never fails a request. Nor does baggage, of which package
+// propagation tells how much travels.
 package httptrace
 
 import (

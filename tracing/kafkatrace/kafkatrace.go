@@ -7,7 +7,8 @@
 // the broker has acknowledged the message or refused it.
 //
 // A header that is missing or malformed never fails a message: it starts a new
-// trace. The package reports no span and sends no message by itself; that is up
+// trace. Nor does baggage, of which package propagation tells how much travels.
+// The package reports no span and sends no message by itself; that is up
 // to the tracer and the producer it is given. All functions are safe for
 // concurrent use with different messages.
 package kafkatrace
@@ -26,14 +27,11 @@ import (
 const component = "confluent-kafka-go"
 
 // Extract returns the context that the message's headers carry, plain or
-// URL-encoded, and nil if there is none or it makes no sense.
+// URL-encoded, and nil if there is none or it makes no sense. It may be a context
+// without a span, for a trace to start with: a debug id, or baggage.
 func Extract(tracer opentracing.Tracer, msg *kafka.Message) opentracing.SpanContext {
 	sc, err := tracer.Extract(format, carrier{msg})
 	if err != nil {
-		return nil
-	}
-	// jaeger-client passes on a context whose span id is zero, as it cannot be a parent.
-	if v, ok := sc.(interface{ IsValid() bool }); ok && !v.IsValid() {
 		return nil
 	}
 	return sc

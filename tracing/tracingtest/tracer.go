@@ -1,8 +1,11 @@
 package tracingtest
 
 import (
+	"log/slog"
 	"testing"
 	"time"
+
+	"fault-tolerant-tracing/tracing/propagation"
 
 	"github.com/opentracing/opentracing-go"
 	"github.com/uber/jaeger-client-go"
@@ -15,11 +18,14 @@ type Recorder struct {
 }
 
 // NewTracer returns a Jaeger tracer that samples everything and sends nothing,
-// and the recorder of its finished spans.
+// and the recorder of its finished spans. Its contexts travel as those of
+// tracing.New do.
 func NewTracer(t testing.TB, service string) (opentracing.Tracer, *Recorder) {
 	t.Helper()
 	r := &Recorder{service: service, reporter: jaeger.NewInMemoryReporter()}
-	tracer, closer := jaeger.NewTracer(service, jaeger.NewConstSampler(true), r.reporter)
+	propagator := propagation.New(slog.New(slog.DiscardHandler))
+	tracer, closer := jaeger.NewTracer(service, jaeger.NewConstSampler(true), propagator.Reporter(r.reporter),
+		jaeger.TracerOptions.Injector(opentracing.HTTPHeaders, propagator), jaeger.TracerOptions.Extractor(opentracing.HTTPHeaders, propagator))
 	t.Cleanup(func() { _ = closer.Close() })
 	return tracer, r
 }

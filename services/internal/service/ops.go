@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fault-tolerant-tracing/tracing/propagation"
+
 	"github.com/go-chi/chi/v5"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -21,10 +23,11 @@ import (
 // Bounds of one HTTP exchange: what is served here is small and answered from memory. A client that reads or writes slower
 // than this is broken, or means harm.
 const (
-	readTimeout    = 5 * time.Second
-	writeTimeout   = 10 * time.Second
-	idleTimeout    = 60 * time.Second
-	maxHeaderBytes = 16 << 10
+	readTimeout  = 5 * time.Second
+	writeTimeout = 10 * time.Second
+	idleTimeout  = 60 * time.Second
+
+	maxHeaderBytes = 2 * propagation.MaxBaggageBytes // 16 KiB: a request may bring that much baggage, and as much of other headers
 )
 
 // Ops is the HTTP server of a program: /healthz, /readyz, /metrics, /debug/pprof for `go tool pprof`, and what the program adds.

@@ -20,6 +20,7 @@ import (
 	"fault-tolerant-tracing/services/internal/dispatch"
 	"fault-tolerant-tracing/services/internal/kafkaadmin"
 	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/tracing"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 	"fault-tolerant-tracing/tracing/kafkatrace"
 )
@@ -43,7 +44,7 @@ type Config struct {
 	Member   service.Group
 	Common   service.Common
 	HTTPAddr service.Addr
-	Tracer   opentracing.Tracer
+	Tracer   *tracing.Tracer
 	Log      *slog.Logger
 }
 
@@ -105,7 +106,7 @@ func Run(ctx context.Context, cfg Config, teardown *service.Teardown) error {
 	}
 	teardown.Add("consumer", consumer.Close)
 	ops.Ready(consumer.Ready)
-	ops.Metrics().MustRegister(consume.Metrics(consumer.Status))
+	ops.Metrics().MustRegister(consume.Metrics(consumer.Status), service.TracerMetrics(cfg.Tracer))
 
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return ops.Wait(ctx) })

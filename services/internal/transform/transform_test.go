@@ -14,6 +14,7 @@ import (
 
 	"fault-tolerant-tracing/services/internal/dispatch"
 	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/tracing"
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
 
@@ -38,7 +39,7 @@ func start(t *testing.T, f Func) (*tracingtest.Broker, *tracingtest.Recorder) {
 		done <- Run(ctx, Config{
 			Service: "test", Group: "test-app", From: "in", To: "out", DLQ: "dlq", Func: f,
 			Kafka: settings.Kafka, Member: settings.Member, Common: settings.Common, HTTPAddr: "127.0.0.1:0",
-			Tracer: tracer, Log: slog.New(slog.DiscardHandler),
+			Tracer: &tracing.Tracer{Tracer: tracer}, Log: slog.New(slog.DiscardHandler),
 		}, &teardown)
 	}()
 	t.Cleanup(func() {
