@@ -19,18 +19,33 @@ const (
 	askAgain   = 250 * time.Millisecond // between two questions
 )
 
-// Admin asks a Kafka cluster about its topics, and changes them. It is safe for several goroutines. The caller closes it.
+// Admin asks a Kafka cluster about its topics, and changes them. It belongs to one goroutine, which closes it.
 type Admin struct {
-	*kafka.AdminClient
-	brokers  string
-	producer *kafka.Producer // carries the AdminClient, which has no errors channel of its own
-	drained  chan struct{}
-	reason   atomic.Pointer[kafka.Error]
+	*adminClient // replaced when its TLS files change
+	cluster      kafkaclient.Cluster
 }
 
 // NewAdmin makes an admin client without asking the cluster anything. librdkafka's log lines are left out: what keeps it from
-// connecting is in Reason.
+// connecting is in the error of Describe.
 func NewAdmin(cluster kafkaclient.Cluster) (*Admin, error) {
+	client, err := newAdminClient(cluster)
+	if err != nil {
+		return nil, err
+	}
+	return &Admin{client, cluster}, nil
+}
+
+type adminClient struct {
+	*kafka.AdminClient
+	credentials *kafkaclient.Credentials
+	brokers     string
+	producer    *kafka.Producer // carries the AdminClient, which has no errors channel of its own
+	drained     chan struct{}
+	reason      atomic.Pointer[kafka.Error]
+}
+
+func newAdminClient(cluster kafkaclient.Cluster) (*adminClient, error) {
+	credentials := cluster.Credentials(slog.New(slog.DiscardHandler)) // the program's other clients tell
 	conf := cluster.ConfigMap()
 	conf["go.logs.channel.enable"] = false
 	conf["log_level"] = 0
@@ -40,33 +55,43 @@ func NewAdmin(cluster kafkaclient.Cluster) (*Admin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a kafka client: %w", err)
 	}
-	a := &Admin{brokers: strings.Join(cluster.Brokers, ","), producer: producer, drained: make(chan struct{})}
-	if a.AdminClient, err = kafka.NewAdminClientFromProducer(producer); err != nil {
+	c := &adminClient{
+		credentials: credentials, brokers: strings.Join(cluster.Brokers, ","), producer: producer, drained: make(chan struct{}),
+	}
+	if c.AdminClient, err = kafka.NewAdminClientFromProducer(producer); err != nil {
 		producer.Close()
 		return nil, fmt.Errorf("make a kafka admin client: %w", err)
 	}
 	go func() {
-		defer close(a.drained)
+		defer close(c.drained)
 		for event := range producer.Events() {
 			if e, ok := event.(kafka.Error); ok && e.Code() != kafka.ErrAllBrokersDown {
 				text, _, _ := strings.Cut(e.Error(), " (after ") // how long, how often: different each time
-				a.reason.Store(new(kafka.NewError(e.Code(), text, false)))
+				c.reason.Store(new(kafka.NewError(e.Code(), text, false)))
 			}
 		}
 	}()
-	return a, nil
+	return c, nil
 }
 
-// Close releases the client.
-func (a *Admin) Close() {
-	a.AdminClient.Close()
-	a.producer.Close()
-	<-a.drained
+// Close releases the client. (Without this method, a deferred Close would be that of the first one.)
+func (a *Admin) Close() { a.adminClient.Close() }
+
+func (c *adminClient) Close() {
+	c.AdminClient.Close()
+	c.producer.Close()
+	<-c.drained
 }
 
 // Describe returns what the cluster knows of these topics; those that are not there have an Error in their description. It
 // creates none. It blocks for a few seconds at most when the cluster does not answer, and its error then says why.
 func (a *Admin) Describe(ctx context.Context, topics ...string) ([]kafka.TopicDescription, error) {
+	if a.credentials.Refresh(a.producer) {
+		if next, err := newAdminClient(a.cluster); err == nil { // if not, those files are not good yet
+			a.Close()
+			a.adminClient = next
+		}
+	}
 	asking, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	result, err := a.DescribeTopics(asking, kafka.NewTopicCollectionOfTopicNames(topics), kafka.SetAdminRequestTimeout(askTimeout))
