@@ -107,8 +107,8 @@ func (s Security) validateSASL() []error {
 	return errs
 }
 
-// password returns the present one, as far as that is known.
-func (s Security) password() string {
+// Password returns the one in SASLPasswordFile at present, or SASLPassword.
+func (s Security) Password() string {
 	if f, err := (Security{SASLPasswordFile: s.SASLPasswordFile}).read(); err == nil && f.password != "" {
 		return f.password
 	}
@@ -162,7 +162,7 @@ func (c Cluster) ConfigMap() kafka.ConfigMap {
 		"client.id":                c.ClientID,
 		"sasl.mechanisms":          c.Security.SASLMechanism,
 		"sasl.username":            c.Security.SASLUsername,
-		"sasl.password":            c.Security.password(),
+		"sasl.password":            c.Security.Password(),
 		"ssl.ca.location":          c.Security.TLSCAFile,
 		"ssl.certificate.location": c.Security.TLSCertFile,
 		"ssl.key.location":         c.Security.TLSKeyFile,

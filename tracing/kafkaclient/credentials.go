@@ -1,6 +1,7 @@
 package kafkaclient
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -102,4 +103,22 @@ func (c *Credentials) Refresh(client Login) (stale bool) {
 	}
 	c.complaint = ""
 	return found != c.used
+}
+
+// AwaitChange blocks until a client that was made with the credentials must be
+// replaced, and returns true then, or until ctx ends. It is for clients that take
+// no other password: those of other libraries.
+func (c *Credentials) AwaitChange(ctx context.Context) bool {
+	tick := time.NewTicker(c.interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-tick.C:
+			if c.Refresh(nil) {
+				return true
+			}
+		}
+	}
 }

@@ -85,9 +85,15 @@ func (a *Authority) NewPEMFiles(t testing.TB, until time.Time) PEMFiles {
 	t.Helper()
 	dir := t.TempDir()
 	f := PEMFiles{CA: filepath.Join(dir, "ca.pem"), Cert: filepath.Join(dir, "cert.pem"), Key: filepath.Join(dir, "key.pem")}
-	WriteFile(t, f.CA, encode("CERTIFICATE", a.cert.Raw))
+	a.WriteCA(t, f)
 	a.Renew(t, f, until)
 	return f
+}
+
+// WriteCA makes the authority the one that is trusted.
+func (a *Authority) WriteCA(t testing.TB, f PEMFiles) {
+	t.Helper()
+	WriteFile(t, f.CA, encode("CERTIFICATE", a.cert.Raw))
 }
 
 // Renew writes another certificate and its key.
