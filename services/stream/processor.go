@@ -18,6 +18,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/lovoo/goka"
 	"github.com/opentracing/opentracing-go"
+	"github.com/rcrowley/go-metrics"
 )
 
 // Waits between a processor that failed and the next one.
@@ -36,7 +37,23 @@ type stream struct {
 	tracer  opentracing.Tracer
 	log     *slog.Logger
 	current atomic.Pointer[goka.Processor]
+	beat    heartbeat
 }
+
+// heartbeat is when the last one was sent to the group. sarama, which may take
+// minutes to give up a session that nobody answers any more, sends one only when
+// the one before was answered, and marks a meter then.
+type heartbeat struct {
+	metrics.NilMeter
+	last atomic.Pointer[time.Time]
+}
+
+// heartbeatMeter is sarama's name of that meter: 12 is Kafka's number of the
+// request.
+const heartbeatMeter = "protocol-requests-rate-12"
+
+// Mark implements metrics.Meter.
+func (h *heartbeat) Mark(int64) { h.last.Store(new(time.Now())) }
 
 var errChanged = errors.New("kafka's password or certificates have changed")
 
@@ -78,6 +95,9 @@ func (s *stream) process(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := conf.MetricRegistry.Register(heartbeatMeter, &s.beat); err != nil {
+		return err
+	}
 	p, err := goka.NewProcessor(s.cluster.Brokers, s.graph, s.options(conf)...)
 	if err != nil {
 		return err
@@ -115,7 +135,7 @@ func (s *stream) options(shared *sarama.Config) []goka.ProcessorOption {
 		goka.WithClientID(group),
 		goka.WithLogger(logger{s.log}),
 		goka.WithNilHandling(goka.NilProcess),
-		goka.WithRebalanceCallback(s.logAssignment),
+		goka.WithRebalanceCallback(s.assigned),
 		goka.WithConsumerGroupBuilder(commitInOrder(goka.ConsumerGroupBuilderWithConfig(conf()), s.log)),
 		goka.WithConsumerSaramaBuilder(goka.SaramaConsumerBuilderWithConfig(conf())),
 		goka.WithTopicManagerBuilder(goka.TopicManagerBuilderWithConfig(conf(), goka.NewTopicManagerConfig())),
@@ -123,14 +143,20 @@ func (s *stream) options(shared *sarama.Config) []goka.ProcessorOption {
 	}
 }
 
-func (s *stream) logAssignment(a goka.Assignment) {
+// assigned runs at the beginning of a session, before its first heartbeat.
+func (s *stream) assigned(a goka.Assignment) {
+	s.beat.Mark(1)
 	s.log.Info("partitions assigned", "topic", s.cfg.NumberTopic, "partitions", slices.Sorted(maps.Keys(a)))
 }
 
-// ready says why the processor has not joined its group; nil if it has.
+// ready says why the processor is not a member of its group, as far as it can
+// know; nil if it is.
 func (s *stream) ready() error {
 	if p := s.current.Load(); p == nil || !p.Recovered() {
 		return errors.New("the processor is not a member of its group")
+	}
+	if since := time.Since(*s.beat.last.Load()); since > s.cfg.SessionTimeout {
+		return fmt.Errorf("the group has not answered for %s", since.Round(time.Second))
 	}
 	return nil
 }

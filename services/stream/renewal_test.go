@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
@@ -26,7 +27,9 @@ const soon = time.Second
 func startWith(t *testing.T, b *tracingtest.Broker, s kafkaclient.Security) running {
 	t.Helper()
 	tracer, _ := tracingtest.NewTracer(t, group)
-	return startStreamOn(t, tracer, testConfig(b.Addr()), kafkaclient.Cluster{Brokers: []string{b.Addr()}, Security: s, RefreshInterval: soon})
+	cfg := testConfig(b.Addr())
+	cfg.ShutdownTimeout = 2 * time.Second // a processor that is not let in cannot end by itself
+	return startStreamOn(t, tracer, cfg, kafkaclient.Cluster{Brokers: []string{b.Addr()}, Security: s, RefreshInterval: soon})
 }
 
 // seeded are the topics of a broker to which the helpers of other tests get no
@@ -54,34 +57,63 @@ func (r running) waitLog(t *testing.T, text string) {
 	require.Eventually(t, func() bool { return strings.Contains(r.log.String(), text) }, patience, 10*time.Millisecond, text)
 }
 
-func TestItTakesRenewedTLSFilesIntoUse(t *testing.T) {
+func TestItTakesARenewedCertificateIntoUse(t *testing.T) {
 	t.Parallel()
-	old, addr, dir := tracingtest.NewAuthority(t), tracingtest.FreeAddr(t), t.TempDir()
+	a := tracingtest.NewAuthority(t)
+	b := tracingtest.StartBroker(t, seeded(), kfake.TLS(a.ServerTLS(t)))
+	files := a.NewPEMFiles(t, time.Now().Add(time.Hour))
+	s := startWith(t, b, clientOf(files))
+	s.sorts(t, b, 2, kgo.DialTLSConfig(a.ClientTLS(t)))
+
+	a.Renew(t, files, time.Now().Add(time.Hour))
+	s.waitLog(t, errChanged.Error())
+	s.sorts(t, b, 4, kgo.DialTLSConfig(a.ClientTLS(t)))
+	s.waitReady(t)
+}
+
+func TestItIsNotReadyUntilItIsLetIn(t *testing.T) {
+	t.Parallel()
+	addr, dir := tracingtest.FreeAddr(t), t.TempDir()
 	start := func(a *tracingtest.Authority) *tracingtest.Broker {
 		b, err := tracingtest.NewBroker(addr, dir, seeded(), kfake.TLS(a.ServerTLS(t)))
 		require.NoError(t, err)
 		t.Cleanup(b.Stop)
 		return b
 	}
-	b := start(old)
-	files := old.NewPEMFiles(t, time.Now().Add(time.Hour))
-	s := startWith(t, b, kafkaclient.Security{Protocol: "SSL", TLSCAFile: files.CA, TLSCertFile: files.Cert, TLSKeyFile: files.Key})
-	s.sorts(t, b, 2, kgo.DialTLSConfig(old.ClientTLS(t)))
-	s.waitReady(t)
-
-	old.Renew(t, files, time.Now().Add(time.Hour)) // with the broker there
-	s.waitLog(t, errChanged.Error())
-	s.sorts(t, b, 4, kgo.DialTLSConfig(old.ClientTLS(t)))
+	one, another := tracingtest.NewAuthority(t), tracingtest.NewAuthority(t)
+	b := start(one)
+	files := one.NewPEMFiles(t, time.Now().Add(time.Hour))
+	s := startWith(t, b, clientOf(files))
 	s.waitReady(t)
 
 	b.Stop()
-	another := tracingtest.NewAuthority(t)
 	b = start(another)
 	require.Eventually(t, func() bool { return s.ready() != nil }, patience, 10*time.Millisecond, "ready, though it is not let in")
 	another.Renew(t, files, time.Now().Add(time.Hour))
 	another.WriteCA(t, files)
 	s.sorts(t, b, 6, kgo.DialTLSConfig(another.ClientTLS(t)))
 	s.waitReady(t)
+}
+
+func TestItIsNotReadyWhenTheGroupIsSilent(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t, 3)
+	s := startWith(t, b, kafkaclient.Security{})
+	s.waitReady(t)
+	answer := make(chan struct{})
+	defer close(answer)
+	b.Cluster().ControlKey(int16(kmsg.Heartbeat), func(kmsg.Request) (kmsg.Response, error, bool) {
+		b.Cluster().SleepControl(func() { <-answer })
+		return nil, nil, false
+	})
+	began := time.Now()
+	require.Eventually(t, func() bool { return s.ready() != nil }, patience, 10*time.Millisecond)
+	assert.Less(t, time.Since(began), s.cfg.SessionTimeout+5*time.Second)
+	assert.ErrorContains(t, s.ready(), "has not answered")
+}
+
+func clientOf(f tracingtest.PEMFiles) kafkaclient.Security {
+	return kafkaclient.Security{Protocol: "SSL", TLSCAFile: f.CA, TLSCertFile: f.Cert, TLSKeyFile: f.Key}
 }
 
 func TestItTakesAChangedPasswordIntoUse(t *testing.T) {

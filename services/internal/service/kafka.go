@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,10 +20,13 @@ const (
 	askAgain   = 250 * time.Millisecond // between two questions
 )
 
-// Admin asks a Kafka cluster about its topics, and changes them. It belongs to one goroutine, which closes it.
+// Admin asks a Kafka cluster about its topics, and changes them. The caller closes it. Describe, Await and ListOffsets are safe for
+// several goroutines; the rest belongs to one.
 type Admin struct {
-	*adminClient // replaced when its TLS files change
 	cluster      kafkaclient.Cluster
+	brokers      string
+	mu           sync.RWMutex // held for reading while the client is used
+	*adminClient              // replaced when its TLS files change
 }
 
 // NewAdmin makes an admin client without asking the cluster anything. librdkafka's log lines are left out: what keeps it from
@@ -32,13 +36,12 @@ func NewAdmin(cluster kafkaclient.Cluster) (*Admin, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Admin{client, cluster}, nil
+	return &Admin{cluster: cluster, brokers: strings.Join(cluster.Brokers, ","), adminClient: client}, nil
 }
 
 type adminClient struct {
 	*kafka.AdminClient
 	credentials *kafkaclient.Credentials
-	brokers     string
 	producer    *kafka.Producer // carries the AdminClient, which has no errors channel of its own
 	drained     chan struct{}
 	reason      atomic.Pointer[kafka.Error]
@@ -55,9 +58,7 @@ func newAdminClient(cluster kafkaclient.Cluster) (*adminClient, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a kafka client: %w", err)
 	}
-	c := &adminClient{
-		credentials: credentials, brokers: strings.Join(cluster.Brokers, ","), producer: producer, drained: make(chan struct{}),
-	}
+	c := &adminClient{credentials: credentials, producer: producer, drained: make(chan struct{})}
 	if c.AdminClient, err = kafka.NewAdminClientFromProducer(producer); err != nil {
 		producer.Close()
 		return nil, fmt.Errorf("make a kafka admin client: %w", err)
@@ -83,15 +84,33 @@ func (c *adminClient) Close() {
 	<-c.drained
 }
 
-// Describe returns what the cluster knows of these topics; those that are not there have an Error in their description. It
-// creates none. It blocks for a few seconds at most when the cluster does not answer, and its error then says why.
-func (a *Admin) Describe(ctx context.Context, topics ...string) ([]kafka.TopicDescription, error) {
+// refresh sees to it that the client has the credentials of now, unless it is being used: then the next call will.
+func (a *Admin) refresh() {
+	if !a.mu.TryLock() {
+		return
+	}
+	defer a.mu.Unlock()
 	if a.credentials.Refresh(a.producer) {
 		if next, err := newAdminClient(a.cluster); err == nil { // if not, those files are not good yet
-			a.Close()
+			a.adminClient.Close()
 			a.adminClient = next
 		}
 	}
+}
+
+// ListOffsets is that of kafka.AdminClient.
+func (a *Admin) ListOffsets(ctx context.Context, of map[kafka.TopicPartition]kafka.OffsetSpec, options ...kafka.ListOffsetsAdminOption) (kafka.ListOffsetsResult, error) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.AdminClient.ListOffsets(ctx, of, options...)
+}
+
+// Describe returns what the cluster knows of these topics; those that are not there have an Error in their description. It
+// creates none. It blocks for a few seconds at most when the cluster does not answer, and its error then says why.
+func (a *Admin) Describe(ctx context.Context, topics ...string) ([]kafka.TopicDescription, error) {
+	a.refresh()
+	a.mu.RLock()
+	defer a.mu.RUnlock()
 	asking, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	result, err := a.DescribeTopics(asking, kafka.NewTopicCollectionOfTopicNames(topics), kafka.SetAdminRequestTimeout(askTimeout))
