@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fault-tolerant-tracing/tracing/batch"
+	"fault-tolerant-tracing/tracing/kafkaclient"
 	"fault-tolerant-tracing/tracing/tracingtest"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -18,6 +19,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -252,4 +254,23 @@ func limitTopic(t *testing.T, b *tracingtest.Broker, maxBytes string) {
 	require.NoError(t, err)
 	_, err = answers.On(DefaultTopic, nil)
 	require.NoError(t, err)
+}
+
+func TestSpansWaitForARenewedCertificate(t *testing.T) {
+	t.Parallel()
+	authority := tracingtest.NewAuthority(t)
+	b := tracingtest.StartBroker(t, kfake.TLS(authority.ServerTLS(t)), kfake.SeedTopics(1, DefaultTopic))
+	files := authority.NewPEMFiles(t, time.Now().Add(-time.Second))
+	to := cluster(b.Addr())
+	to.RefreshInterval = 50 * time.Millisecond
+	to.Security = kafkaclient.Security{Protocol: "SSL", TLSCAFile: files.CA, TLSCertFile: files.Cert, TLSKeyFile: files.Key}
+	tr, lines := startTransport(t, TransportConfig{Kafka: to}, nil)
+	newSource(t).feed(t, tr, 1)
+	_, _ = tr.Flush()
+	lines.wait(t, "certificate expired")
+
+	authority.Renew(t, files, time.Now().Add(time.Hour))
+	require.NoError(t, tr.Shutdown(ending(t, patience)), "it was not acknowledged")
+	assert.Equal(t, batch.Stats{}, tr.Stats())
+	assert.EqualValues(t, 1, b.Cluster().PartitionInfo(DefaultTopic, 0).HighWatermark)
 }

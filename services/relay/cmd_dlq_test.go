@@ -183,7 +183,7 @@ func TestWhatIsCutIsNotSentAgain(t *testing.T) {
 		require.Len(t, d.aside(), 1)
 	}
 	assert.Equal(t, 2, collector.Posts())
-	assert.Zero(t, collector.times("large"))
+	assert.Zero(t, collector.Taken("large"))
 	out, _, err = d.relay("dlq", "list")
 	require.NoError(t, err)
 	assert.Contains(t, out, "(cut from "+size+" bytes) jaeger answered 400", "why it was set aside is kept")

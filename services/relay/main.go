@@ -92,6 +92,6 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return ops.Wait(ctx) })
 	work.Go(func() error { return consumer.Run(ctx) })
-	work.Go(func() error { return relay.metrics.watchRetention(ctx, cluster, cfg.Tracing.Topic, log) })
+	work.Go(func() error { relay.metrics.watchRetention(ctx, cluster, cfg.Tracing.Topic, log); return nil })
 	return work.Wait()
 }

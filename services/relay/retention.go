@@ -19,29 +19,31 @@ const (
 
 // watchRetention keeps the metric of the topic's retention, until ctx ends. What
 // Kafka does not tell stays as it was.
-func (m *metrics) watchRetention(ctx context.Context, cluster kafkaclient.Cluster, topic string, log *slog.Logger) error {
-	admin, err := kafkaadmin.New(cluster)
-	if err != nil {
-		return err
-	}
-	defer admin.Close()
+func (m *metrics) watchRetention(ctx context.Context, cluster kafkaclient.Cluster, topic string, log *slog.Logger) {
 	tick := time.NewTicker(retentionInterval)
 	defer tick.Stop()
 	for {
-		if seconds, err := retention(ctx, admin, topic); err == nil {
+		if seconds, err := retention(ctx, cluster, topic); err == nil {
 			m.retention.Set(seconds)
 		} else {
 			log.Debug("could not ask for the retention", "topic", topic, "err", err)
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
 		}
 	}
 }
 
-func retention(ctx context.Context, admin *kafkaadmin.Admin, topic string) (seconds float64, err error) {
+// retention asks with a client of its own: one that stays would have to heed
+// certificates that change.
+func retention(ctx context.Context, cluster kafkaclient.Cluster, topic string) (seconds float64, err error) {
+	admin, err := kafkaadmin.New(cluster)
+	if err != nil {
+		return 0, err
+	}
+	defer admin.Close()
 	ctx, cancel := context.WithTimeout(ctx, retentionTimeout)
 	defer cancel()
 	results, err := admin.DescribeConfigs(ctx, []kafka.ConfigResource{{Type: kafka.ResourceTopic, Name: topic}})

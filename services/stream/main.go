@@ -63,7 +63,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	}
 	teardown.Add("dead-letter producer", producer.Close)
 
-	s, err := newStream(cfg, tracer, producer, ops.Metrics(), log)
+	s, err := newStream(cfg, cluster, tracer, producer, ops.Metrics(), log)
 	if err != nil {
 		return err
 	}
@@ -74,10 +74,8 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	return work.Wait()
 }
 
-func newStream(cfg config, tracer opentracing.Tracer, producer *kafkaclient.Producer, metrics prometheus.Registerer, log *slog.Logger) (*stream, error) {
-	cluster := cfg.Kafka.Cluster()
-	conf, err := saramaConfig(cluster, cfg.Group)
-	if err != nil {
+func newStream(cfg config, cluster kafkaclient.Cluster, tracer opentracing.Tracer, producer *kafkaclient.Producer, metrics prometheus.Registerer, log *slog.Logger) (*stream, error) {
+	if _, err := saramaConfig(cluster, cfg.Group); err != nil { // rather now than in each processor
 		return nil, err
 	}
 	sorted := prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -91,5 +89,5 @@ func newStream(cfg config, tracer opentracing.Tracer, producer *kafkaclient.Prod
 			queue: deadletter.New(producer, cfg.DeadLetterTopic), room: semaphore.NewWeighted(maxAside), log: log,
 		},
 	}
-	return &stream{cfg: cfg, sarama: conf, graph: graph(cfg, tracer, sort), tracer: tracer, log: log}, nil
+	return &stream{cfg: cfg, graph: graph(cfg, tracer, sort), cluster: cluster, tracer: tracer, log: log}, nil
 }

@@ -12,11 +12,13 @@ import (
 
 	"fault-tolerant-tracing/services/internal/kafkaadmin"
 	"fault-tolerant-tracing/tracing/gokatrace"
+	"fault-tolerant-tracing/tracing/kafkaclient"
 
 	"github.com/IBM/sarama"
 	"github.com/cenkalti/backoff/v5"
 	"github.com/lovoo/goka"
 	"github.com/opentracing/opentracing-go"
+	"github.com/rcrowley/go-metrics"
 )
 
 // Waits between a processor that failed and the next one.
@@ -26,22 +28,41 @@ const (
 )
 
 // stream runs one goka processor after the other: a failure of the broker stops
-// a processor by design, and none can be run twice.
+// a processor by design, and none can be run twice. One is also stopped when the
+// files that its clients were made with have changed.
 type stream struct {
 	cfg     config
-	sarama  *sarama.Config
 	graph   *goka.GroupGraph
+	cluster kafkaclient.Cluster
 	tracer  opentracing.Tracer
 	log     *slog.Logger
 	current atomic.Pointer[goka.Processor]
+	beat    heartbeat
 }
+
+// heartbeat is when the last one was sent to the group. sarama, which may take
+// minutes to give up a session that nobody answers any more, sends one only when
+// the one before was answered, and marks a meter then.
+type heartbeat struct {
+	metrics.NilMeter
+	last atomic.Pointer[time.Time]
+}
+
+// heartbeatMeter is sarama's name of that meter: 12 is Kafka's number of the
+// request.
+const heartbeatMeter = "protocol-requests-rate-12"
+
+// Mark implements metrics.Meter.
+func (h *heartbeat) Mark(int64) { h.last.Store(new(time.Now())) }
+
+var errChanged = errors.New("kafka's password or certificates have changed")
 
 // run blocks until ctx ends, and returns the error of ctx.
 func (s *stream) run(ctx context.Context) error {
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval, waits.MaxInterval = firstWait, maxWait
 	for {
-		if err := kafkaadmin.WaitForTopics(ctx, s.cfg.Kafka.Cluster(), s.log, s.cfg.topics()...); err != nil {
+		if err := kafkaadmin.WaitForTopics(ctx, s.cluster, s.log, s.cfg.topics()...); err != nil {
 			return err
 		}
 		began := time.Now()
@@ -62,16 +83,32 @@ func (s *stream) run(ctx context.Context) error {
 	}
 }
 
-// process runs one processor until it fails or ctx ends. After the end of ctx it
-// waits for half the time to stop, and then leaves a processor behind that is
-// still busy because its broker is away. That loses nothing: what is not done is
-// not committed.
+// process runs one processor until it fails, ctx ends or the credentials change.
+// After the end of ctx it waits for half the time to stop, and then leaves a
+// processor behind that is still busy because its broker is away, or lets it in no
+// more. That loses nothing: what is not done is not committed.
 func (s *stream) process(ctx context.Context) error {
-	p, err := goka.NewProcessor(s.cfg.Kafka.Brokers, s.graph, s.options()...)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	credentials := s.cluster.Credentials(s.log)
+	conf, err := saramaConfig(s.cluster, s.cfg.Group)
+	if err != nil {
+		return err
+	}
+	if err := conf.MetricRegistry.Register(heartbeatMeter, &s.beat); err != nil {
+		return err
+	}
+	p, err := goka.NewProcessor(s.cluster.Brokers, s.graph, s.options(conf)...)
 	if err != nil {
 		return err
 	}
 	s.current.Store(p)
+	defer s.current.Store(nil)
+	go func() {
+		if credentials.AwaitChange(ctx) {
+			stop(errChanged)
+		}
+	}()
 	ended := make(chan error, 1)
 	go func() { ended <- p.Run(ctx) }()
 	select {
@@ -87,18 +124,18 @@ func (s *stream) process(ctx context.Context) error {
 	if err != nil {
 		s.log.Warn("processor stopped before all it had begun was done, which is left to the next start", "err", oneLine(err.Error()))
 	}
-	return nil
+	return context.Cause(ctx)
 }
 
 // options gives each of goka's clients a configuration of its own: its builders
 // change what they are given.
-func (s *stream) options() []goka.ProcessorOption {
-	conf := func() *sarama.Config { c := *s.sarama; return &c }
+func (s *stream) options(shared *sarama.Config) []goka.ProcessorOption {
+	conf := func() *sarama.Config { c := *shared; return &c }
 	return []goka.ProcessorOption{
 		goka.WithClientID(group),
 		goka.WithLogger(logger{s.log}),
 		goka.WithNilHandling(goka.NilProcess),
-		goka.WithRebalanceCallback(s.logAssignment),
+		goka.WithRebalanceCallback(s.assigned),
 		goka.WithConsumerGroupBuilder(commitInOrder(goka.ConsumerGroupBuilderWithConfig(conf()), s.log)),
 		goka.WithConsumerSaramaBuilder(goka.SaramaConsumerBuilderWithConfig(conf())),
 		goka.WithTopicManagerBuilder(goka.TopicManagerBuilderWithConfig(conf(), goka.NewTopicManagerConfig())),
@@ -106,14 +143,20 @@ func (s *stream) options() []goka.ProcessorOption {
 	}
 }
 
-func (s *stream) logAssignment(a goka.Assignment) {
+// assigned runs at the beginning of a session, before its first heartbeat.
+func (s *stream) assigned(a goka.Assignment) {
+	s.beat.Mark(1)
 	s.log.Info("partitions assigned", "topic", s.cfg.NumberTopic, "partitions", slices.Sorted(maps.Keys(a)))
 }
 
-// ready says why the processor has not joined its group; nil if it has.
+// ready says why the processor is not a member of its group, as far as it can
+// know; nil if it is.
 func (s *stream) ready() error {
 	if p := s.current.Load(); p == nil || !p.Recovered() {
 		return errors.New("the processor is not a member of its group")
+	}
+	if since := time.Since(*s.beat.last.Load()); since > s.cfg.Group.SessionTimeout {
+		return fmt.Errorf("the group has not answered for %s", since.Round(time.Second))
 	}
 	return nil
 }

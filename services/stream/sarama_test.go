@@ -93,6 +93,16 @@ func TestTheConfigurationLosesNothing(t *testing.T) {
 	assert.Equal(t, "one", c.Consumer.Group.InstanceId)
 }
 
+func TestTheConfigurationNoticesWhatHappens(t *testing.T) {
+	c, err := saramaConfig(kafkaclient.Cluster{}, service.Group{SessionTimeout: 10 * time.Second})
+	require.NoError(t, err)
+	assert.Equal(t, 15*time.Second, c.Metadata.RefreshFrequency, "twice this, and 5 s, is within a minute")
+	assert.Equal(t, 5*time.Second, c.Net.DialTimeout)
+	assert.Equal(t, 15*time.Second, c.Net.ReadTimeout)
+	assert.Greater(t, c.Net.ReadTimeout, c.Consumer.Group.Rebalance.Timeout, "joining waits at the broker")
+	assert.Greater(t, c.Net.ReadTimeout, c.Producer.Timeout, "so does producing")
+}
+
 // newCertificate returns a self-signed certificate for 127.0.0.1, and a file
 // with it and its key.
 func newCertificate(t *testing.T) (tls.Certificate, string) {

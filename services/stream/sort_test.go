@@ -34,10 +34,10 @@ func TestTheGraphSortsNumbers(t *testing.T) {
 			tracer, recorder := tracingtest.NewTracer(t, group)
 			cfg := testConfig("")
 			metrics := prometheus.NewRegistry()
-			s, err := newStream(cfg, tracer, nil, metrics, slog.New(slog.DiscardHandler))
+			s, err := newStream(cfg, cfg.Kafka.Cluster(), tracer, nil, metrics, slog.New(slog.DiscardHandler))
 			require.NoError(t, err)
 			gt := tester.New(t)
-			options := append(s.options(), goka.WithTester(gt), goka.WithLogger(log.New(io.Discard, "", 0)),
+			options := append(s.options(goka.DefaultConfig()), goka.WithTester(gt), goka.WithLogger(log.New(io.Discard, "", 0)),
 				goka.WithProducerBuilder(gokatrace.ProducerBuilder(tracer, gt.ProducerBuilder())))
 			p, err := goka.NewProcessor(nil, s.graph, options...)
 			require.NoError(t, err)

@@ -10,6 +10,7 @@ import (
 
 	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/tracing/kafkaclient"
 	"fault-tolerant-tracing/tracing/tracingtest"
 
 	"github.com/opentracing/opentracing-go"
@@ -51,11 +52,16 @@ type running struct {
 
 func startStream(t *testing.T, tracer opentracing.Tracer, cfg config) running {
 	t.Helper()
+	return startStreamOn(t, tracer, cfg, cfg.Kafka.Cluster())
+}
+
+func startStreamOn(t *testing.T, tracer opentracing.Tracer, cfg config, cluster kafkaclient.Cluster) running {
+	t.Helper()
 	out := new(tracingtest.Log)
 	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	producer, err := deadletter.NewProducer(cfg.Kafka.Cluster(), log)
+	producer, err := deadletter.NewProducer(cluster, log)
 	require.NoError(t, err)
-	s, err := newStream(cfg, tracer, producer, prometheus.NewRegistry(), log)
+	s, err := newStream(cfg, cluster, tracer, producer, prometheus.NewRegistry(), log)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

@@ -95,7 +95,7 @@ func (m *maker) create(ctx context.Context, missing []*result) error {
 	for i, r := range missing {
 		specs[i] = r.topic.specification()
 	}
-	answers, err := m.admin.CreateTopics(ctx, specs, kafka.SetAdminOperationTimeout(createTimeout))
+	answers, err := m.admin.CreateTopics(ctx, specs, kafka.SetAdminOperationTimeout(createTimeout), kafka.SetAdminRequestTimeout(createTimeout))
 	if err != nil {
 		m.complain("could not create topics, trying again", err)
 		return nil

@@ -7,9 +7,11 @@
 package kafkaclient
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 )
@@ -21,9 +23,12 @@ type Security struct {
 	SASLMechanism string // PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; with a SASL_ protocol only
 	SASLUsername  string
 	SASLPassword  string
-	TLSCAFile     string // PEM; default: the system's certificate authorities
-	TLSCertFile   string // PEM; the client's own certificate, together with TLSKeyFile
-	TLSKeyFile    string // PEM
+	// SASLPasswordFile is where SASLPassword comes from, if it comes from a file:
+	// that is read again for each new client, and when it changes. See Credentials.
+	SASLPasswordFile string
+	TLSCAFile        string // PEM; default: the system's certificate authorities
+	TLSCertFile      string // PEM; the client's own certificate, together with TLSKeyFile
+	TLSKeyFile       string // PEM
 }
 
 // Cluster names a Kafka cluster and the client that talks to it.
@@ -31,6 +36,19 @@ type Cluster struct {
 	Brokers  []string // host:port, at least one
 	Security Security
 	ClientID string // shown in the broker's logs and quotas; default: librdkafka's "rdkafka"
+
+	// RefreshInterval is how often a client looks for new partitions, and for
+	// changes in the files of Security; default DefaultRefreshInterval.
+	RefreshInterval time.Duration
+}
+
+// DefaultRefreshInterval is as long as it may be for everything to be noticed
+// within a minute: goka needs two looks and 5 s to see a new partition, 35 s in
+// all. librdkafka's own is 5 minutes, sarama's 10. A look is one small request.
+const DefaultRefreshInterval = 15 * time.Second
+
+func (c Cluster) refreshInterval() time.Duration {
+	return cmp.Or(c.RefreshInterval, DefaultRefreshInterval)
 }
 
 // Validate reports every setting that cannot be right, joined into one error. It
@@ -64,7 +82,7 @@ func (s Security) validate() []error {
 	}
 	if sasl {
 		errs = append(errs, s.validateSASL()...)
-	} else if s.SASLMechanism != "" || s.SASLUsername != "" || s.SASLPassword != "" {
+	} else if s.SASLMechanism != "" || s.SASLUsername != "" || s.SASLPassword != "" || s.SASLPasswordFile != "" {
 		errs = append(errs, fmt.Errorf("kafka SASL settings need a SASL_ security protocol, not %s", s.protocol()))
 	}
 	if !tls && (s.TLSCAFile != "" || s.TLSCertFile != "" || s.TLSKeyFile != "") {
@@ -83,10 +101,18 @@ func (s Security) validateSASL() []error {
 	default:
 		errs = append(errs, fmt.Errorf("kafka SASL mechanism %q: want PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512", s.SASLMechanism))
 	}
-	if s.SASLUsername == "" || s.SASLPassword == "" {
+	if s.SASLUsername == "" || s.SASLPassword == "" && s.SASLPasswordFile == "" {
 		errs = append(errs, errors.New("kafka SASL: user name and password are both needed"))
 	}
 	return errs
+}
+
+// Password returns the one in SASLPasswordFile at present, or SASLPassword.
+func (s Security) Password() string {
+	if f, err := (Security{SASLPasswordFile: s.SASLPasswordFile}).read(); err == nil && f.password != "" {
+		return f.password
+	}
+	return s.SASLPassword
 }
 
 func (s Security) protocol() string {
@@ -96,10 +122,22 @@ func (s Security) protocol() string {
 	return s.Protocol
 }
 
+// RequestTimeout is how long a client waits for an answer, or for a connection
+// with its TLS and SASL, before it takes the connection for dead and makes another:
+// one that a firewall or a lost machine has dropped says nothing. librdkafka's own
+// is 60 s. It must leave time for the longest honest answer. Requests that wait at
+// the broker by design add their own wait to it (fetch) or have one of their own
+// (joining a group, creating topics). A broker that waits for a dead replica may
+// hold a produce request for up to 30 s; that is sent again with its sequence
+// number, and stored once.
+const RequestTimeout = 10 * time.Second
+
 // ConfigMap returns a fresh librdkafka configuration for this cluster, for the
 // caller to add to. Clients made from it never create topics by asking for them,
-// reconnect within about a second of a broker's return, and deliver their log
-// lines to the client's Logs channel, which must be drained: see ForwardLogs.
+// see new partitions after RefreshInterval, reconnect within about a second of a
+// broker's return and within RequestTimeout of a connection's silent end, and
+// deliver their log lines to the client's Logs channel, which must be drained: see
+// ForwardLogs.
 func (c Cluster) ConfigMap() kafka.ConfigMap {
 	m := kafka.ConfigMap{
 		"bootstrap.servers":        strings.Join(c.Brokers, ","),
@@ -111,12 +149,20 @@ func (c Cluster) ConfigMap() kafka.ConfigMap {
 		"enable.metrics.push":      false, // the broker need not know this client's metrics
 		"socket.nagle.disable":     true,  // else a small request may wait for the acknowledgement of the one before
 		"go.logs.channel.enable":   true,
+
+		// Metadata counts as too old after three times this interval.
+		"topic.metadata.refresh.interval.ms": int(c.refreshInterval().Milliseconds()),
+
+		"socket.timeout.ms":                  int(RequestTimeout.Milliseconds()),
+		"socket.connection.setup.timeout.ms": int(RequestTimeout.Milliseconds()),
+		// For connections on which nothing is asked: the system's own time, often hours.
+		"socket.keepalive.enable": true,
 	}
 	for key, value := range map[string]string{
 		"client.id":                c.ClientID,
 		"sasl.mechanisms":          c.Security.SASLMechanism,
 		"sasl.username":            c.Security.SASLUsername,
-		"sasl.password":            c.Security.SASLPassword,
+		"sasl.password":            c.Security.Password(),
 		"ssl.ca.location":          c.Security.TLSCAFile,
 		"ssl.certificate.location": c.Security.TLSCertFile,
 		"ssl.key.location":         c.Security.TLSKeyFile,

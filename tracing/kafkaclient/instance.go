@@ -4,14 +4,16 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 )
 
 // instance is one librdkafka producer and the messages it still owes a report.
 type instance struct {
-	kp         *kafka.Producer
-	dispatched chan struct{} // closed when dispatch has returned
+	kp          *kafka.Producer
+	credentials *Credentials  // those of kp; for dispatch only
+	dispatched  chan struct{} // closed when dispatch has returned
 
 	mu      sync.Mutex // also held while producing, so that none does on a closed kp
 	pending map[*delivery]struct{}
@@ -23,12 +25,13 @@ type delivery struct {
 	done func(kafka.TopicPartition, error)
 }
 
-func newInstance(kp *kafka.Producer) *instance {
+func newInstance(kp *kafka.Producer, credentials *Credentials) *instance {
 	return &instance{
-		kp:         kp,
-		dispatched: make(chan struct{}),
-		pending:    make(map[*delivery]struct{}),
-		idle:       make(chan struct{}),
+		kp:          kp,
+		credentials: credentials,
+		dispatched:  make(chan struct{}),
+		pending:     make(map[*delivery]struct{}),
+		idle:        make(chan struct{}),
 	}
 }
 
@@ -48,17 +51,37 @@ func (in *instance) produce(msg *kafka.Message, done func(kafka.TopicPartition, 
 	return nil
 }
 
-// dispatch hands out delivery reports and errors until kp is closed.
-func (in *instance) dispatch(onError func(kafka.Error)) {
+// dispatch hands out delivery reports and errors until kp is closed, and keeps its
+// credentials fresh. It calls onStale, again and again, when kp must be replaced
+// for that. Neither may block.
+func (in *instance) dispatch(onError func(kafka.Error), onStale func()) {
 	defer close(in.dispatched)
-	for event := range in.kp.Events() {
-		switch e := event.(type) {
-		case *kafka.Message:
-			in.finish(e.Opaque.(*delivery), e.TopicPartition, e.TopicPartition.Error)
-		case kafka.Error:
-			onError(e)
+	tick := time.NewTicker(in.credentials.interval)
+	defer tick.Stop()
+	for {
+		select {
+		case event, open := <-in.kp.Events():
+			switch e := event.(type) {
+			case *kafka.Message:
+				in.finish(e.Opaque.(*delivery), e.TopicPartition, e.TopicPartition.Error)
+			case kafka.Error:
+				onError(e)
+			}
+			if !open {
+				return
+			}
+		case <-tick.C:
+			if in.stale() {
+				onStale()
+			}
 		}
 	}
+}
+
+func (in *instance) stale() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.reason == nil && in.credentials.Refresh(in.kp)
 }
 
 func (in *instance) finish(d *delivery, tp kafka.TopicPartition, err error) {
@@ -100,6 +123,13 @@ func (in *instance) close(ctx context.Context, reason error) error {
 		in.finish(d, kafka.TopicPartition{}, reason)
 	}
 	return err
+}
+
+// drop releases an instance that was never used.
+func (in *instance) drop() {
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = in.close(ended, ErrClosed)
 }
 
 // purge makes librdkafka report every message it still has as failed.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -19,6 +20,11 @@ var ErrClosed = errors.New("kafka producer closed")
 // Purging is local to the process and answers within milliseconds.
 const purgeTimeout = 2 * time.Second
 
+// drainTimeout bounds the wait for what a producer owes that is replaced for its
+// TLS files. If the broker is there it takes milliseconds, and if it is not, which
+// may be because of those files, no wait would do.
+const drainTimeout = 2 * time.Second
+
 // queueFullWait is how long Send waits before it offers a message again to a
 // producer whose queue is full.
 const queueFullWait = 20 * time.Millisecond
@@ -26,15 +32,18 @@ const queueFullWait = 20 * time.Millisecond
 // Producer is an idempotent Kafka producer (acks=all) that keeps a message for as
 // long as Kafka is away, and that survives a fatal error of librdkafka: what was
 // in flight fails with that error, and a new producer takes the old one's place.
-// It does not send failed messages again; its callers do. All methods are safe
-// for concurrent use.
+// The same happens, once all is delivered that can be, when the TLS files of its
+// cluster have changed; a password that has changed in its file is used from the
+// next connection on. It does not send failed messages again; its callers do. All
+// methods are safe for concurrent use.
 type Producer struct {
-	conf kafka.ConfigMap
-	log  *slog.Logger
+	cluster Cluster
+	conf    kafka.ConfigMap // added to that of the cluster
+	log     *slog.Logger
 
 	mu       sync.Mutex
 	current  *instance // nil: to be built by the next Produce
-	fatal    error     // not nil while an instance that failed for good is being taken down
+	leaving  error     // not nil while the current instance is being taken down: the reason
 	closed   bool
 	retiring sync.WaitGroup
 
@@ -52,8 +61,7 @@ func NewProducer(c Cluster, log *slog.Logger, extra kafka.ConfigMap) (*Producer,
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	conf := c.ConfigMap()
-	for key, value := range (kafka.ConfigMap{
+	conf := kafka.ConfigMap{
 		"enable.idempotence":                true,
 		"acks":                              "all",
 		"message.timeout.ms":                0,         // never give up
@@ -63,13 +71,9 @@ func NewProducer(c Cluster, log *slog.Logger, extra kafka.ConfigMap) (*Producer,
 		"go.delivery.report.fields":         "none", // reports need no copy of key and value
 		"go.events.channel.size":            1024,   // the default is a million, 16 MB
 		"go.produce.channel.size":           1,      // not used here; the default is a million, 8 MB
-	}) {
-		conf[key] = value
 	}
-	for key, value := range extra {
-		conf[key] = value
-	}
-	p := &Producer{conf: conf, log: orDefault(log)}
+	maps.Copy(conf, extra)
+	p := &Producer{cluster: c, conf: conf, log: orDefault(log)}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, err := p.instance(); err != nil {
@@ -94,7 +98,7 @@ func (p *Producer) Produce(msg *kafka.Message, done func(kafka.TopicPartition, e
 		return err
 	}
 	if err = in.produce(msg, done); isFatal(err) {
-		p.replace(in, err)
+		p.fail(in, err)
 	}
 	return err
 }
@@ -137,7 +141,7 @@ func (p *Producer) Close(ctx context.Context) error {
 	p.closeOnce.Do(func() {
 		p.mu.Lock()
 		p.closed = true
-		in, replaced := p.current, p.fatal != nil
+		in, replaced := p.current, p.leaving != nil
 		p.mu.Unlock()
 		if in != nil && !replaced {
 			p.closeErr = in.close(ctx, ErrClosed)
@@ -153,51 +157,85 @@ func (p *Producer) instance() (*instance, error) {
 	switch {
 	case p.closed:
 		return nil, ErrClosed
-	case p.fatal != nil:
-		return nil, p.fatal
+	case p.leaving != nil:
+		return nil, p.leaving
 	case p.current == nil:
-		kp, err := kafka.NewProducer(&p.conf)
+		next, err := p.build()
 		if err != nil {
-			return nil, fmt.Errorf("make kafka producer: %w", err)
+			return nil, err
 		}
-		p.current = newInstance(kp)
-		go ForwardLogs(kp.Logs(), p.log)
-		go p.current.dispatch(p.onError(p.current))
+		p.current = next
 	}
 	return p.current, nil
 }
 
-func (p *Producer) onError(in *instance) func(kafka.Error) {
-	return func(err kafka.Error) {
+func (p *Producer) build() (*instance, error) {
+	credentials := p.cluster.Credentials(p.log)
+	conf := p.cluster.ConfigMap()
+	maps.Copy(conf, p.conf)
+	kp, err := kafka.NewProducer(&conf)
+	if err != nil {
+		return nil, fmt.Errorf("make kafka producer: %w", err)
+	}
+	in := newInstance(kp, credentials)
+	go ForwardLogs(kp.Logs(), p.log)
+	go in.dispatch(func(err kafka.Error) {
 		if err.IsFatal() {
-			p.replace(in, err)
+			p.fail(in, err)
 			return
 		}
 		p.log.Debug("kafka client", "err", err) // librdkafka retries, and logs what matters
+	}, func() { p.renew(in) })
+	return in, nil
+}
+
+// fail takes down an instance that failed for good; the next message makes another.
+func (p *Producer) fail(in *instance, cause error) {
+	if p.replace(in, nil, cause, 0) {
+		p.log.Error("kafka producer failed for good, replacing it", "err", cause)
 	}
 }
 
-// replace takes down an instance that failed for good. Until all its messages
-// have failed, nothing new is accepted: a message must not overtake the ones
-// before it.
-func (p *Producer) replace(in *instance, cause error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.current != in || p.fatal != nil || p.closed {
+// renew replaces an instance whose TLS files have changed, unless none can be made
+// with them.
+func (p *Producer) renew(in *instance) {
+	next, err := p.build()
+	if err != nil {
+		p.log.Warn("kafka producer keeps its TLS files from before, the new ones cannot be used", "err", err)
 		return
 	}
-	p.log.Error("kafka producer failed for good, replacing it", "err", cause)
-	p.fatal = cause
-	p.retiring.Add(1)
-	go func() {
-		defer p.retiring.Done()
-		ended, cancel := context.WithCancel(context.Background())
-		cancel()
-		_ = in.close(ended, cause) // what is left is reported to its callers, message by message
+	cause := kafka.NewError(kafka.ErrQueueFull, "kafka producer is being replaced, as its TLS files have changed", false)
+	if p.replace(in, next, cause, drainTimeout) {
+		p.log.Info("TLS files have changed, replacing the kafka producer")
+	} else {
+		next.drop()
+	}
+}
+
+// replace takes down an instance, with what it cannot deliver within drain failing
+// for that cause, and puts next in its place, which may be nil. Until then nothing
+// new is accepted: a message must not overtake the ones before it. It does not
+// wait. It returns false if that instance is being replaced already, or closed.
+func (p *Producer) replace(in, next *instance, cause error, drain time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.current != in || p.leaving != nil || p.closed {
+		return false
+	}
+	p.leaving = cause
+	p.retiring.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), drain)
+		defer cancel()
+		_ = in.close(ctx, cause) // what is left is reported to its callers, message by message
 		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.current, p.fatal = nil, nil
-	}()
+		p.current, p.leaving = next, nil
+		closed := p.closed
+		p.mu.Unlock()
+		if closed && next != nil {
+			next.drop()
+		}
+	})
+	return true
 }
 
 func isFatal(err error) bool {

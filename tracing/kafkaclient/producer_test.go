@@ -149,7 +149,7 @@ func TestCloseWhileBeingReplaced(t *testing.T) {
 	p := newProducer(t, "127.0.0.1:1", nil)
 	reports := make(chan error, 1)
 	require.NoError(t, p.Produce(message("1"), func(_ kafka.TopicPartition, err error) { reports <- err }))
-	p.replace(p.current, kafka.NewError(kafka.ErrFatal, "made up", true))
+	p.fail(p.current, kafka.NewError(kafka.ErrFatal, "made up", true))
 	require.NoError(t, p.Close(within(t, 10*time.Second)))
 	assert.ErrorContains(t, <-reports, "made up")
 	assert.ErrorIs(t, p.Produce(message("2"), nil), ErrClosed)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/consul/sdk/freeport"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -16,12 +17,27 @@ import (
 // VerifyMain runs the tests of a package and fails when goroutines are left
 // behind. Call it from TestMain. It knows the two that stay for as long as the
 // process: the port allocator behind [FreeAddr] and [StartBroker], and the clock
-// of the metrics library that sarama uses. opts name further ones.
+// of the metrics library that sarama uses. opts name further ones. Others have half
+// a minute to end, which a client takes that the broker does not let in.
 func VerifyMain(m *testing.M, opts ...goleak.Option) {
-	goleak.VerifyTestMain(m, append(opts,
+	opts = append(opts,
 		goleak.IgnoreTopFunction("github.com/hashicorp/consul/sdk/freeport.checkFreedPorts"),
 		goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"),
-	)...)
+	)
+	goleak.VerifyTestMain(thenWait{m, opts}, opts...)
+}
+
+// thenWait runs the tests, and waits for the goroutines that they leave behind.
+type thenWait struct {
+	*testing.M
+	opts []goleak.Option
+}
+
+func (w thenWait) Run() int {
+	code := w.M.Run()
+	for deadline := time.Now().Add(patience / 2); goleak.Find(w.opts...) != nil && time.Now().Before(deadline); {
+	}
+	return code
 }
 
 // FreePort returns a port of this machine that nothing else is given until the

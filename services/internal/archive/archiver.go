@@ -55,6 +55,7 @@ type Archiver struct {
 	zstd  *zstd.Encoder
 
 	client   *kafka.Consumer
+	renew    bool                 // the TLS files that it was made with have changed
 	topicID  string               // of the topic that the partitions are read from
 	assigned []int32              // what the group gives us
 	changes  int                  // of what it gives us
@@ -106,6 +107,10 @@ func (a *Archiver) Run(ctx context.Context) error {
 	for {
 		began := time.Now()
 		err := a.session(ctx)
+		if a.renew && err == nil && ctx.Err() == nil {
+			a.log.Info("TLS files have changed, joining anew", "topic", a.cfg.Topic)
+			continue
+		}
 		// As in package consume: a member that was fenced off sooner than its session
 		// runs out was so by another process of the same name.
 		if a.fatal == nil || time.Since(began) < a.cfg.SessionTimeout {
@@ -118,10 +123,11 @@ func (a *Archiver) Run(ctx context.Context) error {
 // session archives with one Kafka client.
 func (a *Archiver) session(ctx context.Context) error {
 	var err error
+	credentials := a.cfg.Cluster.Credentials(a.log)
 	if a.client, err = newClient(a.cfg); err != nil {
 		return err
 	}
-	a.assigned, a.placed, a.parts, a.open, a.fatal = nil, true, nil, 0, nil
+	a.assigned, a.placed, a.parts, a.open, a.fatal, a.renew = nil, true, nil, 0, nil, false
 	var over atomic.Bool
 	defer a.closeClient(&over)
 	if a.cfg.Once {
@@ -141,7 +147,8 @@ func (a *Archiver) session(ctx context.Context) error {
 	defer stop()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(a.cfg.StopTimeout, stop) })()
 
-	for ctx.Err() == nil && a.fatal == nil && !a.done() {
+	for ctx.Err() == nil && a.fatal == nil && !a.renew && !a.done() {
+		a.renew = credentials.Refresh(a.client)
 		if err := a.step(ctx, work); err != nil && ctx.Err() == nil {
 			return err
 		}

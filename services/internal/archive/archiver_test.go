@@ -12,9 +12,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"fault-tolerant-tracing/tracing/kafkaclient"
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
 
@@ -286,6 +288,28 @@ func TestABrokerThatIsAwayIsWaitedFor(t *testing.T) {
 }
 
 // So that the next owner need not read it again.
+func TestARenewedCertificateIsUsed(t *testing.T) {
+	t.Parallel()
+	authority := tracingtest.NewAuthority(t)
+	files := authority.NewPEMFiles(t, time.Now().Add(time.Hour))
+	broker := tracingtest.StartBroker(t, kfake.TLS(authority.ServerTLS(t)), kfake.SeedTopics(1, testTopic))
+	producer := client(t, broker, kgo.DialTLSConfig(authority.ClientTLS(t)))
+	to := memory(t)
+	r := start(t, broker, to, func(c *Config) {
+		c.Cluster.RefreshInterval = 50 * time.Millisecond
+		c.Cluster.Security = kafkaclient.Security{Protocol: "SSL", TLSCAFile: files.CA, TLSCertFile: files.Cert, TLSKeyFile: files.Key}
+	})
+	for n := range int64(2) {
+		require.NoError(t, producer.ProduceSync(t.Context(), &kgo.Record{Value: newBatch(t, 2)}).FirstErr())
+		eventually(t, "the record is archived", func() bool { return archived(t, to, n+1) })
+		authority.Renew(t, files, time.Now().Add(time.Hour))
+		eventually(t, "it joins anew", func() bool { return r.count("joining anew") > int(n) })
+	}
+	require.NoError(t, r.stop())
+	require.Len(t, everything(t, to), 2)
+	requireWhole(t, to)
+}
+
 func TestWhatIsOpenIsWrittenWhenPartitionsAreTakenAway(t *testing.T) {
 	t.Parallel()
 	broker, to := startTopic(t, 2), directory(t)

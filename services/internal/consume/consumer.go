@@ -32,6 +32,7 @@ type Consumer struct {
 
 	// These belong to the poll loop.
 	born       time.Time // when the client was made
+	login      *kafkaclient.Credentials
 	paused     bool
 	reassigned bool
 	fullSince  time.Time // zero: there is room
@@ -51,11 +52,12 @@ type Consumer struct {
 // New makes a consumer. It does not talk to the broker yet. The topic should exist
 // when [Consumer.Run] is called.
 func New(cfg Config) (*Consumer, error) {
+	c := &Consumer{cfg: cfg, log: cfg.Log.With("topic", cfg.Topic), closed: make(chan struct{})}
+	c.login = cfg.Cluster.Credentials(c.log)
 	client, err := newClient(cfg)
 	if err != nil {
 		return nil, err
 	}
-	c := &Consumer{cfg: cfg, log: cfg.Log.With("topic", cfg.Topic), closed: make(chan struct{})}
 	c.reader = reader{cfg: cfg}
 	cfg.Dispatch.Fetch, cfg.Dispatch.Log = c.reader.fetch, c.log
 	c.work = dispatch.New(cfg.Dispatch)
@@ -137,7 +139,7 @@ func (c *Consumer) poll(idle <-chan struct{}) error {
 			c.store()
 			continue
 		}
-		if err := c.ask(idle); err != nil {
+		if err := c.look(idle); err != nil {
 			return err
 		}
 		event := c.kafka.Load().Poll(int(pollTimeout.Milliseconds()))
@@ -200,7 +202,8 @@ func (c *Consumer) failed(e kafka.Error, idle <-chan struct{}) error {
 	return nil
 }
 
-// renew replaces the client. What is under way is left to whoever gets its partitions.
+// renew replaces the client. What is still under way is left to whoever gets its
+// partitions.
 func (c *Consumer) renew(idle <-chan struct{}) error {
 	c.joined.Store(false)
 	assigned := c.work.Assigned()
@@ -210,6 +213,7 @@ func (c *Consumer) renew(idle <-chan struct{}) error {
 	case <-idle:
 		return nil
 	}
+	c.login = c.cfg.Cluster.Credentials(c.log)
 	client, err := newClient(c.cfg)
 	if err != nil {
 		return err

@@ -23,6 +23,7 @@ const (
 type reader struct {
 	cfg    Config
 	client *kafka.Consumer
+	login  *kafkaclient.Credentials
 }
 
 // fetch implements Fetch of [dispatch.Config].
@@ -45,9 +46,13 @@ func (r *reader) fetch(ctx context.Context, partition int32, offsets []int64) (m
 }
 
 func (r *reader) open() (err error) {
+	if r.client != nil && r.login.Refresh(r.client) {
+		r.close()
+	}
 	if r.client != nil {
 		return nil
 	}
+	r.login = r.cfg.Cluster.Credentials(r.cfg.Log)
 	settings := r.cfg.Cluster.ConfigMap()
 	for key, value := range map[string]kafka.ConfigValue{
 		"group.id":                   r.cfg.Group, // which is not joined

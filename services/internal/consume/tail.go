@@ -78,11 +78,17 @@ func (t *tails) stalled() map[int32]tail {
 	return stalled
 }
 
-// ask asks now and then what nothing else tells: where the partitions end, while
-// reading is paused; whether one gives nothing though it has more; and whether the
-// topic is still the same.
-func (c *Consumer) ask(idle <-chan struct{}) error {
+// look finds out now and then what nothing else tells: where the partitions end,
+// while reading is paused; whether one gives nothing though it has more; and whether
+// the topic, and the certificates, are still the same.
+func (c *Consumer) look(idle <-chan struct{}) error {
 	now := time.Now()
+	if c.login.Refresh(c.kafka.Load()) {
+		c.log.Info("TLS files have changed, joining anew")
+		c.work.Drain(c.work.Assigned(), drainTimeout)
+		c.store()
+		return c.renew(idle)
+	}
 	if c.paused {
 		c.tails.touch()
 	}

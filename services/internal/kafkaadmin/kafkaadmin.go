@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,18 +22,35 @@ const (
 	askAgain   = 250 * time.Millisecond // between two questions
 )
 
-// Admin asks a Kafka cluster about its topics, and changes them. It is safe for several goroutines. The caller closes it.
+// Admin asks a Kafka cluster about its topics, and changes them. The caller closes it. Describe, Await and ListOffsets are safe for
+// several goroutines; the rest belongs to one.
 type Admin struct {
-	*kafka.AdminClient
-	brokers  string
-	producer *kafka.Producer // carries the AdminClient, which has no errors channel of its own
-	drained  chan struct{}
-	reason   atomic.Pointer[kafka.Error]
+	cluster      kafkaclient.Cluster
+	brokers      string
+	mu           sync.RWMutex // held for reading while the client is used
+	*adminClient              // replaced when its TLS files change
 }
 
 // New makes an admin client without asking the cluster anything. librdkafka's log lines are left out: what keeps it from
-// connecting is in Reason.
+// connecting is in the error of Describe.
 func New(cluster kafkaclient.Cluster) (*Admin, error) {
+	client, err := newAdminClient(cluster)
+	if err != nil {
+		return nil, err
+	}
+	return &Admin{cluster: cluster, brokers: strings.Join(cluster.Brokers, ","), adminClient: client}, nil
+}
+
+type adminClient struct {
+	*kafka.AdminClient
+	credentials *kafkaclient.Credentials
+	producer    *kafka.Producer // carries the AdminClient, which has no errors channel of its own
+	drained     chan struct{}
+	reason      atomic.Pointer[kafka.Error]
+}
+
+func newAdminClient(cluster kafkaclient.Cluster) (*adminClient, error) {
+	credentials := cluster.Credentials(slog.New(slog.DiscardHandler)) // the program's other clients tell
 	conf := cluster.ConfigMap()
 	conf["go.logs.channel.enable"] = false
 	conf["log_level"] = 0
@@ -42,33 +60,59 @@ func New(cluster kafkaclient.Cluster) (*Admin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a kafka client: %w", err)
 	}
-	a := &Admin{brokers: strings.Join(cluster.Brokers, ","), producer: producer, drained: make(chan struct{})}
-	if a.AdminClient, err = kafka.NewAdminClientFromProducer(producer); err != nil {
+	c := &adminClient{credentials: credentials, producer: producer, drained: make(chan struct{})}
+	if c.AdminClient, err = kafka.NewAdminClientFromProducer(producer); err != nil {
 		producer.Close()
 		return nil, fmt.Errorf("make a kafka admin client: %w", err)
 	}
 	go func() {
-		defer close(a.drained)
+		defer close(c.drained)
 		for event := range producer.Events() {
 			if e, ok := event.(kafka.Error); ok && e.Code() != kafka.ErrAllBrokersDown {
 				text, _, _ := strings.Cut(e.Error(), " (after ") // how long, how often: different each time
-				a.reason.Store(new(kafka.NewError(e.Code(), text, false)))
+				c.reason.Store(new(kafka.NewError(e.Code(), text, false)))
 			}
 		}
 	}()
-	return a, nil
+	return c, nil
 }
 
-// Close releases the client.
-func (a *Admin) Close() {
-	a.AdminClient.Close()
-	a.producer.Close()
-	<-a.drained
+// Close releases the client. (Without this method, a deferred Close would be that of the first one.)
+func (a *Admin) Close() { a.adminClient.Close() }
+
+func (c *adminClient) Close() {
+	c.AdminClient.Close()
+	c.producer.Close()
+	<-c.drained
+}
+
+// refresh sees to it that the client has the credentials of now, unless it is being used: then the next call will.
+func (a *Admin) refresh() {
+	if !a.mu.TryLock() {
+		return
+	}
+	defer a.mu.Unlock()
+	if a.credentials.Refresh(a.producer) {
+		if next, err := newAdminClient(a.cluster); err == nil { // if not, those files are not good yet
+			a.adminClient.Close()
+			a.adminClient = next
+		}
+	}
+}
+
+// ListOffsets is that of kafka.AdminClient.
+func (a *Admin) ListOffsets(ctx context.Context, of map[kafka.TopicPartition]kafka.OffsetSpec, options ...kafka.ListOffsetsAdminOption) (kafka.ListOffsetsResult, error) {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.AdminClient.ListOffsets(ctx, of, options...)
 }
 
 // Describe returns what the cluster knows of these topics; those that are not there have an Error in their description. It
 // creates none. It blocks for a few seconds at most when the cluster does not answer, and its error then says why.
 func (a *Admin) Describe(ctx context.Context, topics ...string) ([]kafka.TopicDescription, error) {
+	a.refresh()
+	a.mu.RLock()
+	defer a.mu.RUnlock()
 	asking, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	result, err := a.DescribeTopics(asking, kafka.NewTopicCollectionOfTopicNames(topics), kafka.SetAdminRequestTimeout(askTimeout))

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -42,6 +43,31 @@ func (l *lines) all() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append([]string(nil), l.text...)
+}
+
+func TestWaitForTopicsReadsARenewedCertificate(t *testing.T) {
+	t.Parallel()
+	authority := tracingtest.NewAuthority(t)
+	broker := tracingtest.StartBroker(t, kfake.TLS(authority.ServerTLS(t)), kfake.SeedTopics(1, "number-topic"))
+	files := authority.NewPEMFiles(t, time.Now().Add(-time.Second))
+	cluster := kafkaclient.Cluster{
+		Brokers:         []string{broker.Addr()},
+		Security:        kafkaclient.Security{Protocol: "SSL", TLSCAFile: files.CA, TLSCertFile: files.Cert, TLSKeyFile: files.Key},
+		RefreshInterval: 50 * time.Millisecond,
+	}
+	log := &lines{}
+	done := make(chan error, 1)
+	go func() { done <- WaitForTopics(context.Background(), cluster, slog.New(log), "number-topic") }()
+	require.Eventually(t, func() bool { return len(log.all()) > 0 }, 20*time.Second, 10*time.Millisecond)
+	assert.Equal(t, "waiting for kafka", log.all()[0])
+
+	authority.Renew(t, files, time.Now().Add(time.Hour))
+	select {
+	case err := <-done:
+		assert.NoError(t, err)
+	case <-time.After(20 * time.Second):
+		t.Fatal("it goes on waiting")
+	}
 }
 
 func TestWaitForTopicsTellsEachStateOnce(t *testing.T) {

@@ -21,7 +21,8 @@ import (
 //	envDefault  its value when the variable is missing or empty
 //	help        one line for --help
 //	oneof       the values allowed, separated by commas
-//	secret      "true": may be given as NAME_FILE, the name of a file with the value; never shown
+//	secret      "true": may be given as NAME_FILE, the name of a file with the value; never shown. A field of the same name with
+//	            File at its end gets that name, for those who read it again
 //	envPrefix   on a struct: put before each of its names
 //	fallback    "true", beside envPrefix: a struct with none of its variables set reads those without the prefix
 //
@@ -50,6 +51,7 @@ type setting struct {
 	name   string        // of the variable, with prefix
 	source string        // name of the variable that is read: another one when the struct falls back
 	value  reflect.Value // not settable for those that only --help is to list
+	file   reflect.Value // the field that gets the name of a secret's file; not valid if there is none
 	field  reflect.StructField
 }
 
@@ -95,7 +97,7 @@ func walk(v reflect.Value, prefix, base string, vars map[string]string, leaf fun
 	for i := range v.NumField() {
 		field := v.Type().Field(i)
 		if name := field.Tag.Get("env"); name != "" {
-			leaf(setting{name: prefix + name, source: source + name, value: v.Field(i), field: field})
+			leaf(setting{name: prefix + name, source: source + name, value: v.Field(i), file: v.FieldByName(field.Name + "File"), field: field})
 		} else if field.Type.Kind() == reflect.Struct {
 			added := field.Tag.Get("envPrefix")
 			inner, innerBase := prefix+added, base+added
@@ -134,6 +136,9 @@ func (s setting) set(vars map[string]string) (Problem, bool) {
 		var err error
 		if text, err = secret(s.source, vars); err != nil {
 			return Problem{Name: s.source, Allowed: err.Error()}, false
+		}
+		if s.file.IsValid() {
+			s.file.SetString(vars[s.source+"_FILE"])
 		}
 	}
 	if err := s.parse(text); err != nil {

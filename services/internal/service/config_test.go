@@ -184,6 +184,8 @@ func TestSecretsComeFromFiles(t *testing.T) {
 	cfg := mustLoad(t, "KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT", "KAFKA_SASL_MECHANISM=PLAIN", "KAFKA_SASL_USERNAME=me", "KAFKA_SASL_PASSWORD_FILE="+file)
 	assert.Equal(t, "geheim ", cfg.Kafka.Security.SASLPassword)
 	assert.Equal(t, "geheim ", cfg.Tracing.Kafka.Security.SASLPassword)
+	assert.Equal(t, file, cfg.Kafka.Cluster().Security.SASLPasswordFile, "to be read again")
+	assert.Equal(t, file, cfg.Tracing.Kafka.Cluster().Security.SASLPasswordFile)
 }
 
 func TestSecurityIsWholeOrRefused(t *testing.T) {

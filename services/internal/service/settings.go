@@ -46,9 +46,12 @@ type Security struct {
 	SASLMechanism string `env:"KAFKA_SASL_MECHANISM" oneof:"PLAIN,SCRAM-SHA-256,SCRAM-SHA-512" help:"how to log in"`
 	SASLUsername  string `env:"KAFKA_SASL_USERNAME" help:"who logs in"`
 	SASLPassword  string `env:"KAFKA_SASL_PASSWORD" secret:"true" help:"password"`
-	TLSCAFile     string `env:"KAFKA_TLS_CA_FILE" help:"PEM file of the authorities to trust; default the system's"`
-	TLSCertFile   string `env:"KAFKA_TLS_CERT_FILE" help:"PEM file of the client's certificate"`
-	TLSKeyFile    string `env:"KAFKA_TLS_KEY_FILE" help:"PEM file of the client's key"`
+
+	SASLPasswordFile string // of KAFKA_SASL_PASSWORD_FILE
+
+	TLSCAFile   string `env:"KAFKA_TLS_CA_FILE" help:"PEM file of the authorities to trust; default the system's"`
+	TLSCertFile string `env:"KAFKA_TLS_CERT_FILE" help:"PEM file of the client's certificate"`
+	TLSKeyFile  string `env:"KAFKA_TLS_KEY_FILE" help:"PEM file of the client's key"`
 }
 
 // Check implements Checker.
