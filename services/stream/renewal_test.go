@@ -28,7 +28,7 @@ func startWith(t *testing.T, b *tracingtest.Broker, s kafkaclient.Security) runn
 	t.Helper()
 	tracer, _ := tracingtest.NewTracer(t, group)
 	cfg := testConfig(b.Addr())
-	cfg.ShutdownTimeout = 2 * time.Second // a processor that is not let in cannot end by itself
+	cfg.Common.ShutdownTimeout = 2 * time.Second // a processor that is not let in cannot end by itself
 	return startStreamOn(t, tracer, cfg, kafkaclient.Cluster{Brokers: []string{b.Addr()}, Security: s, RefreshInterval: soon})
 }
 
