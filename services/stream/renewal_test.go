@@ -108,7 +108,7 @@ func TestItIsNotReadyWhenTheGroupIsSilent(t *testing.T) {
 	})
 	began := time.Now()
 	require.Eventually(t, func() bool { return s.ready() != nil }, patience, 10*time.Millisecond)
-	assert.Less(t, time.Since(began), s.cfg.SessionTimeout+5*time.Second)
+	assert.Less(t, time.Since(began), s.cfg.Group.SessionTimeout+5*time.Second)
 	assert.ErrorContains(t, s.ready(), "has not answered")
 }
 

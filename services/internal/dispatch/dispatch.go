@@ -451,17 +451,17 @@ func (d *Dispatcher) pass(a *attempt, now time.Time) (over *Outage) {
 }
 
 // acquit lets records that were refused only while nothing went through begin anew,
-// so that they can be tried together. It does that once for each, lest a guilty one
-// be acquitted for ever. Where order matters there is nothing to try together.
+// as far as there is room for them, so that they can be tried together. It does that
+// once for each, lest a guilty one be acquitted for ever. Ordered records are tried
+// alone, and keep their place.
 func (d *Dispatcher) acquit() {
 	if d.cfg.Ordered {
 		return
 	}
 	d.suspects = slices.DeleteFunc(d.suspects, func(a *attempt) bool {
-		if a.isolated > 0 || a.split || slices.ContainsFunc(a.parts, func(p Part) bool { return p.acquitted }) {
+		if a.isolated > 0 || a.split || slices.ContainsFunc(a.parts, func(p Part) bool { return p.acquitted }) || !d.buffers[fresh].admit(a) {
 			return false
 		}
-		d.buffers[fresh].hold(a)
 		d.buffers[suspect].release(a)
 		for _, p := range a.parts {
 			p.acquitted = true

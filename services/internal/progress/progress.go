@@ -34,9 +34,13 @@ func (p *Progress) Start(offset int64) {
 	}
 }
 
-// Read enters a record that was read. The order of the calls counts, not that of
-// the offsets: after a topic was made anew they start again.
+// Read enters a record that was read. If its offset is lower than one before, the
+// topic was made anew: what is unfinished of the old topic stays pending, but is no
+// part of the progress any more, as its offsets mean other records now.
 func (p *Progress) Read(offset int64, at time.Time) *Mark {
+	if p.known && offset < p.read {
+		p.first, p.last = nil, nil
+	}
 	m := &Mark{Offset: offset, Time: at, progress: p, previous: p.last}
 	if p.last != nil {
 		p.last.next = m
@@ -67,12 +71,14 @@ func (m *Mark) Done() {
 	p.pending--
 	if m.previous != nil {
 		m.previous.next = m.next
-	} else {
-		p.first = m.next
 	}
 	if m.next != nil {
 		m.next.previous = m.previous
-	} else {
+	}
+	if p.first == m {
+		p.first = m.next
+	}
+	if p.last == m {
 		p.last = m.previous
 	}
 }
