@@ -4,6 +4,9 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"time"
+
+	"fault-tolerant-tracing/services/internal/progress"
 
 	"github.com/IBM/sarama"
 	"github.com/lovoo/goka"
@@ -48,7 +51,7 @@ type orderedHandler struct {
 }
 
 func (h *orderedHandler) Setup(s sarama.ConsumerGroupSession) error {
-	h.session = &orderedSession{ConsumerGroupSession: s, windows: map[partition]*window{}}
+	h.session = &orderedSession{ConsumerGroupSession: s, partitions: map[partition]*finished{}}
 	return h.ConsumerGroupHandler.Setup(h.session)
 }
 
@@ -96,30 +99,30 @@ type partition struct {
 	id    int32
 }
 
-// window holds what goka has been given of a partition and has not finished, or
-// has finished before something older.
-type window struct {
-	begun []int64 // offsets, in order
-	done  map[int64]bool
+// finished is what goka has been given of a partition, and how far it is done.
+type finished struct {
+	progress.Progress
+	unfinished map[int64]*progress.Mark // by offset
+	marked     int64                    // what sarama was told last
 }
 
 // orderedSession passes marks on as far as everything before them is done.
 type orderedSession struct {
 	sarama.ConsumerGroupSession
 
-	mu      sync.Mutex
-	windows map[partition]*window
+	mu         sync.Mutex
+	partitions map[partition]*finished
 }
 
 func (s *orderedSession) begin(p partition, offset int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := s.windows[p]
-	if w == nil {
-		w = &window{done: map[int64]bool{}}
-		s.windows[p] = w
+	f := s.partitions[p]
+	if f == nil {
+		f = &finished{unfinished: map[int64]*progress.Mark{}, marked: offset}
+		s.partitions[p] = f
 	}
-	w.begun = append(w.begun, offset)
+	f.unfinished[offset] = f.Read(offset, time.Time{})
 }
 
 // MarkOffset says that the message before offset next is done. It is the one way
@@ -127,15 +130,11 @@ func (s *orderedSession) begin(p partition, offset int64) {
 func (s *orderedSession) MarkOffset(topic string, id int32, next int64, metadata string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := s.windows[partition{topic, id}]
-	w.done[next-1] = true
-	mark := int64(-1)
-	for len(w.begun) > 0 && w.done[w.begun[0]] {
-		mark = w.begun[0] + 1
-		delete(w.done, w.begun[0])
-		w.begun = w.begun[1:]
-	}
-	if mark >= 0 {
-		s.ConsumerGroupSession.MarkOffset(topic, id, mark, metadata)
+	f := s.partitions[partition{topic, id}]
+	f.unfinished[next-1].Done()
+	delete(f.unfinished, next-1)
+	if done, _ := f.Next(); done > f.marked {
+		f.marked = done
+		s.ConsumerGroupSession.MarkOffset(topic, id, done, metadata)
 	}
 }

@@ -113,6 +113,7 @@ type Dispatcher struct {
 	queue      queue
 	suspects   suspects // the next one to try first, with container/heap
 	running    map[*attempt]struct{}
+	writing    map[*attempt]struct{} // letters
 	buffers    [stages]*buffer
 	breaker    breaker
 	limiter    limiter
@@ -144,6 +145,7 @@ func New(cfg Config) *Dispatcher {
 		partitions: make(map[int32]*partition),
 		queue:      newQueue(cfg.Ordered),
 		running:    make(map[*attempt]struct{}),
+		writing:    make(map[*attempt]struct{}),
 		buffers:    [stages]*buffer{{stage: fresh, max: freshBytes}, {stage: suspect, max: suspectBytes}, {stage: dead, max: deadBytes}},
 		breaker:    newBreaker(),
 		limiter:    limiter{max: cfg.InFlight, allowed: cfg.InFlight, slow: cfg.Slow},

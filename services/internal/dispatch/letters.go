@@ -28,6 +28,8 @@ func pause(ctx context.Context, wait time.Duration) bool {
 // write begins to set a part aside, in the background.
 func (d *Dispatcher) write(letter *attempt) {
 	letter.occupy(1)
+	letter.began = time.Now()
+	d.writing[letter] = struct{}{}
 	working := d.working
 	d.work.Go(func() { d.setAside(working, letter) })
 }
@@ -50,6 +52,7 @@ func (d *Dispatcher) setAside(working context.Context, letter *attempt) {
 	defer d.mu.Unlock()
 	d.report.letters--
 	letter.occupy(-1)
+	delete(d.writing, letter)
 	signal(d.drained)
 	if err != nil {
 		d.forgotten(p.Record)

@@ -139,8 +139,12 @@ func (d *Dispatcher) Status() Status {
 	for a := range d.running {
 		s.InFlight += len(a.parts)
 	}
-	if began, stuck := d.stuck(time.Now()); stuck && s.State == Delivering {
+	now := time.Now()
+	if began, stuck := d.stuck(now); stuck && s.State == Delivering {
 		s.State, s.Since = Holding, began
+	}
+	if began := oldest(d.writing); s.DeadLettersError == nil && now.Sub(began) >= noAnswer && !began.IsZero() {
+		s.DeadLettersError = &Failure{"kafka has not acknowledged what is to be set aside", began}
 	}
 	if r.lastErr != nil {
 		at := r.lastAt
@@ -176,4 +180,14 @@ func (d *Dispatcher) stuck(now time.Time) (since time.Time, stuck bool) {
 		}
 	}
 	return since, !since.IsZero()
+}
+
+// oldest tells when the first of some tries began; zero: there is none.
+func oldest(tries map[*attempt]struct{}) (began time.Time) {
+	for a := range tries {
+		if began.IsZero() || a.began.Before(began) {
+			began = a.began
+		}
+	}
+	return began
 }
