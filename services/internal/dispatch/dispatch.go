@@ -520,7 +520,7 @@ func (d *Dispatcher) split(a *attempt, now time.Time) {
 		half.due, half.split = now, true
 		d.buffers[a.stage].hold(half)
 	}
-	d.buffers[a.stage].release(a)
+	d.release(a)
 	d.doubt(first)
 	d.doubt(second)
 }
@@ -560,6 +560,12 @@ func (d *Dispatcher) move(a *attempt, to stage) bool {
 	return admitted
 }
 
+// release gives the room of an attempt back, and tells those that wait for it.
+func (d *Dispatcher) release(a *attempt) {
+	d.buffers[a.stage].release(a)
+	d.room()
+}
+
 // room tells those that wait for room.
 func (d *Dispatcher) room() {
 	signal(d.parked)
@@ -581,7 +587,7 @@ func (d *Dispatcher) convict(a *attempt, reason error) {
 			}
 		}
 	}
-	d.buffers[a.stage].release(a)
+	d.release(a)
 }
 
 // settle ends parts that are delivered, skipped or set aside.
@@ -603,6 +609,5 @@ func (d *Dispatcher) settle(a *attempt, err error) {
 			d.cfg.Finished(p.Record, err)
 		}
 	}
-	d.buffers[a.stage].release(a)
-	d.room()
+	d.release(a)
 }

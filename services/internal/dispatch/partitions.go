@@ -109,16 +109,15 @@ func (d *Dispatcher) leave(ids []int32) {
 		}
 	}
 	for _, r := range d.queue.leave() {
-		d.buffers[fresh].release(newAttempt([]*Record{r}))
+		d.release(newAttempt([]*Record{r}))
 		d.forgotten(r)
 	}
 	d.suspects = slices.DeleteFunc(d.suspects, func(a *attempt) bool { return !d.keep(a) })
 	heap.Init(&d.suspects)
 	for _, b := range d.buffers {
 		b.parked = slices.DeleteFunc(b.parked, func(a *attempt) bool {
-			dropped := d.dropLeaving(a)
-			if len(dropped) > 0 && b.stage == dead {
-				d.report.letters--
+			if dropped := d.dropLeaving(a); len(dropped) > 0 && b.stage == dead {
+				d.report.letterEnds()
 			}
 			return len(a.parts) == 0
 		})
@@ -150,7 +149,7 @@ func (d *Dispatcher) Forget(ids []int32) {
 // some are left.
 func (d *Dispatcher) keep(a *attempt) bool {
 	if dropped := d.dropLeaving(a); len(dropped) > 0 {
-		d.buffers[a.stage].release(&attempt{parts: dropped})
+		d.release(&attempt{parts: dropped, stage: a.stage})
 	}
 	return len(a.parts) > 0
 }
