@@ -432,6 +432,7 @@ func (d *Dispatcher) end(a *attempt, err error, now time.Time) (over *Outage) {
 		d.refuse(a, err, v, now)
 	}
 	a.probe = false
+	d.rest(now)
 	return over
 }
 

@@ -62,6 +62,7 @@ func (d *Dispatcher) setAside(working context.Context, letter *attempt) {
 	d.log.Warn("set aside", "partition", p.TopicPartition.Partition, "offset", int64(p.TopicPartition.Offset),
 		"pieces", p.To-p.From, "of", max(p.Pieces, 1), "err", letter.reason)
 	d.settle(letter, letter.reason)
+	d.rest(time.Now())
 }
 
 func (d *Dispatcher) reportLetter(p Part, reason, err error) {

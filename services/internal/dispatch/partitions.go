@@ -139,10 +139,7 @@ func (d *Dispatcher) Forget(ids []int32) {
 			delete(d.partitions, id)
 		}
 	}
-	if d.unfinished() == 0 && d.breaker.open {
-		d.breaker.reset() // nothing is left that could tell how the endpoint is
-		d.report.become(Delivering, time.Now())
-	}
+	d.rest(time.Now())
 }
 
 // keep drops the parts of an attempt whose partitions are leaving, and reports whether
@@ -179,6 +176,14 @@ func (d *Dispatcher) forgotten(r *Record) {
 		d.cfg.Finished(r, ErrForgotten)
 	}
 	r.forgotten = true
+}
+
+// rest closes the breaker when nothing is left that could tell how the endpoint is.
+func (d *Dispatcher) rest(now time.Time) {
+	if d.breaker.open && d.unfinished() == 0 {
+		d.breaker.reset()
+		d.report.become(Delivering, now)
+	}
 }
 
 // unfinished counts the records that were read and are not finished.
