@@ -55,6 +55,8 @@ const (
 	maxPause     = 10 * time.Second
 	maxOwnWait   = 500 * time.Millisecond
 	lonelyProbes = 4
+
+	idle = time.Hour // until something changes
 )
 
 // Config says what to do with the records.
@@ -116,6 +118,7 @@ type Dispatcher struct {
 	buffers    [stages]*buffer
 	breaker    breaker
 	limiter    limiter
+	last       stage // of the last attempt that began with the breaker closed
 	luck       luck
 	ending     bool // no more records come: a refusal counts though none goes through
 	stopping   bool
@@ -267,12 +270,12 @@ func (d *Dispatcher) AwaitRoom(limit time.Duration) bool {
 	return true
 }
 
-// next chooses what to try: suspects whose time has come before records that were not
-// tried yet, each within slots of their own; while the breaker is open the opposite,
-// one at a time, so that each probe is another one. If there is nothing, it says after
-// how long to look again, unless something changes before.
+// next chooses what to try: suspects whose time has come, and records that were not
+// tried yet. They take turns, each within slots of their own. While the breaker is
+// open what was not tried yet goes first, one at a time, so that each probe is another
+// one. If there is nothing, it says after how long to look again, unless something
+// changes before.
 func (d *Dispatcher) next(now time.Time) (a *attempt, wait time.Duration) {
-	const idle = time.Hour
 	if wait := d.throttle(now); wait > 0 {
 		return nil, wait
 	}
@@ -289,20 +292,33 @@ func (d *Dispatcher) next(now time.Time) (a *attempt, wait time.Duration) {
 		a.probe = true
 		return d.begin(a, now), 0
 	}
-	wait = idle
-	if len(d.suspects) > 0 {
-		left, slot := d.suspects[0].due.Sub(now), d.awaitSlot(suspect, d.limiter.allowed, now)
-		if wait = max(left, slot); wait <= 0 {
-			return d.begin(d.suspects.pop(), now), 0
-		}
+	untried, again := d.awaitQueue(now), d.awaitSuspect(now)
+	switch {
+	case untried > 0 && again > 0:
+		return nil, min(untried, again)
+	case again > 0 || untried <= 0 && d.last == suspect:
+		a = d.fromQueue(freshRecords)
+	default:
+		a = d.suspects.pop()
 	}
+	d.last = a.stage
+	return d.begin(a, now), 0
+}
+
+// awaitQueue says how long to wait for a try of what was not tried yet.
+func (d *Dispatcher) awaitQueue(now time.Time) time.Duration {
 	if d.queue.empty() {
-		return nil, wait
+		return idle
 	}
-	if slot := d.awaitSlot(fresh, d.limiter.allowed, now); slot > 0 {
-		return nil, min(wait, slot)
+	return d.awaitSlot(fresh, d.limiter.allowed, now)
+}
+
+// awaitSuspect says how long to wait for a try of a suspect.
+func (d *Dispatcher) awaitSuspect(now time.Time) time.Duration {
+	if len(d.suspects) == 0 {
+		return idle
 	}
-	return d.begin(d.fromQueue(freshRecords), now), 0
+	return max(d.suspects[0].due.Sub(now), d.awaitSlot(suspect, d.limiter.allowed, now))
 }
 
 // throttle says how long to wait for the limit of pieces.
@@ -337,7 +353,7 @@ func (d *Dispatcher) awaitProbe(now time.Time) time.Duration {
 		}
 	}
 	if probes >= maxProbes || probes > 0 && d.queue.empty() {
-		return time.Hour
+		return idle
 	}
 	return wait
 }
@@ -345,7 +361,7 @@ func (d *Dispatcher) awaitProbe(now time.Time) time.Duration {
 // awaitSlot says how long to wait for a slot of a stage. A try that is overdue while
 // others go through does not take one up: it is suspect by now.
 func (d *Dispatcher) awaitSlot(s stage, slots int, now time.Time) time.Duration {
-	taken, overdue, wait := 0, 0, time.Hour
+	taken, overdue, wait := 0, 0, idle
 	for a := range d.running {
 		if a.stage != s {
 			continue
