@@ -131,6 +131,7 @@ type partition struct {
 	progress.Progress
 	id      int32
 	stored  int64 // what was last handed out to be committed; -1: nothing
+	anew    bool  // its offsets have started again since
 	busy    int   // tries and letters under way
 	leaving bool  // nothing more of it is tried
 	gone    bool
@@ -219,7 +220,9 @@ func (d *Dispatcher) Add(m *kafka.Message) {
 	if r.partition.leaving || d.stopping {
 		return
 	}
-	r.mark = r.partition.Read(int64(m.TopicPartition.Offset), r.Time)
+	offset := int64(m.TopicPartition.Offset)
+	r.partition.anew = r.partition.anew || offset < r.partition.stored
+	r.mark = r.partition.Read(offset, r.Time)
 	a := newAttempt([]*Record{r})
 	d.buffers[fresh].hold(a)
 	switch {

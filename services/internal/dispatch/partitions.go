@@ -58,22 +58,22 @@ func (d *Dispatcher) End() {
 }
 
 // Moved returns the offset to commit of each partition that has one and whose
-// progress has changed since the last call; of these once more those that have moved
-// back, because the offsets of the topic have started again.
+// progress has changed since the last call; of these once more those whose offsets
+// have started again, because the topic was made anew.
 func (d *Dispatcher) Moved() (moved, back map[int32]int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	moved, back = map[int32]int64{}, map[int32]int64{}
 	for id, p := range d.partitions {
 		next, known := p.Next()
-		if !known || next == p.stored {
+		if !known || next == p.stored && !p.anew {
 			continue
 		}
 		moved[id] = next
-		if next < p.stored {
+		if p.anew {
 			back[id] = next
 		}
-		p.stored = next
+		p.stored, p.anew = next, false
 	}
 	return moved, back
 }
