@@ -558,14 +558,16 @@ func (d *Dispatcher) doubt(a *attempt) {
 	}
 }
 
-// move takes an attempt to the buffer of another stage, and reports whether there is
-// room for its value: else it is parked.
+// move takes an attempt to the buffer of a stage, and reports whether there is room
+// for its value: else it is parked. It goes behind those that are parked already,
+// even if it was in that buffer before, so that they take turns.
 func (d *Dispatcher) move(a *attempt, to stage) bool {
-	if a.stage == to {
+	from, b := d.buffers[a.stage], d.buffers[to]
+	queued := len(b.parked) > 0
+	if a.stage == to && !queued {
 		return true
 	}
-	from, b := d.buffers[a.stage], d.buffers[to]
-	admitted := b.admit(a)
+	admitted := !queued && b.admit(a)
 	switch {
 	case admitted:
 	case d.cfg.Fetch == nil:
