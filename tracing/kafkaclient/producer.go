@@ -43,7 +43,7 @@ type Producer struct {
 
 	mu       sync.Mutex
 	current  *instance // nil: to be built by the next Produce
-	leaving  error     // not nil while the current instance is being taken down: the reason
+	leaving  bool      // the current instance is being taken down, and says why
 	closed   bool
 	retiring sync.WaitGroup
 
@@ -141,7 +141,7 @@ func (p *Producer) Close(ctx context.Context) error {
 	p.closeOnce.Do(func() {
 		p.mu.Lock()
 		p.closed = true
-		in, replaced := p.current, p.leaving != nil
+		in, replaced := p.current, p.leaving
 		p.mu.Unlock()
 		if in != nil && !replaced {
 			p.closeErr = in.close(ctx, ErrClosed)
@@ -157,8 +157,6 @@ func (p *Producer) instance() (*instance, error) {
 	switch {
 	case p.closed:
 		return nil, ErrClosed
-	case p.leaving != nil:
-		return nil, p.leaving
 	case p.current == nil:
 		next, err := p.build()
 		if err != nil {
@@ -219,16 +217,16 @@ func (p *Producer) renew(in *instance) {
 func (p *Producer) replace(in, next *instance, cause error, drain time.Duration) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.current != in || p.leaving != nil || p.closed {
+	if p.current != in || p.leaving || p.closed {
 		return false
 	}
-	p.leaving = cause
+	p.leaving = true
 	p.retiring.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), drain)
 		defer cancel()
 		_ = in.close(ctx, cause) // what is left is reported to its callers, message by message
 		p.mu.Lock()
-		p.current, p.leaving = next, nil
+		p.current, p.leaving = next, false
 		closed := p.closed
 		p.mu.Unlock()
 		if closed && next != nil {

@@ -55,6 +55,8 @@ const (
 	maxPause     = 10 * time.Second
 	maxOwnWait   = 500 * time.Millisecond
 	lonelyProbes = 4
+
+	idle = time.Hour // until something changes
 )
 
 // Config says what to do with the records.
@@ -117,6 +119,7 @@ type Dispatcher struct {
 	buffers    [stages]*buffer
 	breaker    breaker
 	limiter    limiter
+	last       stage // of the last attempt that began with the breaker closed
 	luck       luck
 	ending     bool // no more records come: a refusal counts though none goes through
 	stopping   bool
@@ -129,6 +132,7 @@ type partition struct {
 	progress.Progress
 	id      int32
 	stored  int64 // what was last handed out to be committed; -1: nothing
+	anew    bool  // its offsets have started again since
 	busy    int   // tries and letters under way
 	leaving bool  // nothing more of it is tried
 	gone    bool
@@ -218,7 +222,9 @@ func (d *Dispatcher) Add(m *kafka.Message) {
 	if r.partition.leaving || d.stopping {
 		return
 	}
-	r.mark = r.partition.Read(int64(m.TopicPartition.Offset), r.Time)
+	offset := int64(m.TopicPartition.Offset)
+	r.partition.anew = r.partition.anew || offset < r.partition.stored
+	r.mark = r.partition.Read(offset, r.Time)
 	a := newAttempt([]*Record{r})
 	d.buffers[fresh].hold(a)
 	switch {
@@ -269,12 +275,12 @@ func (d *Dispatcher) AwaitRoom(limit time.Duration) bool {
 	return true
 }
 
-// next chooses what to try: suspects whose time has come before records that were not
-// tried yet, each within slots of their own; while the breaker is open the opposite,
-// one at a time, so that each probe is another one. If there is nothing, it says after
-// how long to look again, unless something changes before.
+// next chooses what to try: suspects whose time has come, and records that were not
+// tried yet. They take turns, each within slots of their own. While the breaker is
+// open what was not tried yet goes first, one at a time, so that each probe is another
+// one. If there is nothing, it says after how long to look again, unless something
+// changes before.
 func (d *Dispatcher) next(now time.Time) (a *attempt, wait time.Duration) {
-	const idle = time.Hour
 	if wait := d.throttle(now); wait > 0 {
 		return nil, wait
 	}
@@ -291,20 +297,33 @@ func (d *Dispatcher) next(now time.Time) (a *attempt, wait time.Duration) {
 		a.probe = true
 		return d.begin(a, now), 0
 	}
-	wait = idle
-	if len(d.suspects) > 0 {
-		left, slot := d.suspects[0].due.Sub(now), d.awaitSlot(suspect, d.limiter.allowed, now)
-		if wait = max(left, slot); wait <= 0 {
-			return d.begin(d.suspects.pop(), now), 0
-		}
+	untried, again := d.awaitQueue(now), d.awaitSuspect(now)
+	switch {
+	case untried > 0 && again > 0:
+		return nil, min(untried, again)
+	case again > 0 || untried <= 0 && d.last == suspect:
+		a = d.fromQueue(freshRecords)
+	default:
+		a = d.suspects.pop()
 	}
+	d.last = a.stage
+	return d.begin(a, now), 0
+}
+
+// awaitQueue says how long to wait for a try of what was not tried yet.
+func (d *Dispatcher) awaitQueue(now time.Time) time.Duration {
 	if d.queue.empty() {
-		return nil, wait
+		return idle
 	}
-	if slot := d.awaitSlot(fresh, d.limiter.allowed, now); slot > 0 {
-		return nil, min(wait, slot)
+	return d.awaitSlot(fresh, d.limiter.allowed, now)
+}
+
+// awaitSuspect says how long to wait for a try of a suspect.
+func (d *Dispatcher) awaitSuspect(now time.Time) time.Duration {
+	if len(d.suspects) == 0 {
+		return idle
 	}
-	return d.begin(d.fromQueue(freshRecords), now), 0
+	return max(d.suspects[0].due.Sub(now), d.awaitSlot(suspect, d.limiter.allowed, now))
 }
 
 // throttle says how long to wait for the limit of pieces.
@@ -339,7 +358,7 @@ func (d *Dispatcher) awaitProbe(now time.Time) time.Duration {
 		}
 	}
 	if probes >= maxProbes || probes > 0 && d.queue.empty() {
-		return time.Hour
+		return idle
 	}
 	return wait
 }
@@ -347,7 +366,7 @@ func (d *Dispatcher) awaitProbe(now time.Time) time.Duration {
 // awaitSlot says how long to wait for a slot of a stage. A try that is overdue while
 // others go through does not take one up: it is suspect by now.
 func (d *Dispatcher) awaitSlot(s stage, slots int, now time.Time) time.Duration {
-	taken, overdue, wait := 0, 0, time.Hour
+	taken, overdue, wait := 0, 0, idle
 	for a := range d.running {
 		if a.stage != s {
 			continue
@@ -434,6 +453,7 @@ func (d *Dispatcher) end(a *attempt, err error, now time.Time) (over *Outage) {
 		d.refuse(a, err, v, now)
 	}
 	a.probe = false
+	d.rest(now)
 	return over
 }
 
@@ -522,7 +542,7 @@ func (d *Dispatcher) split(a *attempt, now time.Time) {
 		half.due, half.split = now, true
 		d.buffers[a.stage].hold(half)
 	}
-	d.buffers[a.stage].release(a)
+	d.release(a)
 	d.doubt(first)
 	d.doubt(second)
 }
@@ -540,14 +560,16 @@ func (d *Dispatcher) doubt(a *attempt) {
 	}
 }
 
-// move takes an attempt to the buffer of another stage, and reports whether there is
-// room for its value: else it is parked.
+// move takes an attempt to the buffer of a stage, and reports whether there is room
+// for its value: else it is parked. It goes behind those that are parked already,
+// even if it was in that buffer before, so that they take turns.
 func (d *Dispatcher) move(a *attempt, to stage) bool {
-	if a.stage == to {
+	from, b := d.buffers[a.stage], d.buffers[to]
+	queued := len(b.parked) > 0
+	if a.stage == to && !queued {
 		return true
 	}
-	from, b := d.buffers[a.stage], d.buffers[to]
-	admitted := b.admit(a)
+	admitted := !queued && b.admit(a)
 	switch {
 	case admitted:
 	case d.cfg.Fetch == nil:
@@ -560,6 +582,12 @@ func (d *Dispatcher) move(a *attempt, to stage) bool {
 	from.release(a)
 	d.room()
 	return admitted
+}
+
+// release gives the room of an attempt back, and tells those that wait for it.
+func (d *Dispatcher) release(a *attempt) {
+	d.buffers[a.stage].release(a)
+	d.room()
 }
 
 // room tells those that wait for room.
@@ -583,7 +611,7 @@ func (d *Dispatcher) convict(a *attempt, reason error) {
 			}
 		}
 	}
-	d.buffers[a.stage].release(a)
+	d.release(a)
 }
 
 // settle ends parts that are delivered, skipped or set aside.
@@ -605,6 +633,5 @@ func (d *Dispatcher) settle(a *attempt, err error) {
 			d.cfg.Finished(p.Record, err)
 		}
 	}
-	d.buffers[a.stage].release(a)
-	d.room()
+	d.release(a)
 }

@@ -50,20 +50,22 @@ func (d *Dispatcher) setAside(working context.Context, letter *attempt) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.report.letters--
 	letter.occupy(-1)
 	delete(d.writing, letter)
 	signal(d.drained)
 	if err != nil {
+		d.report.letterEnds()
 		d.forgotten(p.Record)
-		d.buffers[dead].release(letter)
+		d.release(letter)
 		return
 	}
 	d.report.letterError(nil, time.Time{})
+	d.report.letterEnds()
 	d.report.counts.SetAside++
 	d.log.Warn("set aside", "partition", p.TopicPartition.Partition, "offset", int64(p.TopicPartition.Offset),
 		"pieces", p.To-p.From, "of", max(p.Pieces, 1), "err", letter.reason)
 	d.settle(letter, letter.reason)
+	d.rest(time.Now())
 }
 
 func (d *Dispatcher) reportLetter(p Part, reason, err error) {
@@ -98,7 +100,8 @@ func (d *Dispatcher) fetchParked(ctx context.Context) {
 	}
 }
 
-// fetch reads the values of these attempts again, and lets them go on.
+// fetch reads the values of these attempts again, and lets them go on. When ctx ends
+// they stay as they are.
 func (d *Dispatcher) fetch(ctx context.Context, next []*attempt) {
 	d.mu.Lock()
 	offsets := make(map[*partition][]int64)
@@ -113,35 +116,41 @@ func (d *Dispatcher) fetch(ctx context.Context, next []*attempt) {
 	fetched := make(map[*partition]map[int64]*kafka.Message, len(offsets))
 	for p, wanted := range offsets {
 		slices.Sort(wanted)
-		fetched[p] = d.fetchFrom(ctx, p, slices.Compact(wanted))
+		if messages, ok := d.fetchFrom(ctx, p, slices.Compact(wanted)); ok {
+			fetched[p] = messages
+		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if ctx.Err() != nil {
+		return
+	}
 	for _, a := range next {
 		d.restore(a, fetched)
 	}
 	signal(d.changed)
 }
 
-// fetchFrom reads values of one partition, however long that takes; nil: it ended
-// early.
-func (d *Dispatcher) fetchFrom(ctx context.Context, p *partition, offsets []int64) map[int64]*kafka.Message {
+// fetchFrom reads values of one partition, however long that takes; false: it ended
+// early, as ctx has ended or the partition is leaving.
+func (d *Dispatcher) fetchFrom(ctx context.Context, p *partition, offsets []int64) (messages map[int64]*kafka.Message, ok bool) {
 	for waits := pauses(); ; {
 		messages, err := d.cfg.Fetch(ctx, p.id, offsets)
 		if err == nil {
 			d.reportFetch(nil)
-			return messages
+			return messages, true
 		}
 		d.mu.Lock()
 		leaving := p.leaving
 		d.mu.Unlock()
 		if ctx.Err() != nil || leaving {
-			return nil
+			d.reportFetch(nil)
+			return nil, false
 		}
 		d.log.Warn("could not read records again, trying again", "partition", p.id, "err", err)
 		d.reportFetch(err)
 		if !pause(ctx, waits.NextBackOff()) {
-			return nil
+			return nil, false
 		}
 	}
 }
@@ -153,28 +162,27 @@ func (d *Dispatcher) reportFetch(err error) {
 }
 
 // restore lets an attempt go on with its values. Parts whose records are gone from
-// the topic are set aside without one.
+// the topic, or are others now as it was made anew, are set aside without one.
 func (d *Dispatcher) restore(a *attempt, fetched map[*partition]map[int64]*kafka.Message) {
 	var gone, left []Part
 	for _, p := range a.parts {
-		m, read := fetched[p.partition][int64(p.TopicPartition.Offset)]
+		messages, read := fetched[p.partition]
+		m := messages[int64(p.TopicPartition.Offset)]
 		switch {
-		case read && p.dropped:
+		case !p.dropped || !read:
+			left = append(left, p)
+		case m != nil && m.Timestamp.Equal(p.Timestamp):
 			p.restore(m)
-		case p.dropped && fetched[p.partition] != nil:
+			left = append(left, p)
+		default:
 			gone = append(gone, p)
-			continue
 		}
-		left = append(left, p)
-	}
-	if d.stopping {
-		return
 	}
 	if a.stage == dead {
-		if letters := len(a.parts); d.keep(a) {
+		if d.keep(a) {
 			d.write(a)
 		} else {
-			d.report.letters -= letters
+			d.report.letterEnds()
 		}
 		return
 	}

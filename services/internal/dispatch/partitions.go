@@ -58,22 +58,22 @@ func (d *Dispatcher) End() {
 }
 
 // Moved returns the offset to commit of each partition that has one and whose
-// progress has changed since the last call; of these once more those that have moved
-// back, because the offsets of the topic have started again.
+// progress has changed since the last call; of these once more those whose offsets
+// have started again, because the topic was made anew.
 func (d *Dispatcher) Moved() (moved, back map[int32]int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	moved, back = map[int32]int64{}, map[int32]int64{}
 	for id, p := range d.partitions {
 		next, known := p.Next()
-		if !known || next == p.stored {
+		if !known || next == p.stored && !p.anew {
 			continue
 		}
 		moved[id] = next
-		if next < p.stored {
+		if p.anew {
 			back[id] = next
 		}
-		p.stored = next
+		p.stored, p.anew = next, false
 	}
 	return moved, back
 }
@@ -109,16 +109,15 @@ func (d *Dispatcher) leave(ids []int32) {
 		}
 	}
 	for _, r := range d.queue.leave() {
-		d.buffers[fresh].release(newAttempt([]*Record{r}))
+		d.release(newAttempt([]*Record{r}))
 		d.forgotten(r)
 	}
 	d.suspects = slices.DeleteFunc(d.suspects, func(a *attempt) bool { return !d.keep(a) })
 	heap.Init(&d.suspects)
 	for _, b := range d.buffers {
 		b.parked = slices.DeleteFunc(b.parked, func(a *attempt) bool {
-			dropped := d.dropLeaving(a)
-			if len(dropped) > 0 && b.stage == dead {
-				d.report.letters--
+			if dropped := d.dropLeaving(a); len(dropped) > 0 && b.stage == dead {
+				d.report.letterEnds()
 			}
 			return len(a.parts) == 0
 		})
@@ -140,17 +139,14 @@ func (d *Dispatcher) Forget(ids []int32) {
 			delete(d.partitions, id)
 		}
 	}
-	if d.unfinished() == 0 && d.breaker.open {
-		d.breaker.reset() // nothing is left that could tell how the endpoint is
-		d.report.become(Delivering, time.Now())
-	}
+	d.rest(time.Now())
 }
 
 // keep drops the parts of an attempt whose partitions are leaving, and reports whether
 // some are left.
 func (d *Dispatcher) keep(a *attempt) bool {
 	if dropped := d.dropLeaving(a); len(dropped) > 0 {
-		d.buffers[a.stage].release(&attempt{parts: dropped})
+		d.release(&attempt{parts: dropped, stage: a.stage})
 	}
 	return len(a.parts) > 0
 }
@@ -180,6 +176,14 @@ func (d *Dispatcher) forgotten(r *Record) {
 		d.cfg.Finished(r, ErrForgotten)
 	}
 	r.forgotten = true
+}
+
+// rest closes the breaker when nothing is left that could tell how the endpoint is.
+func (d *Dispatcher) rest(now time.Time) {
+	if d.breaker.open && d.unfinished() == 0 {
+		d.breaker.reset()
+		d.report.become(Delivering, now)
+	}
 }
 
 // unfinished counts the records that were read and are not finished.

@@ -109,6 +109,13 @@ func (r *report) recover(now time.Time, records int) Outage {
 	return over
 }
 
+// letterEnds counts a letter that is written, or left to others.
+func (r *report) letterEnds() {
+	if r.letters--; r.letters == 0 {
+		r.deadErr = nil
+	}
+}
+
 func (r *report) letterError(err error, now time.Time) { r.deadErr = lasting(r.deadErr, err, now) }
 func (r *report) fetchError(err error, now time.Time)  { r.fetchErr = lasting(r.fetchErr, err, now) }
 
