@@ -87,7 +87,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	teardown.Add("consumer", consumer.Close)
 	relay.consumer.Store(consumer)
 	ops.Ready(consumer.Ready)
-	ops.Metrics().MustRegister(append(relay.metrics.collectors(), relay.ledger, service.TracerMetrics(tracer), consume.Metrics(consumer.Status))...)
+	ops.Metrics().MustRegister(append(relay.metrics.collectors(relay.dlq), relay.ledger, service.TracerMetrics(tracer), consume.Metrics(consumer.Status))...)
 
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return ops.Wait(ctx) })

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"fault-tolerant-tracing/services/internal/collector"
+	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/dispatch"
 )
 
@@ -48,13 +49,14 @@ func newMetrics() *metrics {
 }
 
 // collectors are what is to be registered.
-func (m *metrics) collectors() []prometheus.Collector {
-	total := func(name, help string, value *atomic.Uint64) prometheus.Collector {
-		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value.Load()) })
+func (m *metrics) collectors(dlq *deadletter.Queue) []prometheus.Collector {
+	total := func(name, help string, value func() uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value()) })
 	}
 	return []prometheus.Collector{
-		total("relay_spans_total", "Spans that Jaeger took.", &m.spans),
-		total("relay_bytes_total", "Bytes of the batches that Jaeger took.", &m.bytes),
+		total("relay_spans_total", "Spans that Jaeger took.", m.spans.Load),
+		total("relay_bytes_total", "Bytes of the batches that Jaeger took.", m.bytes.Load),
+		total("relay_dead_letters_cut_total", "Records, and parts of records, set aside that were too large for the dead-letter topic and are cut.", dlq.Cut),
 		m.posts, m.asides, m.duration, m.delay, m.retention,
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/opentracing/opentracing-go"
+	"golang.org/x/sync/semaphore"
 
 	"fault-tolerant-tracing/tracing/kafkaclient"
 	"fault-tolerant-tracing/tracing/kafkatrace"
@@ -28,13 +29,22 @@ import (
 // record, that is sent to the broker.
 const MaxBytes = 2 << 20
 
+// batchBytes is the size of a batch of several letters at most. It is far below
+// what topics take, for a broker refuses a whole batch and does not say which
+// record is too large.
+const batchBytes = 64 << 10
+
+// everyone is what a letter takes of Queue.room that is to be alone in its batch.
+const everyone = 1 << 30
+
 // NewProducer makes a producer for the letters of one or more queues. The caller
 // closes it.
 func NewProducer(cluster kafkaclient.Cluster, log *slog.Logger) (*kafkaclient.Producer, error) {
 	return kafkaclient.NewProducer(cluster, log, kafka.ConfigMap{
-		"message.max.bytes":                 MaxBytes,
-		"topic.metadata.propagation.max.ms": 2_000_000,
-		"batch.num.messages":                1, // a broker refuses a whole batch for one record that is too large
+		"message.max.bytes": MaxBytes,
+		"batch.size":        batchBytes,
+		"linger.ms":         0,  // while others are on their way there is time enough to fill a batch
+		"retry.backoff.ms":  10, // with each refusal, those sent behind it are sent again
 	})
 }
 
@@ -42,9 +52,10 @@ func NewProducer(cluster kafkaclient.Cluster, log *slog.Logger) (*kafkaclient.Pr
 type Queue struct {
 	producer *kafkaclient.Producer
 	topic    string
+	room     *semaphore.Weighted // everyone
 
-	refusal      atomic.Pointer[refusal] // the smallest of late; nil: none
-	written, cut atomic.Int64
+	refusal atomic.Pointer[refusal] // the smallest of late; nil: none
+	cut     atomic.Uint64
 }
 
 // refusal is what is known of a topic that does not take MaxBytes.
@@ -59,7 +70,7 @@ const forgetAfter = time.Minute
 // New makes a queue that writes to topic with a producer of [NewProducer], which
 // stays the caller's.
 func New(producer *kafkaclient.Producer, topic string) *Queue {
-	return &Queue{producer: producer, topic: topic}
+	return &Queue{producer: producer, topic: topic, room: semaphore.NewWeighted(everyone)}
 }
 
 // Write produces the letter and blocks until the broker has acknowledged or
@@ -77,20 +88,26 @@ func (q *Queue) Write(ctx context.Context, l Letter) (err error) {
 	}
 	whole := newDraft(l, msg.Headers)
 	least := whole.within(0).size()
-	for limit := min(whole.size(), MaxBytes); ; {
-		if known := q.refusal.Load(); known != nil && limit >= known.size {
-			limit = known.next
+	limit, alone := min(whole.size(), MaxBytes), false
+	for {
+		if known := q.refusal.Load(); known != nil {
+			alone = alone || known.size <= batchBytes
+			if limit >= known.size {
+				limit = known.next
+			}
 		}
 		d := whole.within(limit)
 		d.fill(msg)
-		at, err = q.producer.Send(ctx, msg)
+		at, err = q.send(ctx, msg, alone)
 		switch {
 		case err == nil:
-			q.written.Add(1)
 			if d.cut {
 				q.cut.Add(1)
 			}
 			return nil
+		case tooLarge(err) && !alone && d.size() <= batchBytes:
+			alone = true // its batch may have been too large, not itself
+			continue
 		case !tooLarge(err) || limit <= least:
 			return fmt.Errorf("produce to %s: %w", q.topic, err)
 		}
@@ -98,6 +115,19 @@ func (q *Queue) Write(ctx context.Context, l Letter) (err error) {
 		q.learn(limit, next)
 		limit = next
 	}
+}
+
+// send produces one message. Nothing is on its way beside one that is to be alone.
+func (q *Queue) send(ctx context.Context, msg *kafka.Message, alone bool) (kafka.TopicPartition, error) {
+	share := int64(1)
+	if alone {
+		share = everyone
+	}
+	if err := q.room.Acquire(ctx, share); err != nil {
+		return msg.TopicPartition, err
+	}
+	defer q.room.Release(share)
+	return q.producer.Send(ctx, msg)
 }
 
 // learn spares other letters a refusal: each holds up those sent behind it.
@@ -112,11 +142,8 @@ func (q *Queue) learn(size, next int) {
 	}
 }
 
-// Written is how many letters the broker has acknowledged.
-func (q *Queue) Written() int64 { return q.written.Load() }
-
-// Cut is how many of those written are not whole.
-func (q *Queue) Cut() int64 { return q.cut.Load() }
+// Cut is how many letters were written that are not whole.
+func (q *Queue) Cut() uint64 { return q.cut.Load() }
 
 func tooLarge(err error) bool {
 	var refused kafka.Error

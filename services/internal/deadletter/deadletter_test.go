@@ -13,6 +13,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/opentracing/opentracing-go"
@@ -129,7 +130,6 @@ func TestALetterIsWhole(t *testing.T) {
 		Key: []byte("client-1"), Value: []byte("garbage"), Headers: own,
 	}, entries[0])
 	assert.Equal(t, Entry{Topic: "t", Reason: "null"}, entries[1], "null stays null")
-	assert.EqualValues(t, 2, o.Written())
 	assert.Zero(t, o.Cut())
 }
 
@@ -173,7 +173,7 @@ func TestWhatIsTooLargeIsCut(t *testing.T) {
 		{"key of 2 MiB", MaxBytes, Letter{Topic: "t", Key: garbage(MaxBytes), Value: garbage(100), Reason: errors.New("no")}, MaxBytes + 100, 100, false},
 		{"topic with the default limit", 1_048_588, letter(garbage(1_048_500), header("own", "kept")), 1_048_500 + 15, 500_000, true},
 		{"topic that takes 500 bytes", 500, letter(garbage(1_048_500), header("own", "lost?")), 1_048_500 + 16, 0, false},
-		{"topic that takes 500 bytes, with a long reason", 500, Letter{Topic: "tracing-topic", Value: []byte("x"), Reason: errors.New(strings.Repeat("ä", 10_000))}, 1, 0, false},
+		{"topic that takes 500 bytes, with a long reason", 500, Letter{Topic: "tracing-topic", Value: []byte("x"), Reason: errors.New("a" + strings.Repeat("ä", 10_000))}, 1, 0, false},
 		{"cut before", 1000, Letter{Topic: "t", Value: garbage(100_000), Reason: errors.New("no"), CutFrom: 3_000_000}, 3_000_000, 0, false},
 		{"cut before and small enough", 1000, Letter{Topic: "t", Value: garbage(100), Reason: errors.New("no"), CutFrom: 3_000_000}, 3_000_000, 100, false},
 	}
@@ -185,7 +185,6 @@ func TestWhatIsTooLargeIsCut(t *testing.T) {
 			small := letter([]byte("s"))
 			small.Key = nil
 			o.write(t, small)
-			assert.EqualValues(t, 2, o.Written())
 			assert.EqualValues(t, 1, o.Cut())
 
 			entries := o.entries(t, 2)
@@ -196,7 +195,8 @@ func TestWhatIsTooLargeIsCut(t *testing.T) {
 			assert.GreaterOrEqual(t, len(e.Value), tt.atLeast)
 			assert.True(t, bytes.HasPrefix(tt.letter.Key, e.Key))
 			assert.Greater(t, len(e.Reason), min(len(tt.letter.Reason.Error()), 50)-1)
-			assert.True(t, strings.HasPrefix(tt.letter.Reason.Error(), e.Reason), "half a character")
+			assert.True(t, strings.HasPrefix(tt.letter.Reason.Error(), e.Reason))
+			assert.True(t, utf8.ValidString(e.Reason), "half a character")
 			assert.Equal(t, []any{tt.letter.Topic, tt.letter.Partition, tt.letter.Offset}, []any{e.Topic, e.Partition, e.Offset}, "where the whole is")
 			if tt.ownHeader {
 				assert.Contains(t, e.Headers, header("own", "kept"))
@@ -213,7 +213,7 @@ func TestWhatFitsIsNotCut(t *testing.T) {
 	o := newOffice(t, MaxBytes)
 	exact := letter(nil, header("own", "kept"))
 	exact.Value = garbage(MaxBytes)
-	for newDraft(exact, exact.Headers).size() > MaxBytes {
+	for newDraft(exact, exact.Headers).size() > MaxBytes-9 { // trailing zeros of the time
 		exact.Value = exact.Value[1:]
 	}
 	crowded := letter([]byte("v"))
@@ -235,7 +235,6 @@ func TestATopicThatTakesNothing(t *testing.T) {
 	err := o.Write(t.Context(), letter(garbage(1000)))
 	assert.ErrorContains(t, err, "produce to tracing-dlq: ")
 	assert.True(t, tooLarge(err))
-	assert.Zero(t, o.Written())
 }
 
 // Letters that are refused for their size do not take others along, nor come
@@ -277,7 +276,7 @@ func TestARefusalIsRememberedForAWhile(t *testing.T) {
 		time.Sleep(forgetAfter - 1)
 		synctest.Wait()
 		assert.Equal(t, refusal{600, 400}, *q.refusal.Load())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		assert.Nil(t, q.refusal.Load())
 	})
@@ -294,7 +293,7 @@ func TestALetterIsNotSentInASizeThatWasRefused(t *testing.T) {
 	for range 10 {
 		o.write(t, letter(garbage(1000)))
 	}
-	assert.EqualValues(t, 12, asked.Load(), "the first one took three tries")
+	assert.EqualValues(t, 13, asked.Load(), "the first one took four tries")
 	assert.EqualValues(t, 10, o.Cut())
 }
 
@@ -335,7 +334,6 @@ func TestWriteEndsWithItsContext(t *testing.T) {
 	assert.ErrorIs(t, o.Write(ctx, letter([]byte("waits"))), context.DeadlineExceeded)
 	o.makeTopic(t, MaxBytes)
 	assert.Len(t, o.entries(t, 1), 1, "it is delivered all the same")
-	assert.Zero(t, o.Written())
 }
 
 func TestARefusalIsReturned(t *testing.T) {

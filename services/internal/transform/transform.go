@@ -62,7 +62,7 @@ func Run(ctx context.Context, cfg Config, teardown *service.Teardown) error {
 		return err
 	}
 
-	producer, err := kafkaclient.NewProducer(cluster, cfg.Log, nil)
+	producer, err := kafkaclient.NewProducer(cluster, cfg.Log, kafka.ConfigMap{"message.max.bytes": deadletter.MaxBytes})
 	if err != nil {
 		return err
 	}
