@@ -357,7 +357,7 @@ func (d *Dispatcher) awaitProbe(now time.Time) time.Duration {
 			wait = max(wait, a.began.Add(slowProbe).Sub(now))
 		}
 	}
-	if probes >= maxProbes || probes > 0 && d.queue.empty() {
+	if probes >= maxProbes {
 		return idle
 	}
 	return wait
