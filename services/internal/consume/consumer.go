@@ -26,6 +26,7 @@ type Consumer struct {
 	commitErrors atomic.Uint64
 	troubles     troubles
 	reader       reader
+	away         atomic.Bool // no broker could be reached, and none has answered since
 	tails        tails
 	anew         atomic.Bool            // the topic is another one than before
 	topicID      atomic.Pointer[string] // nil: not known
@@ -196,8 +197,18 @@ func (c *Consumer) failed(e kafka.Error, idle <-chan struct{}) error {
 		c.log.Warn("kafka will not have this member any more, joining anew", "err", e)
 		return c.renew(idle)
 	}
+	level := slog.LevelError
+	switch e.Code() {
+	case kafka.ErrTransport, kafka.ErrResolve, kafka.ErrTimedOut, kafka.ErrMaxPollExceeded, kafka.ErrRebalanceInProgress,
+		kafka.ErrNotCoordinator, kafka.ErrCoordinatorNotAvailable, kafka.ErrUnknownMemberID, kafka.ErrIllegalGeneration:
+		c.log.Debug("consumer error, trying again", "group", c.cfg.Group, "err", e) // it passes
+		return nil
+	case kafka.ErrAllBrokersDown:
+		c.away.Store(true)
+		level = slog.LevelWarn
+	}
 	if c.troubles.note(client, e) {
-		c.log.Error("consumer error, trying again", "group", c.cfg.Group, "err", e)
+		c.log.Log(context.Background(), level, "consumer error, trying again", "group", c.cfg.Group, "err", e)
 	}
 	return nil
 }

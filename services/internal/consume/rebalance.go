@@ -36,7 +36,11 @@ func (c *Consumer) rebalance(client *kafka.Consumer, event kafka.Event) error {
 // status is right before their first record is read. What was committed belongs to one
 // topic: if that was made anew since, reading begins at its beginning.
 func (c *Consumer) begin(client *kafka.Consumer, partitions []kafka.TopicPartition) error {
-	c.learnTopicID(client)
+	if id, err := askTopicID(client, c.cfg.Topic); err == nil {
+		c.topicID.Store(&id)
+	} else {
+		c.log.Debug("could not ask for the id of the topic", "err", err)
+	}
 	committed, err := client.Committed(partitions, int(askTimeout.Milliseconds()))
 	if err != nil {
 		c.log.Debug("could not ask for the committed offsets", "err", err)
@@ -70,18 +74,15 @@ func (c *Consumer) isOther(metadata *string) bool {
 	return id != nil && metadata != nil && *metadata != "" && *metadata != *id
 }
 
-// learnTopicID asks for the id that the cluster gave the topic, and reports whether it
-// has changed.
-func (c *Consumer) learnTopicID(client *kafka.Consumer) (changed bool) {
-	id, err := askTopicID(client, c.cfg.Topic)
-	if err != nil {
-		c.log.Debug("could not ask for the id of the topic", "err", err)
-		return false
+// checkTopicID finds out whether the topic is still the one that the client reads.
+func (c *Consumer) checkTopicID(client *kafka.Consumer) {
+	before := c.topicID.Load()
+	if id, err := askTopicID(client, c.cfg.Topic); err == nil && before != nil && *before != id {
+		c.anew.Store(true)
 	}
-	before := c.topicID.Swap(&id)
-	return before != nil && *before != id
 }
 
+// askTopicID asks for the id that the cluster gave the topic.
 func askTopicID(client *kafka.Consumer, topic string) (string, error) {
 	admin, err := kafka.NewAdminClientFromConsumer(client)
 	if err != nil {

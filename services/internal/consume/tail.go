@@ -94,6 +94,9 @@ func (c *Consumer) look(idle <-chan struct{}) error {
 	}
 	if now.Sub(c.asked) > askInterval {
 		c.asked = now
+		if c.away.Load() {
+			go c.use(c.askWhetherBack)
+		}
 		if c.paused {
 			assigned, _ := c.kafka.Load().Assignment() // if it fails the lag stays as it was
 			go c.use(func(client *kafka.Consumer) { c.askEnds(client, assigned) })
@@ -101,17 +104,24 @@ func (c *Consumer) look(idle <-chan struct{}) error {
 			c.findStalled()
 		}
 	}
-	if now.Sub(c.checked) < topicInterval {
-		return nil
+	if now.Sub(c.checked) > topicInterval {
+		c.checked = now
+		go c.use(c.checkTopicID)
 	}
-	c.checked = now
-	if c.anew.Load() {
-		c.anew.Store(false)
+	if c.anew.Swap(false) {
 		c.log.Warn("the topic was made anew, joining anew to read it from its beginning")
 		return c.renew(idle)
 	}
-	go c.use(func(client *kafka.Consumer) { c.anew.Store(c.learnTopicID(client)) })
 	return nil
+}
+
+// askWhetherBack asks the brokers for anything: while there is nothing to read, only
+// that tells that they are back.
+func (c *Consumer) askWhetherBack(kc *kafka.Consumer) {
+	if _, err := kc.GetMetadata(&c.cfg.Topic, false, int(askTimeout.Milliseconds())); err == nil {
+		c.away.Store(false)
+		c.troubles.over(client)
+	}
 }
 
 // askEnds asks where the partitions end. While they are paused nothing is fetched that
