@@ -401,7 +401,7 @@ func (d *Dispatcher) suspectRoom(a *attempt) bool {
 
 // begin begins a try.
 func (d *Dispatcher) begin(a *attempt, now time.Time) *attempt {
-	if a.answered && (d.passed > a.failed || d.ending) {
+	if a.answered && (d.passed > a.tick || d.ending) {
 		a.isolated++
 	}
 	d.ticks++
