@@ -495,9 +495,8 @@ func (d *Dispatcher) acquit() {
 // refuse decides what follows from a try that was refused.
 func (d *Dispatcher) refuse(a *attempt, err error, v verdict, now time.Time) {
 	d.report.refused(err, now)
-	again := a.failed > 0 && d.passed < a.failed
 	opened := d.breaker.fail(now, failure{
-		probe: a.probe, explained: a.isolated > 0 || d.passed > a.tick, again: again,
+		probe: a.probe, explained: d.explained(a, v), again: a.failed > d.passed && (a.isolated == 0 || v.unreachable),
 		answered: !v.unreachable, untried: !d.queue.empty(), after: v.after,
 	})
 	if opened {
@@ -525,6 +524,22 @@ func (d *Dispatcher) refuse(a *attempt, err error, v verdict, now time.Time) {
 		a.due = now.Add(max(ownWait(a.refused), v.after))
 		d.doubt(a)
 	}
+}
+
+// explained tells whether a refusal says nothing about the endpoint, because others
+// went through. If that was before the last refusals only, it counts once, so that
+// some such suspects together are evidence again.
+func (d *Dispatcher) explained(a *attempt, v verdict) bool {
+	switch {
+	case d.passed > a.tick:
+		return true
+	case a.isolated == 0 || v.unreachable:
+		return false
+	case a.failed < d.passed || a.counted > d.passed:
+		return true
+	}
+	a.counted = d.ticks
+	return false
 }
 
 // ownWait is how long a suspect waits by itself.
