@@ -362,9 +362,10 @@ func (d *Dispatcher) awaitProbe(now time.Time) time.Duration {
 }
 
 // awaitSlot says how long to wait for a slot of a stage. A try that is overdue while
-// others go through does not take one up: it is suspect by now.
+// others go through does not take one up: it is suspect by now. Where even the latest
+// one is overdue, another may begin, which tells whether the endpoint still answers.
 func (d *Dispatcher) awaitSlot(s stage, slots int, now time.Time) time.Duration {
-	taken, overdue, wait := 0, 0, idle
+	taken, overdue, wait, latest := 0, 0, idle, -idle
 	for a := range d.running {
 		if a.stage != s {
 			continue
@@ -373,15 +374,18 @@ func (d *Dispatcher) awaitSlot(s stage, slots int, now time.Time) time.Duration 
 		switch {
 		case left > 0:
 			taken++
-			wait = min(wait, left)
+			wait, latest = min(wait, left), max(latest, left)
 		case d.passed > a.tick && overdue < maxOverdue && d.suspectRoom(a):
 			overdue++
 		default:
 			taken++
 		}
 	}
-	if taken < slots {
+	switch {
+	case taken < slots:
 		return 0
+	case taken < slots+maxProbes:
+		return min(wait, max(latest, 0))
 	}
 	return wait
 }
