@@ -118,6 +118,7 @@ type Dispatcher struct {
 	buffers    [stages]*buffer
 	breaker    breaker
 	limiter    limiter
+	latest     bool  // the last one from the queue was its latest record
 	last       stage // of the last attempt that began with the breaker closed
 	luck       luck
 	ending     bool // no more records come: a refusal counts though none goes through
@@ -336,8 +337,15 @@ func (d *Dispatcher) throttle(now time.Time) time.Duration {
 	return max(time.Duration(missing/float64(d.cfg.Limit.Limit())*float64(time.Second)), time.Millisecond)
 }
 
+// fromQueue takes what was not tried yet. While tries fail, every other one is the
+// latest record, lest all that is left be behind a run of bad ones.
 func (d *Dispatcher) fromQueue(maxRecords int) *attempt {
-	records := d.queue.take(maxRecords, d.cfg.MaxPieces, d.cfg.MaxBytes)
+	var records []*Record
+	if d.latest = !d.latest && d.breaker.doubtful(); d.latest {
+		records = d.queue.takeLast()
+	} else {
+		records = d.queue.take(maxRecords, d.cfg.MaxPieces, d.cfg.MaxBytes)
+	}
 	if records == nil {
 		return nil
 	}
@@ -487,10 +495,11 @@ func (d *Dispatcher) acquit() {
 			return false
 		}
 		d.buffers[suspect].release(a)
-		for _, p := range a.parts {
-			p.acquitted = true
-			d.queue.push(p.Record)
+		records := make([]*Record, len(a.parts))
+		for i, p := range a.parts {
+			records[i], p.acquitted = p.Record, true
 		}
+		d.queue.putBack(records)
 		return true
 	})
 	heap.Init(&d.suspects)
