@@ -62,6 +62,9 @@ func (b *breaker) succeed(probe bool) (closed bool) {
 	return true
 }
 
+// doubtful tells whether nothing has gone through since the last failure.
+func (b *breaker) doubtful() bool { return b.open || b.failures > 0 }
+
 // failure is a try that failed.
 type failure struct {
 	probe     bool          // it began while the breaker was open

@@ -119,6 +119,7 @@ type Dispatcher struct {
 	buffers    [stages]*buffer
 	breaker    breaker
 	limiter    limiter
+	latest     bool  // the last one from the queue was its latest record
 	last       stage // of the last attempt that began with the breaker closed
 	luck       luck
 	ending     bool // no more records come: a refusal counts though none goes through
@@ -338,8 +339,15 @@ func (d *Dispatcher) throttle(now time.Time) time.Duration {
 	return max(time.Duration(missing/float64(d.cfg.Limit.Limit())*float64(time.Second)), time.Millisecond)
 }
 
+// fromQueue takes what was not tried yet. While tries fail, every other one is the
+// latest record, lest all that is left be behind a run of bad ones.
 func (d *Dispatcher) fromQueue(maxRecords int) *attempt {
-	records := d.queue.take(maxRecords, d.cfg.MaxPieces, d.cfg.MaxBytes)
+	var records []*Record
+	if d.latest = !d.latest && d.breaker.doubtful(); d.latest {
+		records = d.queue.takeLast()
+	} else {
+		records = d.queue.take(maxRecords, d.cfg.MaxPieces, d.cfg.MaxBytes)
+	}
 	if records == nil {
 		return nil
 	}
@@ -364,9 +372,10 @@ func (d *Dispatcher) awaitProbe(now time.Time) time.Duration {
 }
 
 // awaitSlot says how long to wait for a slot of a stage. A try that is overdue while
-// others go through does not take one up: it is suspect by now.
+// others go through does not take one up: it is suspect by now. Where even the latest
+// one is overdue, another may begin, which tells whether the endpoint still answers.
 func (d *Dispatcher) awaitSlot(s stage, slots int, now time.Time) time.Duration {
-	taken, overdue, wait := 0, 0, idle
+	taken, overdue, wait, latest := 0, 0, idle, -idle
 	for a := range d.running {
 		if a.stage != s {
 			continue
@@ -375,15 +384,18 @@ func (d *Dispatcher) awaitSlot(s stage, slots int, now time.Time) time.Duration 
 		switch {
 		case left > 0:
 			taken++
-			wait = min(wait, left)
+			wait, latest = min(wait, left), max(latest, left)
 		case d.passed > a.tick && overdue < maxOverdue && d.suspectRoom(a):
 			overdue++
 		default:
 			taken++
 		}
 	}
-	if taken < slots {
+	switch {
+	case taken < slots:
 		return 0
+	case taken < slots+maxProbes:
+		return min(wait, max(latest, 0))
 	}
 	return wait
 }
@@ -403,7 +415,7 @@ func (d *Dispatcher) suspectRoom(a *attempt) bool {
 
 // begin begins a try.
 func (d *Dispatcher) begin(a *attempt, now time.Time) *attempt {
-	if a.answered && (d.passed > a.failed || d.ending) {
+	if a.answered && (d.passed > a.tick || d.ending) {
 		a.isolated++
 	}
 	d.ticks++
@@ -485,10 +497,11 @@ func (d *Dispatcher) acquit() {
 			return false
 		}
 		d.buffers[suspect].release(a)
-		for _, p := range a.parts {
-			p.acquitted = true
-			d.queue.push(p.Record)
+		records := make([]*Record, len(a.parts))
+		for i, p := range a.parts {
+			records[i], p.acquitted = p.Record, true
 		}
+		d.queue.putBack(records)
 		return true
 	})
 	heap.Init(&d.suspects)
@@ -497,9 +510,8 @@ func (d *Dispatcher) acquit() {
 // refuse decides what follows from a try that was refused.
 func (d *Dispatcher) refuse(a *attempt, err error, v verdict, now time.Time) {
 	d.report.refused(err, now)
-	again := a.failed > 0 && d.passed < a.failed
 	opened := d.breaker.fail(now, failure{
-		probe: a.probe, explained: a.isolated > 0 || d.passed > a.tick, again: again,
+		probe: a.probe, explained: d.explained(a, v), again: a.failed > d.passed && (a.isolated == 0 || v.unreachable),
 		answered: !v.unreachable, untried: !d.queue.empty(), after: v.after,
 	})
 	if opened {
@@ -527,6 +539,22 @@ func (d *Dispatcher) refuse(a *attempt, err error, v verdict, now time.Time) {
 		a.due = now.Add(max(ownWait(a.refused), v.after))
 		d.doubt(a)
 	}
+}
+
+// explained tells whether a refusal says nothing about the endpoint, because others
+// went through. If that was before the last refusals only, it counts once, so that
+// some such suspects together are evidence again.
+func (d *Dispatcher) explained(a *attempt, v verdict) bool {
+	switch {
+	case d.passed > a.tick:
+		return true
+	case a.isolated == 0 || v.unreachable:
+		return false
+	case a.failed < d.passed || a.counted > d.passed:
+		return true
+	}
+	a.counted = d.ticks
+	return false
 }
 
 // ownWait is how long a suspect waits by itself.

@@ -5,8 +5,9 @@ import "math"
 // evidence is what speaks against an attempt.
 type evidence struct {
 	refused  int    // tries that were refused
-	isolated int    // of these, after how many another attempt began and went through before the next try
+	isolated int    // of these, those where another attempt that began later went through before the next try
 	failed   uint64 // when the last one failed; 0: none did
+	counted  uint64 // when it last spoke against the endpoint all the same
 	answered bool   // that failure may be the attempt's own
 }
 

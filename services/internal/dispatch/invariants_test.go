@@ -22,10 +22,8 @@ func (w *world) check() {
 func (m *member) check() {
 	w, d := m.w, m.d
 	var used, largest [stages]int
-	for r, rec := range m.known {
-		if r.partition == nil {
-			continue // not taken
-		}
+	for _, r := range m.live {
+		rec := m.known[r]
 		for s, held := range r.held {
 			if held < 0 {
 				w.violate("held %d times in stage %d: %v", held, s, rec)
@@ -70,6 +68,7 @@ func (m *member) check() {
 		w.violate("%d tries counted, %d under way", len(d.running), m.calls)
 	}
 	m.checkPieces()
+	m.live = slices.DeleteFunc(m.live, func(r *Record) bool { return r.mark == nil || m.told[r] && r.held == [stages]int{} })
 }
 
 // checkPieces checks that each piece that is not finished is in one place.
@@ -124,7 +123,8 @@ func (m *member) checkPieces() {
 	if m.fetching || m.crashed {
 		return
 	}
-	for r, rec := range m.known {
+	for _, r := range m.live {
+		rec := m.known[r]
 		if r.mark == nil || m.told[r] || r.forgotten || r.partition.leaving {
 			continue
 		}

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"container/list"
 	"maps"
+	"slices"
 )
 
 // queue holds the records that were not tried yet, by group. The groups take turns,
@@ -25,7 +26,29 @@ func newQueue(ordered bool) queue {
 	return queue{ordered: ordered, groups: make(map[uint64]*group), ready: list.New()}
 }
 
+// push puts a record behind the others of its group.
 func (q *queue) push(r *Record) {
+	g := q.groupOf(r)
+	g.records = append(g.records, r)
+	q.records++
+	q.update(g)
+}
+
+// putBack puts records of one group before all others.
+func (q *queue) putBack(records []*Record) {
+	g := q.groupOf(records[0])
+	for _, r := range records {
+		r.group = g
+	}
+	g.records = slices.Insert(g.records, 0, records...)
+	q.records += len(records)
+	if q.update(g); g.place != nil {
+		q.ready.MoveToFront(g.place)
+	}
+}
+
+// groupOf returns the group that a record belongs to from now on.
+func (q *queue) groupOf(r *Record) *group {
 	g := q.groups[r.Group]
 	if g == nil || r.Group == 0 {
 		g = new(group)
@@ -34,9 +57,7 @@ func (q *queue) push(r *Record) {
 		}
 	}
 	r.group = g
-	g.records = append(g.records, r)
-	q.records++
-	q.update(g)
+	return g
 }
 
 // update puts a group among those that are ready, or takes it away.
@@ -71,7 +92,32 @@ func (q *queue) take(maxRecords, maxPieces, maxBytes int) []*Record {
 	}
 	taken := g.records[:n:n]
 	g.records = g.records[n:]
-	q.records -= n
+	q.took(g, taken)
+	return taken
+}
+
+// takeLast returns the last record of the last group, or its next one if they are
+// ordered; nil: there is nothing to take.
+func (q *queue) takeLast() []*Record {
+	back := q.ready.Back()
+	if back == nil {
+		return nil
+	}
+	g := back.Value.(*group)
+	n := len(g.records) - 1
+	taken := []*Record{g.records[n]}
+	if q.ordered {
+		taken[0], g.records = g.records[0], g.records[1:]
+	} else {
+		g.records[n], g.records = nil, g.records[:n]
+	}
+	q.took(g, taken)
+	return taken
+}
+
+// took notes that records of a group have left. It is another one's turn.
+func (q *queue) took(g *group, taken []*Record) {
+	q.records -= len(taken)
 	q.ready.Remove(g.place)
 	g.place = nil
 	if q.ordered {
@@ -80,7 +126,6 @@ func (q *queue) take(maxRecords, maxPieces, maxBytes int) []*Record {
 		delete(q.groups, taken[0].Group)
 	}
 	q.update(g)
-	return taken
 }
 
 // finished lets the record behind this one go, if they are ordered. Further calls do

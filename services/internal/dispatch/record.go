@@ -87,7 +87,7 @@ type attempt struct {
 	reason error     // why it is set aside
 	due    time.Time // not tried before
 	began  time.Time // the current try
-	tick   uint64    // when it began
+	tick   uint64    // when it began; between tries, when the last one did
 	split  bool      // it is a half of another one
 	probe  bool      // it began while the breaker was open
 }

@@ -403,11 +403,14 @@ func (w *world) settle() {
 	}
 	began := time.Now()
 	for told := false; ; {
-		wait := 100 * time.Millisecond
-		if time.Since(began) > 5*time.Second {
-			wait = 500 * time.Millisecond
+		switch age := time.Since(began); {
+		case age < 5*time.Second:
+			w.pass(100 * time.Millisecond)
+		case age < 20*time.Second:
+			w.pass(500 * time.Millisecond)
+		default:
+			w.pass(3 * time.Second)
 		}
-		w.pass(wait)
 		switch done := w.done(m); {
 		case len(w.violations) > 0:
 			return
@@ -448,8 +451,8 @@ func (w *world) done(m *member) bool {
 			return false
 		}
 	}
-	for r, rec := range m.known { // those of a topic that was deleted since as well
-		if !rec.keeper && r.mark != nil && !m.told[r] {
+	for _, r := range m.live { // those of a topic that was deleted since as well
+		if !m.known[r].keeper && r.mark != nil && !m.told[r] {
 			return false
 		}
 	}

@@ -157,6 +157,7 @@ type member struct {
 
 	position map[int32]position
 	known    map[*Record]*record
+	live     []*Record // of these, what was not seen finished by a check
 	trying   map[*Record]pieces
 	writing  map[*Record]pieces // letters
 	written  map[*Record]pieces
@@ -203,6 +204,7 @@ func (m *member) read(r *Record) error {
 	l := m.w.topic[r.TopicPartition.Partition]
 	rec := l.records[r.TopicPartition.Offset]
 	m.known[r] = rec
+	m.live = append(m.live, r)
 	r.Group, r.Pieces = rec.group, rec.pieces
 	switch {
 	case rec.null:
