@@ -131,7 +131,7 @@ func TestMoreThanFitsIntoMemoryThatJaegerCannotTake(t *testing.T) {
 	store := startBadger(t)
 	r := newRig(t)
 	r.broker.CreateTopics(t, 1, dlq)
-	const bad, spans, backlog = 40, 12, 2000
+	const bad, spans, backlog = 20, 12, 2000
 	var names []string
 	for i := range bad {
 		var list []*jaeger.Span
@@ -156,7 +156,7 @@ func TestMoreThanFitsIntoMemoryThatJaegerCannotTake(t *testing.T) {
 	t.Log("the backlog took", time.Since(began))
 	good.requirePrompt(r, store.arrived, 2*prompt)
 	evidence := r.traffic()
-	r.eventually("what is bad is set aside", func() bool { return r.count("set_aside") == len(names) })
+	require.Eventually(t, func() bool { return r.count("set_aside") == len(names) }, 3*patience, 50*time.Millisecond, "what is bad is set aside")
 	evidence.stop()
 	requireSpans(t, r, names...)
 	r.eventually("all is finished", func() bool { return r.committed() == int64(bad+backlog+len(good.written)+len(evidence.written)) })
@@ -226,6 +226,11 @@ func TestAMixOfAllThatIsBad(t *testing.T) {
 		r.eventually("the good ones are delivered", func() bool { return store.has(fmt.Sprint("among-", i)) })
 	}
 	t.Log("the good ones took", time.Since(began))
+	for range 40 {
+		st := r.status()
+		t.Log("PROGRESS", time.Since(began).Round(time.Second), r.count("set_aside"), st["suspects"], st["parked"], st["waiting"], st["counts"], st["dead_letters_waiting"])
+		time.Sleep(time.Second)
+	}
 	r.eventually("the rest is set aside", func() bool { return r.count("set_aside") == garbage+large+huge })
 	t.Log("the rest took", time.Since(began))
 	more.stop()
@@ -286,6 +291,7 @@ func TestADeadLetterTopicThatIsMadeLater(t *testing.T) {
 	}
 	assert.Less(t, time.Since(began), prompt)
 	r.eventually("the letters wait", func() bool { return r.status()["dead_letters_waiting"] == float64(n) })
+	t.Log("STATUS", r.status())
 	r.eventually("it is told why", func() bool { return r.status()["dead_letters_error"] != nil })
 	assert.EqualValues(t, n, r.metric("consumer_dead_letters_waiting"))
 	assert.EqualValues(t, 1, r.metric("consumer_dead_letters_failing"))

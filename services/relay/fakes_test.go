@@ -88,16 +88,15 @@ func largeTag() *jaeger.Tag {
 	return &jaeger.Tag{Key: "large", VType: jaeger.TagType_STRING, VStr: &value}
 }
 
-// put writes records, each to the partition it names, whatever their size.
+// put writes records, each to the partition it names.
 func (r *rig) put(records ...*kgo.Record) {
 	r.t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(r.broker.Addr()), kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.ProducerBatchMaxBytes(1<<20))
-	require.NoError(r.t, err)
-	defer client.Close()
+	for _, record := range records {
+		record.Topic = topic
+	}
 	ctx, cancel := context.WithTimeout(r.t.Context(), 2*patience)
 	defer cancel()
-	require.NoError(r.t, client.ProduceSync(ctx, records...).FirstErr())
+	require.NoError(r.t, r.writer.ProduceSync(ctx, records...).FirstErr())
 }
 
 // in makes records of values, for one partition.
@@ -118,14 +117,10 @@ type traffic struct {
 }
 
 func (r *rig) traffic() *traffic {
-	r.t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(r.broker.Addr()), kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	require.NoError(r.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	v := &traffic{written: map[string]time.Time{}}
 	var work sync.WaitGroup
 	work.Go(func() {
-		defer client.Close()
 		ticks := time.NewTicker(50 * time.Millisecond)
 		defer ticks.Stop()
 		for n := 0; ; n++ {
@@ -134,13 +129,13 @@ func (r *rig) traffic() *traffic {
 				v.mu.Lock()
 				v.written[name] = time.Now()
 				v.mu.Unlock()
-				client.Produce(context.Background(), &kgo.Record{Partition: partition, Value: newBatch(r.t, name)}, func(_ *kgo.Record, err error) {
+				r.writer.Produce(context.Background(), &kgo.Record{Topic: topic, Partition: partition, Value: newBatch(r.t, name)}, func(_ *kgo.Record, err error) {
 					assert.NoError(r.t, err)
 				})
 			}
 			select {
 			case <-ctx.Done():
-				assert.NoError(r.t, client.Flush(context.Background()))
+				assert.NoError(r.t, r.writer.Flush(context.Background()))
 				return
 			case <-ticks.C:
 			}

@@ -64,6 +64,7 @@ type rig struct {
 	t      *testing.T
 	broker *tracingtest.Broker
 	client *kgo.Client
+	writer *kgo.Client // writes each record to the partition it names
 	addr   string // of the relay's HTTP server
 	logs   *tracingtest.Log
 	cancel func()       // tells the relay to stop
@@ -87,6 +88,9 @@ func newRig(t *testing.T) *rig {
 	r.client, err = kgo.NewClient(kgo.SeedBrokers(r.broker.Addr()), kgo.ProducerBatchMaxBytes(2<<20))
 	require.NoError(t, err)
 	t.Cleanup(r.client.Close)
+	r.writer, err = kgo.NewClient(kgo.SeedBrokers(r.broker.Addr()), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchMaxBytes(16<<20))
+	require.NoError(t, err)
+	t.Cleanup(r.writer.Close)
 	return r
 }
 
