@@ -34,16 +34,26 @@ func TestMain(m *testing.M) {
 	tracingtest.VerifyMain(m)
 }
 
-// newBatch encodes a batch with one span per operation, as any client of
-// jaeger.thrift would.
+// newBatch encodes a batch with one span per operation.
 func newBatch(t testing.TB, operations ...string) []byte {
 	t.Helper()
-	b := jaeger.Batch{Process: &jaeger.Process{ServiceName: "test"}}
+	var spans []*jaeger.Span
 	for _, operation := range operations {
-		b.Spans = append(b.Spans, &jaeger.Span{
-			TraceIdLow: 1, SpanId: rand.Int64(), OperationName: operation, StartTime: time.Now().UnixMicro(), Duration: 1, Flags: 1,
-		})
+		spans = append(spans, newSpan(operation))
 	}
+	return encode(t, "test", spans...)
+}
+
+func newSpan(operation string, tags ...*jaeger.Tag) *jaeger.Span {
+	return &jaeger.Span{
+		TraceIdLow: 1, SpanId: rand.Int64(), OperationName: operation, StartTime: time.Now().UnixMicro(), Duration: 1, Flags: 1, Tags: tags,
+	}
+}
+
+// encode encodes a batch as any client of jaeger.thrift would.
+func encode(t testing.TB, service string, spans ...*jaeger.Span) []byte {
+	t.Helper()
+	b := jaeger.Batch{Process: &jaeger.Process{ServiceName: service}, Spans: spans}
 	buffer := thrift.NewTMemoryBuffer()
 	require.NoError(t, b.Write(t.Context(), thrift.NewTBinaryProtocolConf(buffer, nil)))
 	return buffer.Bytes()
@@ -54,6 +64,7 @@ type rig struct {
 	t      *testing.T
 	broker *tracingtest.Broker
 	client *kgo.Client
+	writer *kgo.Client // writes each record to the partition it names
 	addr   string // of the relay's HTTP server
 	logs   *tracingtest.Log
 	cancel func()       // tells the relay to stop
@@ -62,29 +73,40 @@ type rig struct {
 
 func startRelay(t *testing.T, endpoint string) *rig {
 	t.Helper()
+	r := newRig(t)
+	r.broker.CreateTopics(t, 1, dlq)
+	r.start(endpoint)
+	return r
+}
+
+// newRig starts a broker without tracing-dlq, and no relay.
+func newRig(t *testing.T) *rig {
+	t.Helper()
 	r := &rig{t: t, broker: tracingtest.StartBroker(t)}
 	r.broker.CreateTopics(t, 3, topic)
-	r.broker.CreateTopics(t, 1, dlq)
 	var err error
 	r.client, err = kgo.NewClient(kgo.SeedBrokers(r.broker.Addr()), kgo.ProducerBatchMaxBytes(2<<20))
 	require.NoError(t, err)
 	t.Cleanup(r.client.Close)
-	r.start(endpoint)
+	r.writer, err = kgo.NewClient(kgo.SeedBrokers(r.broker.Addr()), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchMaxBytes(16<<20))
+	require.NoError(t, err)
+	t.Cleanup(r.writer.Close)
 	return r
 }
 
 // listening is what a relay logs when it serves HTTP.
 var listening = regexp.MustCompile(`msg=listening addr=(\S+)`)
 
-// start runs a relay, another one if there was one before.
-func (r *rig) start(endpoint string) {
+// start runs a relay, another one if there was one before. Of several settings of one
+// name the last one counts.
+func (r *rig) start(endpoint string, settings ...string) {
 	r.t.Helper()
 	var cfg config
-	require.NoError(r.t, service.Load(&cfg, []string{
+	require.NoError(r.t, service.Load(&cfg, append([]string{
 		"KAFKA_BROKERS=" + tracingtest.FreeAddr(r.t), // the cluster with the data is not asked for anything
 		"TRACING_KAFKA_BROKERS=" + r.broker.Addr(), "JAEGER_ENDPOINT=" + endpoint, "HTTP_ADDR=127.0.0.1:0",
 		"SESSION_TIMEOUT=6s", "GROUP_INSTANCE_ID=relay-1",
-	}))
+	}, settings...)))
 	r.logs = &tracingtest.Log{}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -50,6 +50,10 @@ const (
 	// noAnswer is after how long without an answer the endpoint counts as away.
 	noAnswer = 5 * time.Second
 
+	// outageAfter is how long nothing must have gone through for an outage to be told
+	// of. A burst of bad records among good ones opens the breaker for a moment.
+	outageAfter = time.Second
+
 	maxFetch     = 64 // parked attempts that are read again at a time
 	firstPause   = 100 * time.Millisecond
 	maxPause     = 10 * time.Second
@@ -124,8 +128,9 @@ type Dispatcher struct {
 	luck       luck
 	ending     bool // no more records come: a refusal counts though none goes through
 	stopping   bool
-	ticks      uint64 // counts the beginnings and the failures of tries
-	passed     uint64 // when the latest-begun try that went through began
+	ticks      uint64    // counts the beginnings and the failures of tries
+	passed     uint64    // when the latest-begun try that went through began
+	passedAt   time.Time // when a try went through last
 	report     report
 }
 
@@ -471,7 +476,7 @@ func (d *Dispatcher) end(a *attempt, err error, now time.Time) (over *Outage) {
 
 // pass notes that an attempt went through.
 func (d *Dispatcher) pass(a *attempt, now time.Time) (over *Outage) {
-	d.passed = max(d.passed, a.tick)
+	d.passed, d.passedAt = max(d.passed, a.tick), now
 	d.luck.learn(a.isolated)
 	if !d.breaker.succeed(a.probe) {
 		d.limiter.succeed(a.began, now)
@@ -479,6 +484,9 @@ func (d *Dispatcher) pass(a *attempt, now time.Time) (over *Outage) {
 	}
 	d.limiter.restart()
 	d.acquit()
+	if d.report.state != Holding {
+		return nil
+	}
 	outage := d.report.recover(now, d.unfinished())
 	d.log.Info("delivering again", "took", outage.End.Sub(outage.Began).Round(time.Millisecond), "waiting", outage.Records)
 	return &outage
@@ -515,12 +523,15 @@ func (d *Dispatcher) refuse(a *attempt, err error, v verdict, now time.Time) {
 		answered: !v.unreachable, untried: !d.queue.empty(), after: v.after,
 	})
 	if opened {
-		d.report.hold(now)
-		d.log.Warn("holding, trying again until it works", "err", err,
-			"partition", a.parts[0].TopicPartition.Partition, "offset", int64(a.parts[0].TopicPartition.Offset))
+		d.report.outage = Outage{Began: now}
 	}
 	if d.breaker.open {
 		d.report.outage.note(err)
+		if d.report.state != Holding && (now.Sub(d.passedAt) >= outageAfter || v.after > 0) {
+			d.report.become(Holding, d.report.outage.Began)
+			d.log.Warn("holding, trying again until it works", "err", err,
+				"partition", a.parts[0].TopicPartition.Partition, "offset", int64(a.parts[0].TopicPartition.Offset))
+		}
 	}
 	d.ticks++
 	a.refused, a.failed, a.answered = a.refused+1, d.ticks, !v.unreachable

@@ -182,7 +182,9 @@ func (d *Dispatcher) forgotten(r *Record) {
 func (d *Dispatcher) rest(now time.Time) {
 	if d.breaker.open && d.unfinished() == 0 {
 		d.breaker.reset()
-		d.report.become(Delivering, now)
+		if d.report.state == Holding {
+			d.report.become(Delivering, now)
+		}
 	}
 }
 

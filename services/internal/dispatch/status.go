@@ -81,7 +81,7 @@ type PartitionStatus struct {
 type report struct {
 	state    State
 	since    time.Time
-	outage   Outage // while holding
+	outage   Outage // while the breaker is open
 	counts   Counts
 	lastErr  error
 	lastAt   time.Time
@@ -95,11 +95,6 @@ func (r *report) become(s State, now time.Time) { r.state, r.since = s, now }
 func (r *report) refused(err error, now time.Time) {
 	r.counts.Retries++
 	r.lastErr, r.lastAt = err, now
-}
-
-func (r *report) hold(now time.Time) {
-	r.become(Holding, now)
-	r.outage = Outage{Began: now}
 }
 
 func (r *report) recover(now time.Time, records int) Outage {
