@@ -36,6 +36,10 @@ test: build ## Run all tests with the race detector, on real clients, a Kafka br
 test-kafka: build ## Run the tests that need a real Kafka: Apache Kafka, Kafka Connect and OpenSearch, with Java 17 (21) and Maven
 	services/systemtest/jars/with go test -race -v -count=1 -parallel 3 -timeout 40m -run RealKafka ./services/systemtest
 
+.PHONY: mutants
+mutants: toolchain ## Plant some fifty bugs, one after the other, and tell which test finds each; RUN='regexp' chooses
+	@go run ./services/mutants -run '$(RUN)'
+
 .PHONY: lint
 lint: toolchain ## Run golangci-lint (.golangci.yml); the first time it is built
 	@echo 'golangci-lint'
