@@ -337,11 +337,11 @@ func (d *Dispatcher) throttle(now time.Time) time.Duration {
 	return max(time.Duration(missing/float64(d.cfg.Limit.Limit())*float64(time.Second)), time.Millisecond)
 }
 
-// fromQueue takes what was not tried yet. While tries fail, every other one is the
-// latest record, lest all that is left be behind a run of bad ones.
+// fromQueue takes what was not tried yet. While tries fail or have no answer, every
+// other one is the latest record, lest all that is left be behind a run of bad ones.
 func (d *Dispatcher) fromQueue(maxRecords int) *attempt {
 	var records []*Record
-	if d.latest = !d.latest && d.breaker.doubtful(); d.latest {
+	if d.latest = !d.latest && (d.breaker.doubtful() || len(d.running) >= d.limiter.allowed); d.latest {
 		records = d.queue.takeLast()
 	} else {
 		records = d.queue.take(maxRecords, d.cfg.MaxPieces, d.cfg.MaxBytes)
@@ -393,7 +393,7 @@ func (d *Dispatcher) awaitSlot(s stage, slots int, now time.Time) time.Duration 
 	case taken < slots:
 		return 0
 	case taken < slots+maxProbes:
-		return min(wait, max(latest, 0))
+		wait = min(wait, max(latest, 0))
 	}
 	return wait
 }
@@ -509,7 +509,7 @@ func (d *Dispatcher) acquit() {
 func (d *Dispatcher) refuse(a *attempt, err error, v verdict, now time.Time) {
 	d.report.refused(err, now)
 	opened := d.breaker.fail(now, failure{
-		probe: a.probe, explained: d.explained(a, v), again: a.failed > d.passed && (a.isolated == 0 || v.unreachable),
+		probe: a.probe, explained: d.explained(a, v), again: a.failed > d.passed && (!a.suspected() || v.unreachable),
 		answered: !v.unreachable, untried: !d.queue.empty(), after: v.after,
 	})
 	if opened {
@@ -546,7 +546,7 @@ func (d *Dispatcher) explained(a *attempt, v verdict) bool {
 	switch {
 	case d.passed > a.tick:
 		return true
-	case a.isolated == 0 || v.unreachable:
+	case !a.suspected() || v.unreachable:
 		return false
 	case a.failed < d.passed || a.counted > d.passed:
 		return true
@@ -565,7 +565,7 @@ func ownWait(refused int) time.Duration {
 func (d *Dispatcher) split(a *attempt, now time.Time) {
 	first, second := a.halves()
 	for _, half := range []*attempt{first, second} {
-		half.due, half.split = now, true
+		half.due, half.split, half.kin = now, true, a.kin || a.isolated > 0
 		d.buffers[a.stage].hold(half)
 	}
 	d.release(a)
