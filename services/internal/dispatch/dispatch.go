@@ -108,7 +108,8 @@ type Dispatcher struct {
 	drained chan struct{} // a token: something under way has ended
 
 	work    sync.WaitGroup  // tries and letters under way
-	working context.Context // of the handler; set by Run
+	working context.Context // of the handler and of letters
+	stop    context.CancelFunc
 
 	mu         sync.Mutex
 	partitions map[int32]*partition
@@ -142,10 +143,11 @@ type partition struct {
 
 // New makes a dispatcher.
 func New(cfg Config) *Dispatcher {
+	working, stop := context.WithCancel(context.Background())
 	return &Dispatcher{
 		cfg: cfg, log: cfg.Log,
 		changed: make(chan struct{}, 1), freed: make(chan struct{}, 1), parked: make(chan struct{}, 1), drained: make(chan struct{}, 1),
-		working:    context.Background(),
+		working: working, stop: stop,
 		partitions: make(map[int32]*partition),
 		queue:      newQueue(cfg.Ordered),
 		running:    make(map[*attempt]struct{}),
@@ -159,18 +161,14 @@ func New(cfg Config) *Dispatcher {
 // Run tries what is added until ctx ends, and then waits for what is under way, for
 // grace at most: then the context of the handler ends.
 func (d *Dispatcher) Run(ctx context.Context, grace time.Duration) {
-	working, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	d.mu.Lock()
-	d.working = working
-	d.mu.Unlock()
+	defer d.stop()
 	d.work.Go(func() { d.fetchParked(ctx) })
 	for ctx.Err() == nil {
 		d.mu.Lock()
 		a, wait := d.next(time.Now())
 		d.mu.Unlock()
 		if a != nil {
-			d.work.Go(func() { d.finish(a, d.cfg.Handle(working, a.parts)) })
+			d.work.Go(func() { d.finish(a, d.cfg.Handle(d.working, a.parts)) })
 			continue
 		}
 		timer := time.NewTimer(wait)
@@ -181,7 +179,7 @@ func (d *Dispatcher) Run(ctx context.Context, grace time.Duration) {
 		}
 		timer.Stop()
 	}
-	defer time.AfterFunc(grace, stop).Stop()
+	defer time.AfterFunc(grace, d.stop).Stop()
 	d.mu.Lock()
 	d.stopping = true
 	d.mu.Unlock()
@@ -647,10 +645,11 @@ func (d *Dispatcher) settle(a *attempt, err error) {
 			d.forgotten(p.Record)
 			continue
 		}
+		p.delivered = p.delivered || err == nil
 		if p.left -= p.To - p.From; p.left > 0 {
 			continue
 		}
-		if err == nil {
+		if p.delivered {
 			d.report.counts.Done++
 		}
 		d.queue.finished(p.Record)
