@@ -32,6 +32,13 @@ build: toolchain ## Build the services and, once, Jaeger into bin/
 test: build ## Run all tests with the race detector, on real clients, a Kafka broker in the process and a real Jaeger
 	go test -race -parallel 8 -timeout 6m $(MODULES:%=./%/...)
 
+SEEDS ?= 100000
+FROM  ?= 1
+
+.PHONY: simulate
+simulate: toolchain ## Simulate what can happen to a consumer, its broker and the endpoint: SEEDS schedules FROM one on; TRACE=1 prints each
+	SEEDS=$(SEEDS) FROM=$(FROM) TRACE=$(TRACE) go test -count=1 -timeout 0 -v -run TestSimulation ./services/internal/dispatch
+
 .PHONY: test-kafka
 test-kafka: build ## Run the tests that need a real Kafka: Apache Kafka, Kafka Connect and OpenSearch, with Java 17 (21) and Maven
 	services/systemtest/jars/with go test -race -v -count=1 -parallel 3 -timeout 40m -run RealKafka ./services/systemtest

@@ -112,7 +112,8 @@ type Dispatcher struct {
 	drained chan struct{} // a token: something under way has ended
 
 	work    sync.WaitGroup  // tries and letters under way
-	working context.Context // of the handler; set by Run
+	working context.Context // of the handler and of letters
+	stop    context.CancelFunc
 
 	mu         sync.Mutex
 	partitions map[int32]*partition
@@ -148,10 +149,11 @@ type partition struct {
 
 // New makes a dispatcher.
 func New(cfg Config) *Dispatcher {
+	working, stop := context.WithCancel(context.Background())
 	return &Dispatcher{
 		cfg: cfg, log: cfg.Log,
 		changed: make(chan struct{}, 1), freed: make(chan struct{}, 1), parked: make(chan struct{}, 1), drained: make(chan struct{}, 1),
-		working:    context.Background(),
+		working: working, stop: stop,
 		partitions: make(map[int32]*partition),
 		queue:      newQueue(cfg.Ordered),
 		running:    make(map[*attempt]struct{}),
@@ -166,18 +168,14 @@ func New(cfg Config) *Dispatcher {
 // Run tries what is added until ctx ends, and then waits for what is under way, for
 // grace at most: then the context of the handler ends.
 func (d *Dispatcher) Run(ctx context.Context, grace time.Duration) {
-	working, stop := context.WithCancel(context.WithoutCancel(ctx))
-	defer stop()
-	d.mu.Lock()
-	d.working = working
-	d.mu.Unlock()
+	defer d.stop()
 	d.work.Go(func() { d.fetchParked(ctx) })
 	for ctx.Err() == nil {
 		d.mu.Lock()
 		a, wait := d.next(time.Now())
 		d.mu.Unlock()
 		if a != nil {
-			d.work.Go(func() { d.finish(a, d.cfg.Handle(working, a.parts)) })
+			d.work.Go(func() { d.finish(a, d.cfg.Handle(d.working, a.parts)) })
 			continue
 		}
 		timer := time.NewTimer(wait)
@@ -188,7 +186,7 @@ func (d *Dispatcher) Run(ctx context.Context, grace time.Duration) {
 		}
 		timer.Stop()
 	}
-	defer time.AfterFunc(grace, stop).Stop()
+	defer time.AfterFunc(grace, d.stop).Stop()
 	d.mu.Lock()
 	d.stopping = true
 	d.mu.Unlock()
@@ -344,11 +342,11 @@ func (d *Dispatcher) throttle(now time.Time) time.Duration {
 	return max(time.Duration(missing/float64(d.cfg.Limit.Limit())*float64(time.Second)), time.Millisecond)
 }
 
-// fromQueue takes what was not tried yet. While tries fail, every other one is the
-// latest record, lest all that is left be behind a run of bad ones.
+// fromQueue takes what was not tried yet. While tries fail or have no answer, every
+// other one is the latest record, lest all that is left be behind a run of bad ones.
 func (d *Dispatcher) fromQueue(maxRecords int) *attempt {
 	var records []*Record
-	if d.latest = !d.latest && d.breaker.doubtful(); d.latest {
+	if d.latest = !d.latest && (d.breaker.doubtful() || len(d.running) >= d.limiter.allowed); d.latest {
 		records = d.queue.takeLast()
 	} else {
 		records = d.queue.take(maxRecords, d.cfg.MaxPieces, d.cfg.MaxBytes)
@@ -400,7 +398,7 @@ func (d *Dispatcher) awaitSlot(s stage, slots int, now time.Time) time.Duration 
 	case taken < slots:
 		return 0
 	case taken < slots+maxProbes:
-		return min(wait, max(latest, 0))
+		wait = min(wait, max(latest, 0))
 	}
 	return wait
 }
@@ -519,7 +517,7 @@ func (d *Dispatcher) acquit() {
 func (d *Dispatcher) refuse(a *attempt, err error, v verdict, now time.Time) {
 	d.report.refused(err, now)
 	opened := d.breaker.fail(now, failure{
-		probe: a.probe, explained: d.explained(a, v), again: a.failed > d.passed && (a.isolated == 0 || v.unreachable),
+		probe: a.probe, explained: d.explained(a, v), again: a.failed > d.passed && (!a.suspected() || v.unreachable),
 		answered: !v.unreachable, untried: !d.queue.empty(), after: v.after,
 	})
 	if opened {
@@ -559,7 +557,7 @@ func (d *Dispatcher) explained(a *attempt, v verdict) bool {
 	switch {
 	case d.passed > a.tick:
 		return true
-	case a.isolated == 0 || v.unreachable:
+	case !a.suspected() || v.unreachable:
 		return false
 	case a.failed < d.passed || a.counted > d.passed:
 		return true
@@ -578,7 +576,7 @@ func ownWait(refused int) time.Duration {
 func (d *Dispatcher) split(a *attempt, now time.Time) {
 	first, second := a.halves()
 	for _, half := range []*attempt{first, second} {
-		half.due, half.split = now, true
+		half.due, half.split, half.kin = now, true, a.kin || a.isolated > 0
 		d.buffers[a.stage].hold(half)
 	}
 	d.release(a)
@@ -660,10 +658,11 @@ func (d *Dispatcher) settle(a *attempt, err error) {
 			d.forgotten(p.Record)
 			continue
 		}
+		p.delivered = p.delivered || err == nil
 		if p.left -= p.To - p.From; p.left > 0 {
 			continue
 		}
-		if err == nil {
+		if p.delivered {
 			d.report.counts.Done++
 		}
 		d.queue.finished(p.Record)

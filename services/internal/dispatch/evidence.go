@@ -7,15 +7,19 @@ type evidence struct {
 	refused  int    // tries that were refused
 	isolated int    // of these, those where another attempt that began later went through before the next try
 	failed   uint64 // when the last one failed; 0: none did
+	kin      bool   // it is half of one that was refused while others went through
 	counted  uint64 // when it last spoke against the endpoint all the same
 	answered bool   // that failure may be the attempt's own
 }
+
+// suspected tells whether there is any evidence.
+func (e *evidence) suspected() bool { return e.isolated > 0 || e.kin }
 
 // How sure one must be that an attempt is guilty, as the chance that an innocent one
 // is refused so often in a row. A wrong split costs a few posts, a wrong letter the
 // attention of a person.
 const (
-	doubtSplit    = 0.05
+	doubtSplit    = 0.2
 	doubtSetAside = 1e-6
 )
 
@@ -24,8 +28,8 @@ const (
 // from a record that always draws a 500.
 type luck struct{ refusals float64 }
 
-// minRefusals is the share of refusals that is reckoned with at least. It makes 2
-// refusals enough to split, and 8 to set aside: 0.175² < 0.05, 0.175⁸ < 10⁻⁶.
+// minRefusals is the share of refusals that is reckoned with at least. It makes 1
+// refusal enough to split, and 8 to set aside: 0.175 < 0.2, 0.175⁸ < 10⁻⁶.
 const minRefusals = 0.175
 
 // memory is over how many tries the share is taken, about.

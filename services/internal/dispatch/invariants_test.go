@@ -149,10 +149,17 @@ func (m *member) checkStatus() {
 	if s.DeadLetters == 0 && s.DeadLettersError != nil {
 		w.violate("no dead letters wait, but there is an error: %+v", s)
 	}
-	down := w.endpoint == unreachable || w.endpoint == refusing
-	if age := time.Since(w.since); down && age > 20*time.Second && m.failures > 20 && s.State == Delivering && s.InFlight+s.Waiting > 0 {
+	left := s.InFlight + s.Waiting
+	if left == 0 {
+		m.failures = 0
+	}
+	down, age := w.endpoint == unreachable || w.endpoint == refusing, time.Since(w.since)
+	// Of few that were suspected before it cannot tell that now it is the endpoint that refuses.
+	told := w.endpoint == unreachable || left > maxFailures
+	switch {
+	case down && told && m.failures > 20 && age > 20*time.Second && s.State == Delivering:
 		w.violate("the state is delivering after %d failures in a row in %v: %+v", m.failures, age, s)
-	} else if down && m.failures > 50+2*len(w.records)+int(age/(100*time.Millisecond)) {
+	case down && m.failures > 50+2*len(w.records)+int(age/(100*time.Millisecond)):
 		w.violate("%d tries in %v while the endpoint is away", m.failures, age)
 	}
 }

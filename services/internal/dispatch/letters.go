@@ -30,15 +30,14 @@ func (d *Dispatcher) write(letter *attempt) {
 	letter.occupy(1)
 	letter.began = time.Now()
 	d.writing[letter] = struct{}{}
-	working := d.working
-	d.work.Go(func() { d.setAside(working, letter) })
+	d.work.Go(func() { d.setAside(letter) })
 }
 
 // setAside keeps a part that cannot be delivered, however long that takes. It ends
 // early when the partition is taken away or the dispatcher stops.
-func (d *Dispatcher) setAside(working context.Context, letter *attempt) {
+func (d *Dispatcher) setAside(letter *attempt) {
 	p := letter.parts[0]
-	ctx, cancel := context.WithCancel(working)
+	ctx, cancel := context.WithCancel(d.working)
 	defer cancel()
 	defer context.AfterFunc(p.partition.ctx, cancel)()
 	err := d.cfg.SetAside(ctx, p, letter.reason)

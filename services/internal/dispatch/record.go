@@ -35,6 +35,7 @@ type Record struct {
 	dropped   bool        // the value is not in memory
 	acquitted bool        // what spoke against it was dropped once
 	forgotten bool        // left to the next owner of the partition
+	delivered bool        // a piece is
 	left      int         // pieces that are neither delivered nor set aside
 }
 
