@@ -196,8 +196,13 @@ func (c *Consumer) failed(e kafka.Error, idle <-chan struct{}) error {
 		c.log.Warn("kafka will not have this member any more, joining anew", "err", e)
 		return c.renew(idle)
 	}
-	if c.troubles.note(client, e) {
-		c.log.Error("consumer error, trying again", "group", c.cfg.Group, "err", e)
+	switch e.Code() {
+	case kafka.ErrBadCompression, kafka.ErrMsgSizeTooLarge: // of one partition, and again with each try: see findStalled
+		c.troubles.unreadable(e)
+	default:
+		if c.troubles.note(client, e) {
+			c.log.Error("consumer error, trying again", "group", c.cfg.Group, "err", e)
+		}
 	}
 	return nil
 }
@@ -206,8 +211,7 @@ func (c *Consumer) failed(e kafka.Error, idle <-chan struct{}) error {
 // partitions.
 func (c *Consumer) renew(idle <-chan struct{}) error {
 	c.joined.Store(false)
-	assigned := c.work.Assigned()
-	c.work.Forget(assigned)
+	c.forget(c.work.Assigned())
 	select {
 	case <-time.After(renewWait):
 	case <-idle:
@@ -223,7 +227,6 @@ func (c *Consumer) renew(idle <-chan struct{}) error {
 	c.using.Unlock()
 	go func() { _ = old.Close() }() // librdkafka may not end the close of a client that was fenced off
 	c.paused, c.reassigned = false, false
-	c.tails.forget(assigned)
 	return c.subscribe()
 }
 
