@@ -20,9 +20,9 @@ type fakeCollector struct {
 // newFakedSystem is a real Kafka and a relay that delivers to a fake collector.
 func newFakedSystem(t *testing.T, poison int64) (*system, *fakeCollector) {
 	t.Helper()
-	s := newKafkaSystem(t)
 	c := &fakeCollector{poison: poison, taken: map[int64]int{}}
-	s.extra = []string{"JAEGER_ENDPOINT=" + collectortest.Start(t, c.answer).URL()}
+	k := startKafka(t, 1, nil)
+	s := newSystemFor(t, k, k, collectortest.Start(t, c.answer).URL(), kafkaPatience)
 	s.start("topic-config")
 	s.wait("topic-config")
 	s.start("relay")

@@ -71,7 +71,9 @@ func startKafka(t *testing.T, nodes int, extra map[string]string, listeners ...s
 			"auto.create.topics.enable":                "false",
 			"offsets.topic.num.partitions":             "10",
 			"offsets.topic.replication.factor":         fmt.Sprint(nodes),
+			"transaction.state.log.num.partitions":     "1",
 			"transaction.state.log.replication.factor": fmt.Sprint(nodes),
+			"transaction.state.log.min.isr":            fmt.Sprint(nodes/2 + 1),
 			"min.insync.replicas":                      fmt.Sprint(nodes/2 + 1),
 		}
 		maps.Copy(config, extra)

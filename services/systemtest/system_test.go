@@ -65,18 +65,19 @@ type broker interface {
 
 // system is the whole system of one test.
 type system struct {
-	t        *testing.T
-	patience time.Duration // only a failing test waits so long
-	broker   broker
-	tracing  broker // where the spans go; mostly the same
-	jaeger   *jaeger.Process
-	query    *jaeger.Query
-	client   *kgo.Client
-	write    func(number []byte) // to number-topic
-	addrs    map[string]string   // HTTP_ADDR by instance
-	extra    []string            // environment of every program
-	procs    map[string]*process // by instance
-	fed      []int64
+	t         *testing.T
+	patience  time.Duration // only a failing test waits so long
+	broker    broker
+	tracing   broker // where the spans go; mostly the same
+	collector string // JAEGER_ENDPOINT
+	jaeger    *jaeger.Process
+	query     *jaeger.Query
+	client    *kgo.Client
+	write     func(number []byte) // to number-topic
+	addrs     map[string]string   // HTTP_ADDR by instance
+	extra     []string            // environment of every program
+	procs     map[string]*process // by instance
+	fed       []int64
 }
 
 // newSystem starts a broker inside this process and Jaeger. None of the programs
@@ -90,12 +91,21 @@ func newSystem(t *testing.T) *system {
 // newSystemOn is newSystem with brokers that run.
 func newSystemOn(t *testing.T, data, tracing broker, patience time.Duration) *system {
 	t.Helper()
+	j := jaeger.StartForTest(t)
+	query := jaeger.NewQuery(j.QueryURL())
+	t.Cleanup(query.Close)
+	s := newSystemFor(t, data, tracing, j.Endpoint(), patience)
+	s.jaeger, s.query = j, query
+	return s
+}
+
+// newSystemFor is newSystemOn with a collector that runs.
+func newSystemFor(t *testing.T, data, tracing broker, collector string, patience time.Duration) *system {
+	t.Helper()
 	s := &system{
-		t: t, patience: patience, broker: data, tracing: tracing, jaeger: jaeger.StartForTest(t),
+		t: t, patience: patience, broker: data, tracing: tracing, collector: collector,
 		addrs: map[string]string{}, procs: map[string]*process{},
 	}
-	s.query = jaeger.NewQuery(s.jaeger.QueryURL())
-	t.Cleanup(s.query.Close)
 	var err error
 	s.client, err = kgo.NewClient(kgo.SeedBrokers(addresses(data)...))
 	require.NoError(t, err)
@@ -129,7 +139,7 @@ func (s *system) env(instance string) []string {
 	return append(append(os.Environ(),
 		"KAFKA_BROKERS="+s.broker.Addr(),
 		"TRACING_KAFKA_BROKERS="+s.tracing.Addr(),
-		"JAEGER_ENDPOINT="+s.jaeger.Endpoint(),
+		"JAEGER_ENDPOINT="+s.collector,
 		"RANDOM_URL=http://"+s.addr("random"),
 		"HTTP_ADDR="+s.addr(instance),
 		"GROUP_INSTANCE_ID="+instance, // static membership: a killed one is back at once
@@ -253,8 +263,12 @@ type relayStatus struct {
 	State      string `json:"state"`
 	SpansSent  int    `json:"spans_sent"`
 	Partitions []struct {
-		Lag int64 `json:"lag"`
+		Partition int32 `json:"partition"`
+		Lag       int64 `json:"lag"`
 	} `json:"partitions"`
+	Errors []struct {
+		Error string `json:"error"`
+	} `json:"errors"`
 }
 
 // relayStatus asks the relay what it is doing; empty while it does not answer.

@@ -203,6 +203,9 @@ func (c *Consumer) failed(e kafka.Error, idle <-chan struct{}) error {
 		kafka.ErrNotCoordinator, kafka.ErrCoordinatorNotAvailable, kafka.ErrUnknownMemberID, kafka.ErrIllegalGeneration:
 		c.log.Debug("consumer error, trying again", "group", c.cfg.Group, "err", e) // it passes
 		return nil
+	case kafka.ErrBadCompression, kafka.ErrMsgSizeTooLarge:
+		c.troubles.unreadable(e) // of one partition, and again with each try: see findStalled
+		return nil
 	case kafka.ErrAllBrokersDown:
 		c.away.Store(true)
 		level = slog.LevelWarn
@@ -217,8 +220,7 @@ func (c *Consumer) failed(e kafka.Error, idle <-chan struct{}) error {
 // partitions.
 func (c *Consumer) renew(idle <-chan struct{}) error {
 	c.joined.Store(false)
-	assigned := c.work.Assigned()
-	c.work.Forget(assigned)
+	c.forget(c.work.Assigned())
 	select {
 	case <-time.After(renewWait):
 	case <-idle:
@@ -234,7 +236,6 @@ func (c *Consumer) renew(idle <-chan struct{}) error {
 	c.using.Unlock()
 	go func() { _ = old.Close() }() // librdkafka may not end the close of a client that was fenced off
 	c.paused, c.reassigned = false, false
-	c.tails.forget(assigned)
 	return c.subscribe()
 }
 

@@ -17,6 +17,9 @@ func (c *Consumer) rebalance(client *kafka.Consumer, event kafka.Event) error {
 	case kafka.AssignedPartitions:
 		c.log.Info("partitions assigned", "partitions", ids(e.Partitions))
 		c.work.Assign(ids(e.Partitions))
+		for _, p := range e.Partitions {
+			c.tails.read(p.Partition, 0) // nothing: what gives no record has an end to tell of
+		}
 		c.reassigned = true
 		c.joined.Store(true)
 		return c.begin(client, e.Partitions)
@@ -26,10 +29,18 @@ func (c *Consumer) rebalance(client *kafka.Consumer, event kafka.Event) error {
 			c.work.Drain(ids(e.Partitions), drainTimeout)
 			c.store() // the client commits it before the partitions go
 		}
-		c.work.Forget(ids(e.Partitions))
-		c.tails.forget(ids(e.Partitions))
+		c.forget(ids(e.Partitions))
 	}
 	return nil
+}
+
+// forget drops everything of partitions that are not ours any more.
+func (c *Consumer) forget(partitions []int32) {
+	c.work.Forget(partitions)
+	c.tails.forget(partitions)
+	for _, id := range partitions {
+		c.troubles.over(id)
+	}
 }
 
 // begin asks where the group stands in partitions that have become ours, so that the

@@ -45,18 +45,15 @@ const client int32 = -1
 // troubles are the errors that last, by partition. All methods are safe for several
 // goroutines.
 type troubles struct {
-	mu     sync.Mutex
-	last   map[int32]dispatch.Failure
-	latest error // of the client, over or not
+	mu   sync.Mutex
+	last map[int32]dispatch.Failure
+	data error // what the client could not read last; it does not say in which partition
 }
 
 // note enters an error, and reports whether it is news.
 func (t *troubles) note(what int32, err error) (news bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if what == client {
-		t.latest = err
-	}
 	before, known := t.last[what]
 	if known && before.Error == err.Error() {
 		return false
@@ -87,14 +84,21 @@ func (t *troubles) get(what int32) *dispatch.Failure {
 	return nil
 }
 
-// cause adds to an error what the client said last.
+// unreadable enters that the client could not read something it had fetched.
+func (t *troubles) unreadable(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.data = err
+}
+
+// cause adds to an error what the client could not read last.
 func (t *troubles) cause(err error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.latest == nil {
+	if t.data == nil {
 		return err
 	}
-	return fmt.Errorf("%w; the client said: %w", err, t.latest)
+	return fmt.Errorf("%w; the client said: %w", err, t.data)
 }
 
 func (t *troubles) all() []dispatch.Failure {

@@ -142,12 +142,11 @@ func (c *Consumer) askEnds(client *kafka.Consumer, partitions []kafka.TopicParti
 func (c *Consumer) findStalled() {
 	for id, at := range c.tails.stalled() {
 		_, high, err := c.kafka.Load().GetWatermarkOffsets(c.cfg.Topic, id)
-		if err != nil || high <= at.read {
+		if err != nil || high <= at.read || c.troubles.get(id) != nil {
 			continue
 		}
-		stall := fmt.Errorf("partition %d gives nothing more from offset %d on, though it ends at %d", id, at.read, high)
-		if c.troubles.note(id, c.troubles.cause(stall)) {
-			c.log.Error("a partition stalls; docs/operations.md tells the ways out", "partition", id, "offset", at.read, "err", stall)
-		}
+		stall := c.troubles.cause(fmt.Errorf("partition %d has more, but gives nothing from offset %d on", id, at.read))
+		c.troubles.note(id, stall)
+		c.log.Error("a partition stalls; docs/operations.md tells the ways out", "partition", id, "offset", at.read, "err", stall)
 	}
 }
