@@ -58,9 +58,9 @@ type trial struct {
 
 // bench is one run of the benchmark.
 type bench struct {
-	root     string // of the repository
-	work     string // for logs and data
-	jars     string // of Apache Kafka
+	root     string    // of the repository
+	work     string    // for logs and data
+	jars     string    // of Apache Kafka
 	programs []program // bin/relay first
 	rounds   int
 	only     *regexp.Regexp
@@ -113,7 +113,11 @@ func (b *bench) measurements() (all []measurement) {
 }
 
 func (b *bench) trials() []trial {
-	return []trial{{name: "latency", run: b.latency}, {name: "recovery", run: b.recovery}}
+	all := []trial{{name: "latency", run: b.latency}, {name: "recovery", run: b.recovery}}
+	for _, s := range scenarios() {
+		all = append(all, trial{name: "poison-" + s.name, run: func(ctx context.Context, by program) (table, error) { return b.poison(ctx, by, s) }})
+	}
+	return all
 }
 
 // run measures and returns the results of each measurement that was wanted, one

@@ -37,7 +37,7 @@ func (b *bench) latency(ctx context.Context, by program) (table, error) {
 		return nil, err
 	}
 	defer stop()
-	r, err := b.startRelay(by, topic, url)
+	r, err := b.startRelay(by, topic, deadLetter, url)
 	if err != nil {
 		return nil, err
 	}
@@ -134,8 +134,8 @@ func (d *delays) table(by program) table {
 	}
 	return table{
 		{title, "p50, ms", "p99, ms", "max, ms", "target, ms"},
-		cells("from the end of the span to 2xx" + by.note, d.whole, latencyTarget),
-		cells("of it the relay" + by.note + ", from the record's timestamp", d.share, shareTarget),
+		cells("from the end of the span to 2xx"+by.note, d.whole, latencyTarget),
+		cells("of it the relay"+by.note+", from the record's timestamp", d.share, shareTarget),
 	}
 }
 

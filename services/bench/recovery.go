@@ -28,12 +28,12 @@ func (b *bench) recovery(ctx context.Context, by program) (table, error) {
 	if err != nil {
 		return nil, err
 	}
-	jaeger, err := b.startCollectorAt(ctx, addr)
+	jaeger, err := b.startCollectorAt(ctx, addr, memoryStore)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { jaeger.stop() }() // the last one
-	r, err := b.startRelay(by, topic, jaeger.url)
+	r, err := b.startRelay(by, topic, deadLetter, jaeger.url)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (b *bench) recovery(ctx context.Context, by program) (table, error) {
 			d, err = firstDelivery(ctx, r, before.SpansSent, jaeger.url)
 			return err
 		})
-		next, err := b.startCollectorAt(ctx, addr)
+		next, err := b.startCollectorAt(ctx, addr, memoryStore)
 		if err != nil {
 			return nil, err
 		}
