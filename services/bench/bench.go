@@ -32,12 +32,19 @@ type measurement struct {
 	run     func(ctx context.Context) (result, error)
 }
 
+// program is a relay to be measured.
+type program struct {
+	path string
+	note string // in names and tables; bin/relay has none
+}
+
 // kind says which ratios a measurement is part of.
 type kind int
 
 const (
 	posting kind = iota
 	relaying
+	relayingBeside // by the program of another commit
 	ingesting
 	ingestingAfter
 	ceiling
@@ -46,14 +53,15 @@ const (
 // trial is measured once, behind the rounds, and has a table of its own.
 type trial struct {
 	name string // for --only
-	run  func(ctx context.Context) (table, error)
+	run  func(ctx context.Context, by program) (table, error)
 }
 
 // bench is one run of the benchmark.
 type bench struct {
-	root     string // of the repository
-	work     string // for logs and data
-	jars     string // of Apache Kafka
+	root     string    // of the repository
+	work     string    // for logs and data
+	jars     string    // of Apache Kafka
+	programs []program // bin/relay first
 	rounds   int
 	only     *regexp.Regexp
 	profiles string // folder for profiles of the relay; empty: none
@@ -61,6 +69,7 @@ type bench struct {
 
 	kafka  *broker
 	groups int // of ingesters so far
+	topics int // of trials so far
 }
 
 // measurements are in the order of the table, and of each round.
@@ -76,10 +85,13 @@ func (b *bench) measurements() (all []measurement) {
 				run: func(ctx context.Context) (result, error) { return b.direct(ctx, s.size, connections) },
 			})
 		}
+		for i, by := range b.programs {
+			all = append(all, measurement{
+				name: fmt.Sprintf("relay-%d", s.size) + by.note, label: "relay" + by.note, size: s.size, kind: []kind{relaying, relayingBeside}[i], backlog: s.relay,
+				run: func(ctx context.Context) (result, error) { return b.relays(ctx, by, 1, *s.relay, b.startCollector) },
+			})
+		}
 		all = append(all, measurement{
-			name: fmt.Sprintf("relay-%d", s.size), label: "relay", size: s.size, kind: relaying, backlog: s.relay,
-			run: func(ctx context.Context) (result, error) { return b.relays(ctx, 1, *s.relay, b.startCollector) },
-		}, measurement{
 			name: fmt.Sprintf("ingester-%d", s.size), label: "Jaeger's ingester, marks before storing (its default)", size: s.size, kind: ingesting, backlog: s.ingester,
 			run: func(ctx context.Context) (result, error) { return b.ingester(ctx, *s.ingester, false) },
 		}, measurement{
@@ -89,17 +101,23 @@ func (b *bench) measurements() (all []measurement) {
 	}
 	for _, from := range []*backlog{&long9, &long100} {
 		for _, relays := range []int{1, 2, 4} {
-			all = append(all, measurement{
-				name: fmt.Sprintf("ceiling-%d-%d", from.size, relays), label: fmt.Sprintf("relays: %d", relays), size: from.size, kind: ceiling, backlog: from,
-				run: func(ctx context.Context) (result, error) { return b.relays(ctx, relays, *from, b.startSink) },
-			})
+			for _, by := range b.programs {
+				all = append(all, measurement{
+					name: fmt.Sprintf("ceiling-%d-%d", from.size, relays) + by.note, label: fmt.Sprintf("relays: %d", relays) + by.note, size: from.size, kind: ceiling, backlog: from,
+					run: func(ctx context.Context) (result, error) { return b.relays(ctx, by, relays, *from, b.startSink) },
+				})
+			}
 		}
 	}
 	return all
 }
 
 func (b *bench) trials() []trial {
-	return []trial{{name: "latency", run: b.latency}, {name: "recovery", run: b.recovery}}
+	all := []trial{{name: "latency", run: b.latency}, {name: "recovery", run: b.recovery}}
+	for _, s := range scenarios() {
+		all = append(all, trial{name: "poison-" + s.name, run: func(ctx context.Context, by program) (table, error) { return b.poison(ctx, by, s) }})
+	}
+	return all
 }
 
 // run measures and returns the results of each measurement that was wanted, one
@@ -129,15 +147,24 @@ func (b *bench) run(ctx context.Context) (done []series, tables []table, err err
 		return nil, nil, err
 	}
 	for _, t := range trials {
-		begin := time.Now()
-		rows, err := t.run(ctx)
-		if err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", t.name, err)
+		for _, by := range b.programs {
+			begin := time.Now()
+			rows, err := t.run(ctx, by)
+			if err != nil {
+				return nil, nil, fmt.Errorf("%s%s: %w", t.name, by.note, err)
+			}
+			tables = appendTable(tables, rows)
+			b.say("%s%s: measured in %s", t.name, by.note, time.Since(begin).Round(time.Second))
 		}
-		tables = append(tables, rows)
-		b.say("%s: measured in %s", t.name, time.Since(begin).Round(time.Second))
 	}
 	return done, tables, nil
+}
+
+// newTopic makes a topic that no trial has used, and returns its name.
+func (b *bench) newTopic(ctx context.Context, name string, partitions int32) (string, error) {
+	b.topics++
+	name = fmt.Sprintf("%s-%d", name, b.topics)
+	return name, b.kafka.createTopic(ctx, name, partitions)
 }
 
 // measure fills in the results, one for each round.

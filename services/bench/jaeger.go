@@ -16,6 +16,14 @@ import (
 //go:embed jaeger.yaml
 var jaegerConfig []byte
 
+// memoryStore forgets the oldest trace: memory stays bounded.
+const memoryStore = "{memory: {max_traces: 50000}}"
+
+// badgerStore keeps all in a folder, and refuses what it cannot index.
+func badgerStore(folder string) string {
+	return fmt.Sprintf("{badger: {ephemeral: false, directories: {keys: %s/keys, values: %s/values}}}", folder, folder)
+}
+
 // target is what takes spans: a Jaeger or the program sink.
 type target struct {
 	*child
@@ -37,12 +45,12 @@ func (b *bench) startCollector(ctx context.Context) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.startCollectorAt(ctx, addr)
+	return b.startCollectorAt(ctx, addr, memoryStore)
 }
 
-// startCollectorAt does so at an address of the caller's choice.
-func (b *bench) startCollectorAt(ctx context.Context, addr string) (*target, error) {
-	j, err := b.startJaeger(ctx, "RECEIVER=jaeger", "COLLECTOR_ADDR="+addr)
+// startCollectorAt does so at an address and with a store of the caller's choice.
+func (b *bench) startCollectorAt(ctx context.Context, addr, store string) (*target, error) {
+	j, err := b.startJaeger(ctx, store, "RECEIVER=jaeger", "COLLECTOR_ADDR="+addr)
 	if err != nil {
 		return nil, err
 	}
@@ -56,11 +64,11 @@ func (b *bench) startCollectorAt(ctx context.Context, addr string) (*target, err
 
 // startIngester starts a fresh Jaeger with a memory store that reads Kafka.
 func (b *bench) startIngester(ctx context.Context, from ingest) (*target, error) {
-	return b.startJaeger(ctx, "RECEIVER=kafka", "KAFKA_ADDR="+from.brokers, "KAFKA_TOPIC="+from.topic,
+	return b.startJaeger(ctx, memoryStore, "RECEIVER=kafka", "KAFKA_ADDR="+from.brokers, "KAFKA_TOPIC="+from.topic,
 		"KAFKA_GROUP="+from.group, "MARK_AFTER="+strconv.FormatBool(from.markAfter))
 }
 
-func (b *bench) startJaeger(ctx context.Context, env ...string) (*target, error) {
+func (b *bench) startJaeger(ctx context.Context, store string, env ...string) (*target, error) {
 	config := filepath.Join(b.work, "jaeger.yaml")
 	if err := os.WriteFile(config, jaegerConfig, 0o600); err != nil {
 		return nil, err
@@ -73,7 +81,7 @@ func (b *bench) startJaeger(ctx context.Context, env ...string) (*target, error)
 	if err != nil {
 		return nil, err
 	}
-	env = append(env, "METRICS_PORT="+port(metrics), "PROFILE_PORT="+port(pprof))
+	env = append(env, "STORE="+store, "METRICS_PORT="+port(metrics), "PROFILE_PORT="+port(pprof))
 	c, err := startChild("jaeger", b.work, env, nil, filepath.Join(b.root, "bin", "jaeger"), "--config", config)
 	if err != nil {
 		return nil, err

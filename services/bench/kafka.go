@@ -6,12 +6,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"fault-tolerant-tracing/services/internal/deadletter"
 )
 
 const (
@@ -129,8 +132,9 @@ func kafkaVersion(jars string) string {
 // createTopic makes a topic and returns when all of its partitions can be written
 // to.
 func (b *broker) createTopic(ctx context.Context, name string, partitions int32) error {
-	forever := "-1" // the time of a record must not matter
-	if _, err := b.admin.CreateTopic(ctx, partitions, 1, map[string]*string{"retention.ms": &forever}, name); err != nil {
+	forever, large := "-1", strconv.Itoa(deadletter.MaxBytes)
+	settings := map[string]*string{"retention.ms": &forever, "max.message.bytes": &large} // the time of a record must not matter; a dead-letter topic takes more than the default
+	if _, err := b.admin.CreateTopic(ctx, partitions, 1, settings, name); err != nil {
 		return fmt.Errorf("create %s: %w", name, err)
 	}
 	return b.await(ctx, func(ctx context.Context) error {

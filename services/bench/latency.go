@@ -15,7 +15,6 @@ import (
 )
 
 const (
-	latencyTopic   = "spans-latency"
 	latencyClients = 50
 	warmUp         = 5 * time.Second // from the start of the last client; spans that end in it do not count
 	latencyFor     = 30 * time.Second
@@ -28,8 +27,9 @@ const (
 // latency measures how long a span takes from its end to the 2xx for the relay,
 // and how much of it from the record's timestamp, with many clients at a steady
 // rate. It fails if a span is missing.
-func (b *bench) latency(ctx context.Context) (table, error) {
-	if err := errors.Join(b.kafka.createTopic(ctx, latencyTopic, partitions), b.kafka.forget(ctx, relayGroup)); err != nil {
+func (b *bench) latency(ctx context.Context, by program) (table, error) {
+	topic, err := b.newTopic(ctx, "spans-latency", partitions)
+	if err := errors.Join(err, b.kafka.forget(ctx, relayGroup)); err != nil {
 		return nil, err
 	}
 	collector, url, stop, err := startArrivals()
@@ -37,7 +37,7 @@ func (b *bench) latency(ctx context.Context) (table, error) {
 		return nil, err
 	}
 	defer stop()
-	r, err := b.startRelay(latencyTopic, url)
+	r, err := b.startRelay(by, topic, deadLetter, url)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (b *bench) latency(ctx context.Context) (table, error) {
 	if err := r.await(ctx, r.ready); err != nil {
 		return nil, err
 	}
-	clients, err := b.startClients(latencyClients, latencyTopic)
+	clients, err := b.startClients(latencyClients, topic)
 	if err != nil {
 		return nil, err
 	}
@@ -68,13 +68,13 @@ func (b *bench) latency(ctx context.Context) (table, error) {
 		return nil, err
 	}
 	d := delays{arrived: arrived, from: from, to: to}
-	if err := b.readTopic(ctx, latencyTopic, d.record); err != nil {
+	if err := b.readTopic(ctx, topic, d.record); err != nil {
 		return nil, err
 	}
 	if d.read != spans {
 		return nil, fmt.Errorf("the clients finished %d spans, and %d are on the topic", spans, d.read)
 	}
-	return d.table(), nil
+	return d.table(by), nil
 }
 
 // readTopic calls yield with every record of a topic.
@@ -126,7 +126,7 @@ func (d *delays) record(m *kafka.Message) error {
 	return nil
 }
 
-func (d *delays) table() table {
+func (d *delays) table(by program) table {
 	title := fmt.Sprintf("%d clients of %d spans/s: %d spans in %.0f s", latencyClients, spansPerSecond, len(d.whole), d.to.Sub(d.from).Seconds())
 	cells := func(label string, all []time.Duration, target time.Duration) []string {
 		slices.Sort(all)
@@ -134,8 +134,8 @@ func (d *delays) table() table {
 	}
 	return table{
 		{title, "p50, ms", "p99, ms", "max, ms", "target, ms"},
-		cells("from the end of the span to 2xx", d.whole, latencyTarget),
-		cells("of it the relay, from the record's timestamp", d.share, shareTarget),
+		cells("from the end of the span to 2xx"+by.note, d.whole, latencyTarget),
+		cells("of it the relay"+by.note+", from the record's timestamp", d.share, shareTarget),
 	}
 }
 

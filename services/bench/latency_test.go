@@ -121,6 +121,6 @@ func TestAClientKeepsItsRate(t *testing.T) {
 }
 
 func TestRecoveryShowsTheLeastTheMiddleAndTheMost(t *testing.T) {
-	rows := recoveryTable([]time.Duration{300 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond})
+	rows := recoveryTable(program{}, []time.Duration{300 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond})
 	assert.Equal(t, []string{"100", "200", "300"}, rows[1][1:4])
 }

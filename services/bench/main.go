@@ -55,7 +55,7 @@ func run(args []string) int {
 
 func benchCommand() *cobra.Command {
 	b := &bench{progress: os.Stderr}
-	only := ""
+	only, beside := "", ""
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure how fast spans reach Jaeger, by the relay and in other ways",
@@ -78,20 +78,21 @@ the jars of Apache Kafka: "make bench" sees to both.`,
 			if b.only, err = regexp.Compile(only); err != nil {
 				return fmt.Errorf("--only: %w", err)
 			}
-			return b.tell(cmd.Context())
+			return b.tell(cmd.Context(), beside)
 		},
 	}
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	cmd.SetHelpCommand(&cobra.Command{Hidden: true})
 	cmd.Flags().IntVar(&b.rounds, "rounds", 3, "how often everything is measured, in turn")
 	cmd.Flags().StringVar(&only, "only", "", "measure only what this `regexp` matches: relay-9, ceiling, …")
+	cmd.Flags().StringVar(&beside, "relay", "", "measure the relay at this `path`, of another commit, side by side with bin/relay")
 	cmd.Flags().StringVar(&b.profiles, "profile", "", "write CPU profiles of relay and Jaeger into this `folder`; slows them down a little")
 	return cmd
 }
 
 // tell runs the benchmark in the repository that the program lies in (bin/bench)
-// and prints the tables.
-func (b *bench) tell(ctx context.Context) error {
+// and prints the tables. The relay at the path beside, if there is one, is measured too.
+func (b *bench) tell(ctx context.Context, beside string) error {
 	if b.rounds < 1 {
 		return fmt.Errorf("--rounds %d: must be at least 1", b.rounds)
 	}
@@ -104,6 +105,10 @@ func (b *bench) tell(ctx context.Context) error {
 	}
 	b.root = filepath.Dir(filepath.Dir(self))
 	b.work = filepath.Join(b.root, ".bench")
+	b.programs = []program{{path: filepath.Join(b.root, "bin", "relay")}}
+	if beside != "" {
+		b.programs = append(b.programs, program{path: beside, note: " (" + beside + ")"})
+	}
 	facts := machine(b.root, b.jars)
 	b.say("%s", facts)
 	done, tables, err := b.run(ctx)

@@ -34,12 +34,16 @@ func (b *broker) preload(ctx context.Context, l backlog) error {
 	if err := b.createTopic(ctx, l.topic, partitions); err != nil {
 		return err
 	}
-	producer, err := kafkaclient.NewProducer(kafkaclient.Cluster{Brokers: []string{b.addr}}, slog.New(slog.DiscardHandler), kafka.ConfigMap{"linger.ms": 50})
+	f, err := b.newFiller(l, 50)
 	if err != nil {
 		return err
 	}
-	f := filler{backlog: l, producer: producer}
-	return errors.Join(f.fill(ctx), producer.Close(ctx), f.failure())
+	return errors.Join(f.fill(ctx), f.close(ctx))
+}
+
+func (b *broker) newFiller(l backlog, lingerMillis int) (*filler, error) {
+	producer, err := kafkaclient.NewProducer(kafkaclient.Cluster{Brokers: []string{b.addr}}, slog.New(slog.DiscardHandler), kafka.ConfigMap{"linger.ms": lingerMillis})
+	return &filler{backlog: l, producer: producer}, err
 }
 
 type filler struct {
@@ -72,10 +76,16 @@ func (f *filler) fill(ctx context.Context) error {
 // dozen hashes would load one partition with half of the spans, a thousand would
 // not.
 func (f *filler) produce(ctx context.Context, s *stream) error {
+	return f.put(ctx, s.client, s.next(), time.Now())
+}
+
+// put writes a record of a client.
+func (f *filler) put(ctx context.Context, client int, value []byte, at time.Time) error {
 	record := &kafka.Message{
-		TopicPartition: kafka.TopicPartition{Topic: &f.topic, Partition: int32(s.client % partitions)},
-		Key:            []byte(clientUUID(s.client)),
-		Value:          s.next(),
+		TopicPartition: kafka.TopicPartition{Topic: &f.topic, Partition: int32(client % partitions)},
+		Key:            []byte(clientUUID(client)),
+		Value:          value,
+		Timestamp:      at,
 	}
 	for {
 		err := f.producer.Produce(record, f.settle)
@@ -96,7 +106,11 @@ func (f *filler) settle(_ kafka.TopicPartition, err error) {
 	}
 }
 
-func (f *filler) failure() error {
+// close returns an error if a record was not taken.
+func (f *filler) close(ctx context.Context) error {
+	if err := f.producer.Close(ctx); err != nil {
+		return err
+	}
 	if err := f.failed.Load(); err != nil {
 		return fmt.Errorf("fill %s: %w", f.topic, *err)
 	}

@@ -11,7 +11,6 @@ import (
 )
 
 const (
-	recoveryTopic  = "spans-recovery"
 	outages        = 20
 	away           = 1500 * time.Millisecond // and the time Jaeger takes to start; the relay then waits as long between two tries as it ever does
 	look           = 5 * time.Millisecond    // between two looks
@@ -20,25 +19,26 @@ const (
 
 // recovery measures, over a number of outages of Jaeger, how long after it is
 // back the relay's first post is answered with 2xx.
-func (b *bench) recovery(ctx context.Context) (table, error) {
-	if err := errors.Join(b.kafka.createTopic(ctx, recoveryTopic, partitions), b.kafka.forget(ctx, relayGroup)); err != nil {
+func (b *bench) recovery(ctx context.Context, by program) (table, error) {
+	topic, err := b.newTopic(ctx, "spans-recovery", partitions)
+	if err := errors.Join(err, b.kafka.forget(ctx, relayGroup)); err != nil {
 		return nil, err
 	}
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
 	}
-	jaeger, err := b.startCollectorAt(ctx, addr)
+	jaeger, err := b.startCollectorAt(ctx, addr, memoryStore)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { jaeger.stop() }() // the last one
-	r, err := b.startRelay(recoveryTopic, jaeger.url)
+	r, err := b.startRelay(by, topic, deadLetter, jaeger.url)
 	if err != nil {
 		return nil, err
 	}
 	defer r.stop()
-	clients, err := b.startClients(1, recoveryTopic)
+	clients, err := b.startClients(1, topic)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (b *bench) recovery(ctx context.Context) (table, error) {
 			d, err = firstDelivery(ctx, r, before.SpansSent, jaeger.url)
 			return err
 		})
-		next, err := b.startCollectorAt(ctx, addr)
+		next, err := b.startCollectorAt(ctx, addr, memoryStore)
 		if err != nil {
 			return nil, err
 		}
@@ -79,7 +79,7 @@ func (b *bench) recovery(ctx context.Context) (table, error) {
 		took = append(took, d)
 	}
 	_, err = clients.finish()
-	return recoveryTable(took), err
+	return recoveryTable(by, took), err
 }
 
 // firstDelivery waits until Jaeger answers at url and the relay has sent more
@@ -118,10 +118,10 @@ func answers(ctx context.Context, url string) bool {
 	return err == nil || errors.As(err, &answer)
 }
 
-func recoveryTable(took []time.Duration) table {
+func recoveryTable(by program, took []time.Duration) table {
 	slices.Sort(took)
 	return table{
 		{fmt.Sprintf("%d outages of Jaeger", len(took)), "least, ms", "median, ms", "most, ms", "target, ms"},
-		{"from its first answer to the first 2xx for the relay", millis(took[0]), millis(quantile(took, 50)), millis(quantile(took, 100)), "most ≤ " + millis(recoveryTarget)},
+		{"from its first answer to the first 2xx for the relay" + by.note, millis(took[0]), millis(quantile(took, 50)), millis(quantile(took, 100)), "most ≤ " + millis(recoveryTarget)},
 	}
 }

@@ -20,22 +20,22 @@ const (
 	profileSeconds = 5
 )
 
-// relay is a running bin/relay.
+// relay is a running relay.
 type relay struct {
 	*child
 	addr string // HTTP
 }
 
 // startRelay starts a relay and does not wait until it reads.
-func (b *bench) startRelay(topic, url string) (*relay, error) {
+func (b *bench) startRelay(by program, topic, deadLetters, url string) (*relay, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
 	}
 	c, err := startChild("relay", b.work, []string{
-		"KAFKA_BROKERS=" + b.kafka.addr, "TRACING_TOPIC=" + topic, "TRACING_DLQ=" + deadLetter,
+		"KAFKA_BROKERS=" + b.kafka.addr, "TRACING_TOPIC=" + topic, "TRACING_DLQ=" + deadLetters,
 		"JAEGER_ENDPOINT=" + url, "HTTP_ADDR=" + addr,
-	}, nil, filepath.Join(b.root, "bin", "relay"))
+	}, nil, by.path)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func (r *relay) ready(ctx context.Context) error {
 func (r *relay) listens(ctx context.Context) error { return dial(ctx, r.addr) }
 
 // relays measures how fast so many relays carry a backlog to what start starts.
-func (b *bench) relays(ctx context.Context, n int, from backlog, start func(context.Context) (*target, error)) (result, error) {
+func (b *bench) relays(ctx context.Context, by program, n int, from backlog, start func(context.Context) (*target, error)) (result, error) {
 	if err := b.kafka.forget(ctx, relayGroup); err != nil {
 		return result{}, err
 	}
@@ -113,7 +113,7 @@ func (b *bench) relays(ctx context.Context, n int, from backlog, start func(cont
 	}()
 	measured := parts{collector: to.child, kafka: b.kafka.child}
 	for range n {
-		r, err := b.startRelay(from.topic, to.url)
+		r, err := b.startRelay(by, from.topic, deadLetter, to.url)
 		if err != nil {
 			return result{}, err
 		}

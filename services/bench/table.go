@@ -51,6 +51,15 @@ func writeTables(w io.Writer, all []series, trials []table) error {
 	return t.Flush()
 }
 
+// appendTable adds a table; one with the head of the last goes on with its rows.
+func appendTable(all []table, next table) []table {
+	if len(all) > 0 && slices.Equal(all[len(all)-1][0], next[0]) {
+		all[len(all)-1] = append(all[len(all)-1], next[1:]...)
+		return all
+	}
+	return append(all, next)
+}
+
 func (rows table) write(t *tabwriter.Writer) {
 	row(t, rows[0]...)
 	row(t, append([]string{"---"}, slices.Repeat([]string{"--:"}, len(rows[0])-1)...)...)
