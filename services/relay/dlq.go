@@ -53,6 +53,11 @@ func (a aside) source() string {
 	return fmt.Sprintf("%s %d/%d", a.Topic, a.Partition, a.Offset)
 }
 
+// cut tells of a record that is not whole where the whole is.
+func (a aside) cut() string {
+	return fmt.Sprintf("cut from %d bytes, the whole is at %s", a.CutFrom, printable(a.source()))
+}
+
 // position is where a record lies on the dead-letter topic. In words it is the
 // offset, with the partition before it if that is not the first.
 type position struct {

@@ -16,6 +16,7 @@ import (
 	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/deliver"
 	"fault-tolerant-tracing/services/internal/dispatch"
+	"fault-tolerant-tracing/services/internal/service"
 )
 
 // slow is how long a post may take before fewer of them are made at once.
@@ -33,6 +34,10 @@ type relay struct {
 	ledger   *ledger
 
 	sending, failing throttled // the article's two log lines
+}
+
+func newCollector(c service.Collector) *collector.Collector {
+	return collector.New(c.Endpoint, c.User, c.Password, deliver.Connections)
 }
 
 func newRelay(jaeger *collector.Collector, tracer opentracing.Tracer, log *slog.Logger) *relay {

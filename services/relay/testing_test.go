@@ -141,7 +141,7 @@ type rig struct {
 	stop   func() error // the same, and returns what it returned
 }
 
-func startRelay(t *testing.T, endpoint string) *rig {
+func startRelay(t *testing.T, endpoint string, settings ...string) *rig {
 	t.Helper()
 	r := &rig{t: t, broker: tracingtest.StartBroker(t)}
 	r.broker.CreateTopics(t, 3, topic)
@@ -150,19 +150,19 @@ func startRelay(t *testing.T, endpoint string) *rig {
 	r.client, err = kgo.NewClient(kgo.SeedBrokers(r.broker.Addr()), kgo.ProducerBatchMaxBytes(2<<20))
 	require.NoError(t, err)
 	t.Cleanup(r.client.Close)
-	r.start(endpoint)
+	r.start(endpoint, settings...)
 	return r
 }
 
 // start runs a relay, another one if there was one before.
-func (r *rig) start(endpoint string) {
+func (r *rig) start(endpoint string, settings ...string) {
 	r.t.Helper()
 	r.addr = tracingtest.FreeAddr(r.t)
 	var cfg config
-	require.NoError(r.t, service.Load(&cfg, []string{
+	require.NoError(r.t, service.Load(&cfg, append([]string{
 		"KAFKA_BROKERS=" + r.broker.Addr(), "JAEGER_ENDPOINT=" + endpoint, "HTTP_ADDR=" + r.addr,
 		"SESSION_TIMEOUT=6s", "GROUP_INSTANCE_ID=relay-1",
-	}))
+	}, settings...)))
 	r.logs = &tracingtest.Log{}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

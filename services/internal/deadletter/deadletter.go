@@ -25,7 +25,9 @@ const (
 	HeaderTopic     = "dlq.topic"
 	HeaderPartition = "dlq.partition"
 	HeaderOffset    = "dlq.offset"
-	HeaderTime      = "dlq.time" // RFC 3339
+	HeaderTime      = "dlq.time"      // RFC 3339
+	HeaderTruncated = "dlq.truncated" // "true": the record was cut; otherwise there is no such header
+	HeaderBytes     = "dlq.bytes"     // size of key, value and headers before it was cut
 )
 
 // MaxBytes is what a dead-letter topic and its producers must take: more than
@@ -59,7 +61,11 @@ func (q *Queue) SetAsideValue(ctx context.Context, r *dispatch.Record, value []b
 // SetAsideAgain is SetAside for what was set aside before, or a part of it: it
 // keeps where it came from.
 func (q *Queue) SetAsideAgain(ctx context.Context, e Entry, value []byte, reason error) error {
-	return q.send(ctx, e.Key, value, e.Headers, Headers(e.Topic, e.Partition, e.Offset, reason))
+	added := Headers(e.Topic, e.Partition, e.Offset, reason)
+	if e.CutFrom > 0 {
+		added[HeaderTruncated], added[HeaderBytes] = []byte("true"), []byte(strconv.Itoa(e.CutFrom))
+	}
+	return q.send(ctx, e.Key, value, e.Headers, added)
 }
 
 func (q *Queue) send(ctx context.Context, key, value []byte, own []kafka.Header, added map[string][]byte) error {

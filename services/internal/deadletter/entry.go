@@ -17,6 +17,7 @@ type Entry struct {
 
 	Key, Value []byte
 	Headers    []kafka.Header // its own
+	CutFrom    int            // how many bytes of key, value and headers it had before it was cut; 0: it is whole
 }
 
 // Read returns what a record of a dead-letter topic says. If it has a header
@@ -47,6 +48,9 @@ func (e *Entry) take(key, value string) bool {
 		if at, err := time.Parse(time.RFC3339Nano, value); err == nil {
 			e.Time = at
 		}
+	case HeaderTruncated: // HeaderBytes says more
+	case HeaderBytes:
+		e.CutFrom, _ = strconv.Atoi(value)
 	default:
 		return false
 	}

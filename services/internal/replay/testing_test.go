@@ -4,10 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net/http"
-	"net/http/httptest"
-	"net/url"
+	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,6 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/uber/jaeger-client-go/thrift-gen/jaeger"
 
+	"fault-tolerant-tracing/services/internal/collector"
+	"fault-tolerant-tracing/services/internal/deliver"
 	"fault-tolerant-tracing/tracing/batch"
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
@@ -40,9 +41,8 @@ func name(service string, id TraceID) string {
 	return fmt.Sprintf("%s-%d-%d", service, id.High, id.Low)
 }
 
-// fakeCollector answers as a test tells it to and keeps what it took.
-type fakeCollector struct {
-	*httptest.Server
+// fakeJaeger answers at once, as a test tells it to, and keeps what it took.
+type fakeJaeger struct {
 	answer func(service string, operations []string) int
 
 	mu    sync.Mutex
@@ -50,65 +50,98 @@ type fakeCollector struct {
 	posts int
 }
 
-func startCollector(t *testing.T, answer func(service string, operations []string) int) *fakeCollector {
-	c := &fakeCollector{answer: answer, taken: map[string]int{}}
-	c.Server = httptest.NewServer(c)
-	t.Cleanup(c.Close)
-	return c
+// Instead of a status.
+const (
+	hangUp  = -1 // closes the connection
+	silence = -2 // never answers
+	away    = -3 // refuses the connection
+)
+
+func newJaeger(answer func(service string, operations []string) int) *fakeJaeger {
+	return &fakeJaeger{answer: answer, taken: map[string]int{}}
 }
 
-func (c *fakeCollector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
+func (j *fakeJaeger) URL() string { return "http://jaeger/api/traces" }
+
+func (j *fakeJaeger) Post(ctx context.Context, body []byte) error {
+	b, err := batch.Decode(body)
 	if err != nil {
-		return
+		panic("what is no batch must never be posted")
 	}
-	var service string
 	var operations []string
-	if b, err := batch.Decode(body); err == nil {
-		service = b.Process.ServiceName
-		for _, s := range b.Spans {
-			operations = append(operations, s.OperationName)
-		}
+	for _, s := range b.Spans {
+		operations = append(operations, s.OperationName)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.posts++
-	status := http.StatusNotFound
-	if r.URL.Path == "/api/traces" {
-		status = c.answer(service, operations)
-	}
-	if status == hangUp {
-		panic(http.ErrAbortHandler)
-	}
-	if status/100 == 2 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.posts++
+	switch status := j.answer(b.Process.ServiceName, operations); status {
+	case 202:
 		for _, operation := range operations {
-			c.taken[operation]++
+			j.taken[operation]++
 		}
+		return nil
+	case hangUp:
+		return fmt.Errorf("post to jaeger: %w", io.EOF)
+	case away:
+		return fmt.Errorf("post to jaeger: %w", &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED})
+	case silence:
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		j.mu.Unlock()
+		<-ctx.Done()
+		j.mu.Lock()
+		return fmt.Errorf("post to jaeger: %w", ctx.Err())
+	default:
+		return &collector.Refusal{Status: status}
 	}
-	w.WriteHeader(status)
 }
 
-const hangUp = 0 // instead of a status
-
-func (c *fakeCollector) posted() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.posts
+func (j *fakeJaeger) posted() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.posts
 }
 
-// sender returns one to the collector that keeps what made it wait.
-func (c *fakeCollector) sender(t *testing.T) *Sender {
+// fakeMeter counts.
+type fakeMeter struct {
+	mu      sync.Mutex
+	records int64
+	waiting error             // the last reason
+	added   func(total int64) // nil: nothing more happens
+}
+
+func (m *fakeMeter) Add(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.records += n
+	if m.added != nil {
+		m.added(m.records)
+	}
+}
+
+func (m *fakeMeter) Waiting(reason error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.waiting = reason
+}
+
+// send runs a replay of everything.
+func (j *fakeJaeger) send(t *testing.T, source records) (Result, error) {
 	t.Helper()
-	return newSender(t, c.URL+"/api/traces")
+	return j.sendSome(t, source, Filter{})
 }
 
-func newSender(t *testing.T, address string) *Sender {
+func (j *fakeJaeger) sendSome(t *testing.T, source records, filter Filter) (Result, error) {
 	t.Helper()
-	endpoint, err := url.Parse(address)
-	require.NoError(t, err)
-	s := NewSender(*endpoint, func(error) {})
-	t.Cleanup(s.Close)
-	return s
+	var shown fakeMeter
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	result, err := Run(ctx, source, Config{Jaeger: j, Filter: filter, Meter: &shown, Read: deliver.Read})
+	if err == nil {
+		assert.EqualValues(t, len(source), shown.records, "each record is counted once")
+	}
+	return result, err
 }
 
 // records is a source in memory.
@@ -134,23 +167,4 @@ func recordsOf(values ...[]byte) records {
 		all = append(all, Record{Offset: int64(i), Time: noon.Add(time.Duration(i) * time.Minute), Value: value})
 	}
 	return all
-}
-
-// doneCounter checks that each record is told to be finished once.
-type doneCounter struct {
-	mu    sync.Mutex
-	total int64
-}
-
-func (d *doneCounter) done(n int64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.total += n
-}
-
-func (d *doneCounter) check(t *testing.T, want int) {
-	t.Helper()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	assert.EqualValues(t, want, d.total)
 }
