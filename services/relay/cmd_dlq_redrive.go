@@ -6,13 +6,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/spf13/cobra"
 
+	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/deadletter"
+	"fault-tolerant-tracing/services/internal/deliver"
+	"fault-tolerant-tracing/services/internal/dispatch"
 	"fault-tolerant-tracing/services/internal/kafkaadmin"
 	"fault-tolerant-tracing/services/internal/meter"
 	"fault-tolerant-tracing/services/internal/replay"
@@ -20,24 +22,22 @@ import (
 	"fault-tolerant-tracing/services/internal/service"
 )
 
-const dlqRedriveDoc = `Redrive sends what was set aside to Jaeger again, the oldest first. What Jaeger
-still refuses is set aside anew, behind the rest, with the new reason, and so is what
-was cut, which is not sent; the exit code is then 1. Records are removed from the dead-letter topic only when they and all
-before them are through, so that nothing is lost whenever redrive is ended; what was
-sent and not yet removed is then sent again by the next one.
+const dlqRedriveDoc = `Redrive sends what was set aside to Jaeger again. What Jaeger still refuses is listed
+and set aside anew, behind the rest, with the new reason; so is, without being sent,
+what holds no batch of spans or was cut. The exit code is then 1. Records are removed
+from the dead-letter topic only when they and all before them are through, so that
+nothing is lost whenever redrive is ended; what was sent and not yet removed is then
+sent again by the next one.
 
 It takes what is on the dead-letter topic when it starts. Jaeger's absence is waited
 out, until Ctrl-C, unless it has never answered: then 10 seconds.`
 
-const (
-	removeEvery   = 500              // records, so that a redrive that ends early need not begin anew
-	removeTimeout = 10 * time.Second // for one removal, also after Ctrl-C
-)
+const removeTimeout = 10 * time.Second
 
 type redriveConfig struct {
-	Kafka    service.TracingKafka
-	Topic    string  `env:"TRACING_DLQ" envDefault:"tracing-dlq" help:"topic with what was set aside"`
-	Endpoint url.URL `env:"JAEGER_ENDPOINT" envDefault:"http://localhost:14268/api/traces" help:"Jaeger's collector"`
+	Kafka  service.TracingKafka
+	Topic  string `env:"TRACING_DLQ" envDefault:"tracing-dlq" help:"topic with what was set aside"`
+	Jaeger service.Collector
 }
 
 func dlqRedriveCommand() *cobra.Command {
@@ -53,7 +53,7 @@ func dlqRedriveCommand() *cobra.Command {
 		if dryRun {
 			return redriveDry(ctx, cfg, cmd.OutOrStdout())
 		}
-		return redriveAll(ctx, cfg, jaeger.or(cfg.Endpoint), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		return redriveAll(ctx, cfg, newCollector(jaeger.or(cfg.Jaeger)), cmd.OutOrStdout(), cmd.ErrOrStderr())
 	})
 }
 
@@ -77,28 +77,22 @@ func redriveDry(ctx context.Context, cfg redriveConfig, w io.Writer) error {
 
 // redrive is one run of the command.
 type redrive struct {
-	name   string // of the dead-letter topic
-	topic  *scan.Topic
-	admin  *kafkaadmin.Admin
-	queue  *deadletter.Queue
-	sender *replay.Sender
-	meter  *meter.Meter
-	stdout io.Writer
-
-	records, spans int64 // through, spans as far as Jaeger took them
-	again          int64 // records set aside again, entirely or in part
-	cut            int64 // those of them that are not sent, as they are not whole
+	name  string // of the dead-letter topic
+	admin *kafkaadmin.Admin
+	queue *deadletter.Queue
 }
 
-// redriveAll opens what a redrive needs, runs it and tells what it did.
-func redriveAll(ctx context.Context, cfg redriveConfig, endpoint url.URL, stdout, stderr io.Writer) (err error) {
+// redriveAll opens what a redrive needs, runs it and tells what it did. Before the
+// first record is sent it makes sure that records may be removed.
+func redriveAll(ctx context.Context, cfg redriveConfig, jaeger *collector.Collector, stdout, stderr io.Writer) (err error) {
+	defer jaeger.Close()
 	cluster := cfg.Kafka.Cluster()
 	topic, err := scan.Open(ctx, cluster, cfg.Topic)
 	if err != nil {
 		return err
 	}
 	defer topic.Close()
-	ranges, err := topic.All()
+	source, err := replay.FromTopic(topic, time.Time{}, time.Time{})
 	if err != nil {
 		return err
 	}
@@ -118,112 +112,67 @@ func redriveAll(ctx context.Context, cfg redriveConfig, endpoint url.URL, stdout
 		err = errors.Join(err, producer.Close(closing))
 	}()
 
-	r := &redrive{name: cfg.Topic, topic: topic, admin: admin, queue: deadletter.New(producer, cfg.Topic), stdout: stdout, meter: meter.New(stderr, "records", scan.Records(ranges))}
-	r.sender = replay.NewSender(endpoint, r.meter.Waiting)
-	defer r.sender.Close()
-	r.sender.Alone() // one after the other
-	err = r.run(ctx, ranges)
-	r.meter.Close()
-	if err != nil && r.records == 0 {
+	r := &redrive{name: cfg.Topic, admin: admin, queue: deadletter.New(producer, cfg.Topic)}
+	if err := r.remove(source.Begin()); err != nil {
 		return err
 	}
-	fmt.Fprintf(stdout, "sent %d spans of %d records to %s, set %d records aside again\n", r.spans, r.records, r.sender.URL(), r.again)
-	if refused := r.again - r.cut; err == nil && refused > 0 {
-		err = fmt.Errorf("jaeger still refuses %d records", refused)
+	total, err := source.Total(ctx)
+	if err != nil {
+		return err
 	}
-	if r.cut > 0 {
-		err = errors.Join(err, fmt.Errorf("%d records are cut and were not sent", r.cut))
+	shown := meter.New(stderr, "records", total)
+	result, err := replay.Run(ctx, source, replay.Config{Jaeger: jaeger, Meter: shown, Read: r.read, SetAside: r.setAside, Through: r.remove})
+	shown.Close()
+	if err != nil && result.Records == 0 && result.Refused == 0 {
+		return err
+	}
+	fmt.Fprintf(stdout, "sent %d records with %d spans to %s, set %d records aside again\n", result.Records, result.Spans, jaeger.URL(), result.Refused)
+	writeRefusals(stderr, result)
+	if err == nil && result.Refused > 0 {
+		err = fmt.Errorf("%d records are set aside again", result.Refused)
 	}
 	return err
 }
 
-// run redrives partition after partition. Before the first record is sent it makes
-// sure that records may be removed.
-func (r *redrive) run(ctx context.Context, ranges []scan.Range) error {
-	for _, part := range ranges {
-		if err := r.remove(ctx, part.Partition, part.From); err != nil {
-			return err
-		}
+// read implements Read of [dispatch.Config]. Each record is sent alone: that it was
+// refused before makes it likely that it is again.
+func (r *redrive) read(record *dispatch.Record) error {
+	if a := newAside(record.Message); a.CutFrom > 0 {
+		return dispatch.Permanent(errors.New(a.cut()))
 	}
-	for _, part := range ranges {
-		if err := r.partition(ctx, part); err != nil {
-			return err
-		}
+	err := deliver.Read(record)
+	if errors.Is(err, dispatch.ErrSkip) {
+		return dispatch.Permanent(errors.New("it has no value"))
 	}
-	return nil
+	record.Group = 0
+	return err
 }
 
-// partition redrives the records of one partition, and removes them as far as they
-// are through, also when it ends early.
-func (r *redrive) partition(ctx context.Context, part scan.Range) error {
-	through, removed := part.From, part.From
-	err := r.topic.Read(ctx, []scan.Range{part}, func(m *kafka.Message) error {
-		if err := r.record(ctx, newAside(m)); err != nil {
-			return err
-		}
-		through = int64(m.TopicPartition.Offset) + 1
-		if through-removed < removeEvery {
-			return nil
-		}
-		removed = through
-		return r.remove(ctx, part.Partition, through)
-	})
-	if err == nil {
-		through = part.To
+// setAside implements SetAside of [dispatch.Config]. What is cut keeps its reason.
+func (r *redrive) setAside(ctx context.Context, p dispatch.Part, reason error) error {
+	entry := deadletter.Read(p.Message)
+	if entry.CutFrom > 0 {
+		reason = errors.New(entry.Reason)
 	}
-	if through == removed {
-		return err
-	}
-	return errors.Join(err, r.remove(context.WithoutCancel(ctx), part.Partition, through))
+	return r.queue.Write(ctx, entry.Again(deliver.Value(p), reason))
 }
 
-// record sends one record. It returns nil when each of its spans is with Jaeger or
-// set aside again.
-func (r *redrive) record(ctx context.Context, a aside) error {
-	if a.CutFrom > 0 {
-		return r.keep(ctx, a)
+// remove deletes the records of the partitions before these offsets, also after Ctrl-C.
+func (r *redrive) remove(before map[int32]int64) error {
+	if len(before) == 0 {
+		return nil
 	}
-	refused, err := r.sender.Send(ctx, a.Value)
-	if err != nil {
-		return err
+	var places []kafka.TopicPartition
+	for partition, offset := range before {
+		places = append(places, kafka.TopicPartition{Topic: &r.name, Partition: partition, Offset: kafka.Offset(offset)})
 	}
-	spans := a.frame.Spans()
-	for _, part := range refused {
-		if err := r.queue.Write(ctx, a.Again(part.Value, part.Reason)); err != nil {
-			return err
-		}
-		spans -= part.Spans
-	}
-	r.records++
-	r.spans += int64(spans)
-	if len(refused) > 0 {
-		r.again++
-	}
-	r.meter.Add(1)
-	return nil
-}
-
-// keep sets a record aside again that is not whole, as it is.
-func (r *redrive) keep(ctx context.Context, a aside) error {
-	if err := r.queue.Write(ctx, a.Again(a.Value, errors.New(a.Reason))); err != nil {
-		return err
-	}
-	fmt.Fprintf(r.stdout, "offset %s is %s\n", a.place, a.cut())
-	r.records++
-	r.again++
-	r.cut++
-	r.meter.Add(1)
-	return nil
-}
-
-// remove deletes the records of a partition before the offset.
-func (r *redrive) remove(ctx context.Context, partition int32, before int64) error {
-	ctx, cancel := context.WithTimeout(ctx, removeTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), removeTimeout)
 	defer cancel()
-	place := kafka.TopicPartition{Topic: &r.name, Partition: partition, Offset: kafka.Offset(before)}
-	results, err := r.admin.DeleteRecords(ctx, []kafka.TopicPartition{place}, kafka.SetAdminRequestTimeout(removeTimeout))
-	if err == nil && len(results.DeleteRecordsResults) == 1 {
-		err = results.DeleteRecordsResults[0].TopicPartition.Error
+	results, err := r.admin.DeleteRecords(ctx, places, kafka.SetAdminRequestTimeout(removeTimeout))
+	for _, result := range results.DeleteRecordsResults {
+		if result.TopicPartition.Error != nil {
+			err = result.TopicPartition.Error
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("remove records from %s: %w", r.name, err)

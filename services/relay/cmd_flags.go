@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fault-tolerant-tracing/services/internal/replay"
+	"fault-tolerant-tracing/services/internal/service"
 )
 
 // The types of the commands' flags. Each refuses what it cannot read with what
@@ -58,15 +59,15 @@ func (f *urlFlag) String() string {
 
 func (f *urlFlag) Type() string { return "URL" }
 
-// or returns the flag, or the setting if it was not given.
-func (f *urlFlag) or(setting url.URL) url.URL {
-	if f.URL == nil {
-		return setting
+// or returns the setting, with the flag instead of its endpoint if it was given.
+func (f *urlFlag) or(setting service.Collector) service.Collector {
+	if f.URL != nil {
+		setting.Endpoint = *f.URL
 	}
-	return *f.URL
+	return setting
 }
 
-const jaegerUsage = "Jaeger's collector, instead of JAEGER_ENDPOINT"
+const jaegerUsage = "Jaeger's collector, instead of JAEGER_ENDPOINT; JAEGER_USER logs in there, unless the URL names another one"
 
 // traceFlag is the id of a trace; zero: not given.
 type traceFlag struct {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net/url"
 	"slices"
 	"text/tabwriter"
 	"time"
@@ -13,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"fault-tolerant-tracing/services/internal/archive"
+	"fault-tolerant-tracing/services/internal/collector"
+	"fault-tolerant-tracing/services/internal/deliver"
 	"fault-tolerant-tracing/services/internal/meter"
 	"fault-tolerant-tracing/services/internal/replay"
 	"fault-tolerant-tracing/services/internal/scan"
@@ -40,9 +41,9 @@ relay replay --archive file:///var/lib/traces --from 2026-01-02T00:00:00Z`
 var endOfTime = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 type replayConfig struct {
-	Kafka    service.TracingKafka
-	Topic    string  `env:"TRACING_TOPIC" envDefault:"tracing-topic" help:"topic with the spans"`
-	Endpoint url.URL `env:"JAEGER_ENDPOINT" envDefault:"http://localhost:14268/api/traces" help:"Jaeger's collector"`
+	Kafka  service.TracingKafka
+	Topic  string `env:"TRACING_TOPIC" envDefault:"tracing-topic" help:"topic with the spans"`
+	Jaeger service.Collector
 }
 
 // replaying is one call of the command.
@@ -89,7 +90,7 @@ func (r *replaying) run(ctx context.Context, cfg replayConfig) error {
 	if r.dryRun {
 		return r.count(ctx, source, filter)
 	}
-	return r.send(ctx, source, filter, r.jaeger.or(cfg.Endpoint))
+	return r.send(ctx, source, filter, newCollector(r.jaeger.or(cfg.Jaeger)))
 }
 
 // open returns where the records come from; done releases it.
@@ -138,41 +139,34 @@ func (r *replaying) filter(now time.Time) (replay.Filter, error) {
 	return f, nil
 }
 
-func (r *replaying) send(ctx context.Context, source replay.Source, filter replay.Filter, endpoint url.URL) error {
+func (r *replaying) send(ctx context.Context, source replay.Source, filter replay.Filter, jaeger *collector.Collector) error {
+	defer jaeger.Close()
 	total, err := source.Total(ctx)
 	if err != nil {
 		return err
 	}
 	shown := meter.New(r.stderr, "records", total)
-	sender := replay.NewSender(endpoint, shown.Waiting)
-	defer sender.Close()
 	begin := time.Now()
-	result, err := replay.Run(ctx, source, filter, sender, shown.Add)
+	result, err := replay.Run(ctx, source, replay.Config{Jaeger: jaeger, Filter: filter, Meter: shown, Read: deliver.Read})
 	shown.Close()
 	if err != nil && result.Records == 0 && result.Refused == 0 {
 		return err
 	}
-	fmt.Fprintf(r.stdout, "sent %d records with %d spans to %s in %s\n", result.Records, result.Spans, sender.URL(), time.Since(begin).Round(time.Millisecond))
-	r.list(result)
-	if err != nil {
-		return err
+	fmt.Fprintf(r.stdout, "sent %d records with %d spans to %s in %s\n", result.Records, result.Spans, jaeger.URL(), time.Since(begin).Round(time.Millisecond))
+	writeRefusals(r.stderr, result)
+	if err == nil && result.Refused > 0 {
+		err = fmt.Errorf("%d records can never be delivered", result.Refused)
 	}
-	if result.Refused > 0 {
-		return fmt.Errorf("jaeger refused %d records for good", result.Refused)
-	}
-	return nil
+	return err
 }
 
-func (r *replaying) list(result replay.Result) {
+// writeRefusals names what a run could not deliver.
+func writeRefusals(w io.Writer, result replay.Result) {
 	for _, refusal := range result.Refusals {
-		what := fmt.Sprintf("%d spans", refusal.Spans)
-		if refusal.Spans == 0 {
-			what = "no batch of spans"
-		}
-		fmt.Fprintf(r.stderr, "refused: partition %d, offset %d, %s: %s\n", refusal.Partition, refusal.Offset, what, printable(refusal.Reason.Error()))
+		fmt.Fprintf(w, "refused: partition %d, offset %d, %d spans: %s\n", refusal.Partition, refusal.Offset, refusal.Spans, printable(refusal.Reason.Error()))
 	}
 	if more := result.Refused - int64(len(result.Refusals)); more > 0 {
-		fmt.Fprintf(r.stderr, "refused: %d more\n", more)
+		fmt.Fprintf(w, "refused: %d more\n", more)
 	}
 }
 

@@ -4,8 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,8 +21,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/uber/jaeger-client-go/thrift-gen/jaeger"
 
+	"fault-tolerant-tracing/services/internal/collectortest"
 	"fault-tolerant-tracing/services/internal/deadletter"
+	"fault-tolerant-tracing/tracing/batch"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
@@ -130,4 +140,113 @@ func TestNoTopicAndNoKafkaAreOneSentence(t *testing.T) {
 	_, _, err = d.relay("dlq", "list")
 	assert.ErrorContains(t, err, "kafka at "+d.broker.Addr()+" does not answer: ")
 	assert.Less(t, time.Since(begin), 2*patience/3)
+}
+
+// hangUp closes the connection of each post that holds the operation.
+func hangUp(operation string) func(http.ResponseWriter, collectortest.Post) {
+	return func(_ http.ResponseWriter, p collectortest.Post) {
+		if slices.Contains(p.Operations, operation) {
+			panic(http.ErrAbortHandler)
+		}
+	}
+}
+
+// The first one makes the collector close the connection: that is no reason to keep
+// the others, and neither is one that is no batch.
+func TestOneBadRecordDoesNotKeepTheOthers(t *testing.T) {
+	for _, bad := range []struct {
+		value  []byte
+		reason string
+	}{
+		{newBatch(t, "bad"), "EOF"},
+		{append(newBatch(t, "bad"), newBatch(t, "bad")...), "no batch of jaeger.thrift: "},
+	} {
+		collector := collectortest.Start(t, hangUp("bad"))
+		d := newDesk(t, collector.URL())
+		values := [][]byte{bad.value}
+		for i := range 5 {
+			values = append(values, newBatch(t, fmt.Sprint("good-", i)))
+		}
+		d.setAside(values...)
+		for _, value := range values {
+			d.produce(&kgo.Record{Topic: topic, Value: value})
+		}
+		for times, args := range [][]string{{"replay", "--since", "1h"}, {"dlq", "redrive"}} {
+			out, stderr, err := d.relay(args...)
+			assert.Error(t, err)
+			assert.Contains(t, out, "sent 5 records with 5 spans")
+			assert.Regexp(t, `(?m)^refused: partition \d, offset 0, [01] spans: .*`+bad.reason, stderr)
+			for i := range 5 {
+				assert.Equal(t, times+1, collector.Taken(fmt.Sprint("good-", i)))
+			}
+		}
+		left := d.aside()
+		require.Len(t, left, 1)
+		assert.Equal(t, bad.value, left[0].Value)
+	}
+}
+
+// A value of a few bytes that claims so many spans makes Jaeger allocate for them all,
+// and of two batches in one value it stores the first. Nobody posts them.
+func TestWhatIsNoBatchIsNeverPosted(t *testing.T) {
+	process, err := batch.EncodeProcess(&jaeger.Process{ServiceName: "test"})
+	require.NoError(t, err)
+	values := [][]byte{
+		batch.Encode(process, nil, 100_000_000, 1, batch.Stats{}),
+		append(newBatch(t, "first"), newBatch(t, "second")...),
+	}
+	collector := collectortest.Start(t, collectortest.Status(202))
+	d := newDesk(t, collector.URL())
+	d.setAside(values...)
+	for _, value := range values {
+		d.produce(&kgo.Record{Topic: topic, Value: value})
+	}
+	_, _, err = d.relay("replay", "--since", "1h")
+	assert.EqualError(t, err, "2 records can never be delivered")
+	_, _, err = d.relay("dlq", "redrive")
+	assert.EqualError(t, err, "2 records are set aside again")
+	require.Len(t, d.aside(), 2)
+
+	r := startRelay(t, collector.URL())
+	r.produce(values...)
+	r.eventually("both are set aside", func() bool { return r.committed() == 2 })
+	require.Len(t, r.setAside(), 2)
+	assert.Zero(t, collector.Posts())
+}
+
+func TestAllLogInToJaeger(t *testing.T) {
+	var taken atomic.Int64
+	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, _ := r.BasicAuth(); user != "me" || password != "secret" {
+			w.WriteHeader(401)
+			return
+		}
+		taken.Add(1)
+	}))
+	t.Cleanup(collector.Close)
+	d := newDesk(t, collector.URL+"/api/traces")
+	d.setAside(newBatch(t, "a"))
+	d.produce(d.record(0, "b"))
+
+	_, _, err := d.relay("replay", "--since", "1h")
+	assert.ErrorContains(t, err, "jaeger answered 401 Unauthorized")
+	t.Setenv("JAEGER_USER", "me")
+	for _, args := range [][]string{{"replay", "--since", "1h"}, {"dlq", "redrive"}} {
+		_, _, err := d.relay(args...)
+		assert.EqualError(t, err, "a setting is wrong:\n  JAEGER_USER, JAEGER_PASSWORD: must be set both or not at all")
+	}
+	assert.Zero(t, taken.Load())
+
+	t.Setenv("JAEGER_PASSWORD", "") // put back after the test
+	file := filepath.Join(t.TempDir(), "password")
+	require.NoError(t, os.WriteFile(file, []byte("secret\n"), 0o600))
+	t.Setenv("JAEGER_PASSWORD_FILE", file)
+	for i, args := range [][]string{{"replay", "--since", "1h"}, {"dlq", "redrive"}} {
+		_, _, err := d.relay(args...)
+		require.NoError(t, err)
+		assert.EqualValues(t, i+1, taken.Load())
+	}
+	r := startRelay(t, collector.URL(), "JAEGER_USER=me", "JAEGER_PASSWORD_FILE="+file)
+	r.produce(newBatch(t, "c"))
+	r.eventually("the relay has logged in", func() bool { return taken.Load() == 3 })
 }

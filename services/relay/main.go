@@ -16,10 +16,8 @@ import (
 	"log/slog"
 	"os"
 
-	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/consume"
 	"fault-tolerant-tracing/services/internal/deadletter"
-	"fault-tolerant-tracing/services/internal/deliver"
 	"fault-tolerant-tracing/services/internal/kafkaadmin"
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/tracing"
@@ -49,7 +47,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	}
 	teardown.Add("tracer", closeTracer)
 
-	relay := newRelay(collector.New(cfg.Tracing.Endpoint, deliver.Connections), tracer, log)
+	relay := newRelay(newCollector(cfg.Tracing.Collector), tracer, log)
 	teardown.Add("relay", relay.close)
 
 	ops, err := service.Listen(cfg.HTTPAddr, log, relay.routes)

@@ -17,6 +17,7 @@ import (
 	"fault-tolerant-tracing/services/internal/deliver"
 	"fault-tolerant-tracing/services/internal/dispatch"
 	"fault-tolerant-tracing/services/internal/ledger"
+	"fault-tolerant-tracing/services/internal/service"
 )
 
 // slow is how long a post may take before fewer of them are made at once.
@@ -34,6 +35,10 @@ type relay struct {
 	ledger   *ledger.Ledger
 
 	sending, failing throttled // the article's two log lines
+}
+
+func newCollector(c service.Collector) *collector.Collector {
+	return collector.New(c.Endpoint, c.User, c.Password, deliver.Connections)
 }
 
 func newRelay(jaeger *collector.Collector, tracer opentracing.Tracer, log *slog.Logger) *relay {

@@ -65,17 +65,17 @@ type rig struct {
 	broker *tracingtest.Broker
 	client *kgo.Client
 	writer *kgo.Client // writes each record to the partition it names
-	addr   string // of the relay's HTTP server
+	addr   string      // of the relay's HTTP server
 	logs   *tracingtest.Log
 	cancel func()       // tells the relay to stop
 	stop   func() error // the same, and returns what it returned
 }
 
-func startRelay(t *testing.T, endpoint string) *rig {
+func startRelay(t *testing.T, endpoint string, settings ...string) *rig {
 	t.Helper()
 	r := newRig(t)
 	r.broker.CreateTopics(t, 1, dlq)
-	r.start(endpoint)
+	r.start(endpoint, settings...)
 	return r
 }
 

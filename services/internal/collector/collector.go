@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -17,8 +18,9 @@ import (
 
 const (
 	postTimeout     = 10 * time.Second
-	maxExplanation  = 512      // bytes of an error's body that are kept
-	maxDrainedBytes = 64 << 10 // read to keep the connection; a longer answer closes it
+	dialTimeout     = 5 * time.Second // shorter, so that a host that is away is told from an answer that does not come
+	maxExplanation  = 512             // bytes of an error's body that are kept
+	maxDrainedBytes = 64 << 10        // read to keep the connection; a longer answer closes it
 )
 
 // Collector is one endpoint of Jaeger's collector. It is safe for several
@@ -29,10 +31,13 @@ type Collector struct {
 }
 
 // New posts to endpoint, to which the format that Jaeger's collector documents is
-// added: ?format=jaeger.thrift. Up to the given number of connections stay open
-// between posts; more posts than that at once open further ones. It connects to
-// nothing yet.
-func New(endpoint url.URL, connections int) *Collector {
+// added: ?format=jaeger.thrift. It logs in as user unless that is "" or endpoint names
+// another one. Up to the given number of connections stay open between posts; more posts
+// than that at once open further ones. It connects to nothing yet.
+func New(endpoint url.URL, user, password string, connections int) *Collector {
+	if user != "" && endpoint.User == nil {
+		endpoint.User = url.UserPassword(user, password) // net/http sends it
+	}
 	query := endpoint.Query()
 	if !query.Has("format") {
 		query.Set("format", "jaeger.thrift")
@@ -40,6 +45,7 @@ func New(endpoint url.URL, connections int) *Collector {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = connections
+	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	return &Collector{
 		url: endpoint,
 		client: &http.Client{

@@ -21,7 +21,7 @@ func start(t *testing.T, answer http.HandlerFunc) *Collector {
 	t.Cleanup(server.Close)
 	endpoint, err := url.Parse(server.URL + "/api/traces")
 	require.NoError(t, err)
-	c := New(*endpoint, 2)
+	c := New(*endpoint, "", "", 2)
 	t.Cleanup(c.Close)
 	return c
 }

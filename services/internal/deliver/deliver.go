@@ -84,7 +84,6 @@ func Body(parts []dispatch.Part) (body []byte, spans int, err error) {
 // as others go through.
 func Verdict(err error) error {
 	var answer *collector.Refusal
-	var network *net.OpError
 	switch {
 	case err == nil:
 		return nil
@@ -96,10 +95,16 @@ func Verdict(err error) error {
 		case http.StatusRequestEntityTooLarge:
 			return dispatch.Split(err)
 		}
-	case errors.As(err, &network) && network.Op == "dial":
+	case Unreachable(err):
 		return dispatch.Unreachable(err)
 	}
 	return err
+}
+
+// Unreachable tells whether there was not even a connection.
+func Unreachable(err error) bool {
+	var network *net.OpError
+	return errors.As(err, &network) && network.Op == "dial"
 }
 
 // Misconfigured tells whether a person has to look at JAEGER_ENDPOINT, or at what

@@ -188,6 +188,13 @@ func (d *Dispatcher) rest(now time.Time) {
 	}
 }
 
+// Idle reports whether every record that was added is finished.
+func (d *Dispatcher) Idle() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.unfinished() == 0
+}
+
 // unfinished counts the records that were read and are not finished.
 func (d *Dispatcher) unfinished() (n int) {
 	for _, p := range d.partitions {

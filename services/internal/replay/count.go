@@ -2,6 +2,8 @@ package replay
 
 import (
 	"context"
+
+	"fault-tolerant-tracing/tracing/batch"
 )
 
 // maxTraces is how many traces are told apart: about 50 MB of memory.
@@ -20,14 +22,14 @@ type Counts struct {
 type ServiceCounts struct{ Records, Spans int64 }
 
 // Count reads source and counts what filter wants of it; it sends nothing. done
-// is as for Run.
+// is told how many records have been read, those that are not wanted too.
 func Count(ctx context.Context, source Source, filter Filter, done func(records int64)) (Counts, error) {
 	counts := Counts{Services: map[string]ServiceCounts{}}
 	traces := map[TraceID]struct{}{}
 	err := source.Read(ctx, func(record Record) error {
 		done(1)
-		if wanted, ok := filter.apply(record); ok {
-			counts.add(wanted, traces)
+		if value, wanted := filter.apply(record); wanted && len(value) > 0 {
+			counts.add(value, traces)
 		}
 		return ctx.Err()
 	})
@@ -35,18 +37,19 @@ func Count(ctx context.Context, source Source, filter Filter, done func(records 
 	return counts, err
 }
 
-func (c *Counts) add(i item, traces map[TraceID]struct{}) {
+func (c *Counts) add(value []byte, traces map[TraceID]struct{}) {
 	c.Records++
-	if !i.isBatch {
+	frame, err := batch.Parse(value)
+	if err != nil {
 		c.NoBatch++
 		return
 	}
-	c.Spans += int64(i.frame.Spans())
-	service := c.Services[i.frame.Service()]
+	c.Spans += int64(frame.Spans())
+	service := c.Services[frame.Service()]
 	service.Records++
-	service.Spans += int64(i.frame.Spans())
-	c.Services[i.frame.Service()] = service
-	i.frame.Select(func(high, low int64) bool {
+	service.Spans += int64(frame.Spans())
+	c.Services[frame.Service()] = service
+	frame.Select(func(high, low int64) bool {
 		id := TraceID{high, low}
 		if _, known := traces[id]; !known && len(traces) >= maxTraces {
 			c.MoreTraces = true

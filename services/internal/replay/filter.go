@@ -15,36 +15,24 @@ type Filter struct {
 	Trace    TraceID   // zero: any
 }
 
-// item is what is wanted of a record.
-type item struct {
-	record  Record
-	value   []byte
-	isBatch bool
-	frame   batch.Frame // if it is one
-}
-
-// apply returns what is wanted of a record; false: nothing. A value that is no
-// batch has no spans, and is wanted only if all are: Jaeger is to say what it is.
-func (f Filter) apply(r Record) (item, bool) {
-	if len(r.Value) == 0 || r.Time.Before(f.From) || !f.To.IsZero() && !r.Time.Before(f.To) {
-		return item{}, false
+// apply returns the value of a record with the spans that are wanted; false: nothing
+// of it is. A value that is no batch has no spans, and is wanted only if all are.
+func (f Filter) apply(r Record) (value []byte, wanted bool) {
+	switch {
+	case r.Time.Before(f.From) || !f.To.IsZero() && !r.Time.Before(f.To):
+		return nil, false
+	case f.Service == "" && f.Trace == TraceID{}:
+		return r.Value, true
 	}
 	frame, err := batch.Parse(r.Value)
-	if err != nil {
-		return item{record: r, value: r.Value}, f.Service == "" && f.Trace == TraceID{}
-	}
-	if f.Service != "" && frame.Service() != f.Service {
-		return item{}, false
+	if err != nil || f.Service != "" && frame.Service() != f.Service {
+		return nil, false
 	}
 	if f.Trace == (TraceID{}) {
-		return item{record: r, value: r.Value, isBatch: true, frame: frame}, true
+		return r.Value, true
 	}
 	value, spans := frame.Select(func(high, low int64) bool { return TraceID{high, low} == f.Trace })
-	if spans == 0 {
-		return item{}, false
-	}
-	frame, _ = batch.Parse(value) // what Select returns is a batch
-	return item{record: r, value: value, isBatch: true, frame: frame}, true
+	return value, spans > 0
 }
 
 // TraceID is the id of a trace, as in jaeger.thrift.

@@ -47,11 +47,11 @@ func TestFilter(t *testing.T) {
 		{"up to the time of a record", Filter{To: all[1].Time}, counts{1, 2, 2, 0}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var done doneCounter
-			got, err := Count(t.Context(), all, tt.filter, done.done)
+			done := int64(0)
+			got, err := Count(t.Context(), all, tt.filter, func(n int64) { done += n })
 			assert.NoError(t, err)
 			assert.Equal(t, tt.want, counts{got.Records, got.Spans, got.Traces, got.NoBatch})
-			done.check(t, len(all))
+			assert.EqualValues(t, len(all), done)
 		})
 	}
 	got, err := Count(t.Context(), all, Filter{}, func(int64) {})

@@ -5,6 +5,8 @@ package replay
 import (
 	"context"
 	"time"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 )
 
 // Record is one record of tracing-topic, wherever it was kept.
@@ -13,6 +15,7 @@ type Record struct {
 	Offset     int64
 	Time       time.Time // the record's timestamp
 	Key, Value []byte
+	Headers    []kafka.Header // an archive keeps none
 }
 
 // Source is where records come from.

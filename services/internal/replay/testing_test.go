@@ -3,9 +3,10 @@ package replay
 import (
 	"context"
 	"fmt"
-	"net/http"
-	"net/url"
+	"io"
+	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -13,7 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/uber/jaeger-client-go/thrift-gen/jaeger"
 
-	"fault-tolerant-tracing/services/internal/collectortest"
+	"fault-tolerant-tracing/services/internal/collector"
+	"fault-tolerant-tracing/services/internal/deliver"
 	"fault-tolerant-tracing/tracing/batch"
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
@@ -39,35 +41,107 @@ func name(service string, id TraceID) string {
 	return fmt.Sprintf("%s-%d-%d", service, id.High, id.Low)
 }
 
-// startCollector starts one whose answer is a status, or hangUp. It is asked for
-// one post at a time.
-func startCollector(t *testing.T, answer func(service string, operations []string) int) *collectortest.Collector {
-	var mu sync.Mutex
-	return collectortest.Start(t, func(w http.ResponseWriter, p collectortest.Post) {
-		service := ""
-		if p.Batch != nil {
-			service = p.Batch.Process.ServiceName
-		}
-		mu.Lock()
-		status := answer(service, p.Operations)
-		mu.Unlock()
-		if status == hangUp {
-			collectortest.HangUp(w, p)
-		}
-		w.WriteHeader(status)
-	})
+// fakeJaeger answers at once, as a test tells it to, and keeps what it took.
+type fakeJaeger struct {
+	answer func(service string, operations []string) int
+
+	mu    sync.Mutex
+	taken map[string]int // by operation
+	posts int
 }
 
-const hangUp = 0 // instead of a status
+// Instead of a status.
+const (
+	hangUp  = -1 // closes the connection
+	silence = -2 // never answers
+	away    = -3 // refuses the connection
+)
 
-// newSender returns one to a collector.
-func newSender(t *testing.T, address string) *Sender {
+func newJaeger(answer func(service string, operations []string) int) *fakeJaeger {
+	return &fakeJaeger{answer: answer, taken: map[string]int{}}
+}
+
+func (j *fakeJaeger) URL() string { return "http://jaeger/api/traces" }
+
+func (j *fakeJaeger) Post(ctx context.Context, body []byte) error {
+	b, err := batch.Decode(body)
+	if err != nil {
+		panic("what is no batch must never be posted")
+	}
+	var operations []string
+	for _, s := range b.Spans {
+		operations = append(operations, s.OperationName)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.posts++
+	switch status := j.answer(b.Process.ServiceName, operations); status {
+	case 202:
+		for _, operation := range operations {
+			j.taken[operation]++
+		}
+		return nil
+	case hangUp:
+		return fmt.Errorf("post to jaeger: %w", io.EOF)
+	case away:
+		return fmt.Errorf("post to jaeger: %w", &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED})
+	case silence:
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		j.mu.Unlock()
+		<-ctx.Done()
+		j.mu.Lock()
+		return fmt.Errorf("post to jaeger: %w", ctx.Err())
+	default:
+		return &collector.Refusal{Status: status}
+	}
+}
+
+func (j *fakeJaeger) posted() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.posts
+}
+
+// fakeMeter counts.
+type fakeMeter struct {
+	mu      sync.Mutex
+	records int64
+	waiting error             // the last reason
+	added   func(total int64) // nil: nothing more happens
+}
+
+func (m *fakeMeter) Add(n int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.records += n
+	if m.added != nil {
+		m.added(m.records)
+	}
+}
+
+func (m *fakeMeter) Waiting(reason error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.waiting = reason
+}
+
+// send runs a replay of everything.
+func (j *fakeJaeger) send(t *testing.T, source records) (Result, error) {
 	t.Helper()
-	endpoint, err := url.Parse(address)
-	require.NoError(t, err)
-	s := NewSender(*endpoint, func(error) {})
-	t.Cleanup(s.Close)
-	return s
+	return j.sendSome(t, source, Filter{})
+}
+
+func (j *fakeJaeger) sendSome(t *testing.T, source records, filter Filter) (Result, error) {
+	t.Helper()
+	var shown fakeMeter
+	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	result, err := Run(ctx, source, Config{Jaeger: j, Filter: filter, Meter: &shown, Read: deliver.Read})
+	if err == nil {
+		assert.EqualValues(t, len(source), shown.records, "each record is counted once")
+	}
+	return result, err
 }
 
 // records is a source in memory.
@@ -93,23 +167,4 @@ func recordsOf(values ...[]byte) records {
 		all = append(all, Record{Offset: int64(i), Time: noon.Add(time.Duration(i) * time.Minute), Value: value})
 	}
 	return all
-}
-
-// doneCounter checks that each record is told to be finished once.
-type doneCounter struct {
-	mu    sync.Mutex
-	total int64
-}
-
-func (d *doneCounter) done(n int64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.total += n
-}
-
-func (d *doneCounter) check(t *testing.T, want int) {
-	t.Helper()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	assert.EqualValues(t, want, d.total)
 }

@@ -17,7 +17,7 @@ const lateness = time.Hour
 // FromTopic returns the records that are on a topic now and were written between
 // the two times, to excluded; a zero time is no limit. It yields further records
 // around these, of other times.
-func FromTopic(topic *scan.Topic, from, to time.Time) (Source, error) {
+func FromTopic(topic *scan.Topic, from, to time.Time) (*TopicSource, error) {
 	if !to.IsZero() {
 		to = to.Add(lateness)
 	}
@@ -25,21 +25,33 @@ func FromTopic(topic *scan.Topic, from, to time.Time) (Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return topicSource{topic, ranges}, nil
+	return &TopicSource{topic, ranges}, nil
 }
 
-type topicSource struct {
+// TopicSource is a part of a topic.
+type TopicSource struct {
 	topic  *scan.Topic
 	ranges []scan.Range
 }
 
-func (s topicSource) Total(context.Context) (int64, error) { return scan.Records(s.ranges), nil }
+// Begin returns where each partition begins.
+func (s *TopicSource) Begin() map[int32]int64 {
+	begin := map[int32]int64{}
+	for _, r := range s.ranges {
+		begin[r.Partition] = r.From
+	}
+	return begin
+}
 
-func (s topicSource) Read(ctx context.Context, yield func(Record) error) error {
+// Total implements [Source].
+func (s *TopicSource) Total(context.Context) (int64, error) { return scan.Records(s.ranges), nil }
+
+// Read implements [Source].
+func (s *TopicSource) Read(ctx context.Context, yield func(Record) error) error {
 	return s.topic.Read(ctx, s.ranges, func(m *kafka.Message) error {
 		return yield(Record{
 			Partition: m.TopicPartition.Partition, Offset: int64(m.TopicPartition.Offset),
-			Time: m.Timestamp, Key: m.Key, Value: m.Value,
+			Time: m.Timestamp, Key: m.Key, Value: m.Value, Headers: m.Headers,
 		})
 	})
 }

@@ -89,15 +89,28 @@ func (s *Security) Check() []Problem {
 	return problems
 }
 
+// Collector are the settings of a client of Jaeger's collector.
+type Collector struct {
+	Endpoint url.URL `env:"JAEGER_ENDPOINT" envDefault:"http://localhost:14268/api/traces" help:"Jaeger's collector: the relay's, and that of TRACING_TRANSPORT direct"`
+	User     string  `env:"JAEGER_USER" help:"who logs in there"`
+	Password string  `env:"JAEGER_PASSWORD" secret:"true" help:"password"`
+}
+
+// Check implements Checker.
+func (c *Collector) Check() []Problem {
+	if (c.User == "") != (c.Password == "") {
+		return []Problem{{Name: "JAEGER_USER, JAEGER_PASSWORD", Allowed: "must be set both or not at all"}}
+	}
+	return nil
+}
+
 // Tracing are the settings of a program's tracer. The fields named _ are for --help: package config of jaeger-client-go reads
 // those variables.
 type Tracing struct {
 	Kafka     TracingKafka
 	Topic     string       `env:"TRACING_TOPIC" envDefault:"tracing-topic" help:"topic for the spans"`
 	Transport tracing.Kind `env:"TRACING_TRANSPORT" envDefault:"kafka" oneof:"kafka,direct" help:"where spans go, the topic or straight to Jaeger"`
-	Endpoint  url.URL      `env:"JAEGER_ENDPOINT" envDefault:"http://localhost:14268/api/traces" help:"Jaeger's collector: the relay's, and that of TRACING_TRANSPORT direct"`
-	User      string       `env:"JAEGER_USER" help:"who logs in there"`
-	Password  string       `env:"JAEGER_PASSWORD" secret:"true" help:"password"`
+	Collector Collector
 
 	_ string `env:"JAEGER_SERVICE_NAME" help:"name of the service in its traces; default its own"`
 	_ string `env:"JAEGER_TAGS" help:"tags of the process: name=value, separated by commas"`
@@ -114,10 +127,10 @@ type Tracing struct {
 
 // Check implements Checker. It reads the JAEGER_ variables, in jaeger-client-go's own way.
 func (t *Tracing) Check() []Problem {
-	if (t.User == "") != (t.Password == "") {
-		return []Problem{{Name: "JAEGER_USER, JAEGER_PASSWORD", Allowed: "must be set both or not at all"}}
+	if problems := t.Collector.Check(); problems != nil {
+		return problems // which FromEnv would tell once more
 	}
-	_ = os.Setenv("JAEGER_PASSWORD", t.Password) // FromEnv knows no JAEGER_PASSWORD_FILE, and wants to see both
+	_ = os.Setenv("JAEGER_PASSWORD", t.Collector.Password) // FromEnv knows no JAEGER_PASSWORD_FILE, and wants to see both
 	for tag := range strings.SplitSeq(os.Getenv("JAEGER_TAGS"), ",") {
 		if tag != "" && !strings.Contains(tag, "=") { // FromEnv would panic
 			return []Problem{{Name: "JAEGER_TAGS", Value: os.Getenv("JAEGER_TAGS"), Allowed: "must be name=value, separated by commas"}}
@@ -152,9 +165,9 @@ func (t Tracing) Config(service string, log *slog.Logger) tracing.Config {
 		Transport:     t.Transport,
 		Kafka:         cluster,
 		Topic:         t.Topic,
-		Endpoint:      t.Endpoint.String(),
-		User:          t.User,
-		Password:      t.Password,
+		Endpoint:      t.Collector.Endpoint.String(),
+		User:          t.Collector.User,
+		Password:      t.Collector.Password,
 		Sampler:       *t.jaeger.Sampler,
 		Tags:          t.jaeger.Tags,
 		Gen128Bit:     t.jaeger.Gen128Bit,
