@@ -155,7 +155,7 @@ func (m *member) checkStatus() {
 	}
 	down, age := w.endpoint == unreachable || w.endpoint == refusing, time.Since(w.since)
 	// Of few that were suspected before it cannot tell that now it is the endpoint that refuses.
-	told := w.endpoint == unreachable || left > maxFailures
+	told := w.endpoint == unreachable || s.InFlight+s.Suspects > maxFailures
 	switch {
 	case down && told && m.failures > 20 && age > 20*time.Second && s.State == Delivering:
 		w.violate("the state is delivering after %d failures in a row in %v: %+v", m.failures, age, s)

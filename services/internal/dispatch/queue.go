@@ -81,6 +81,9 @@ func (q *queue) take(maxRecords, maxPieces, maxBytes int) []*Record {
 	if front == nil {
 		return nil
 	}
+	if q.ordered {
+		maxRecords = 1
+	}
 	g := front.Value.(*group)
 	n, pieces, bytes := 0, 0, 0
 	for ; n < len(g.records) && n < maxRecords; n++ {

@@ -164,7 +164,7 @@ func newWorld(seed uint64) *world {
 		w.buffers = [stages]int{1000 + rng.IntN(30_000), 1000 + rng.IntN(20_000), 1000 + rng.IntN(20_000)}
 	}
 	if w.config.Ordered {
-		w.config.MaxPieces, w.quiet = 1, 0
+		w.quiet = 0
 		w.buffers[fresh] = freshBytes
 	}
 	// Each answered outage adds one refusal to what speaks against a good record.

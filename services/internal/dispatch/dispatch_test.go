@@ -1,0 +1,511 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"golang.org/x/time/rate"
+)
+
+// bench is a dispatcher with partition 0, and what it did.
+type bench struct {
+	*Dispatcher
+	t    *testing.T
+	stop context.CancelFunc
+	idle chan struct{}
+
+	mu       sync.Mutex
+	tried    []string // "offset" or "offset[from-to]", + between what was tried together
+	aside    []string
+	finished []string // "offset: error"
+	topic    map[int64]*kafka.Message
+	next     int64
+}
+
+// newBench starts a dispatcher in the bubble of a test. What cfg leaves out takes
+// everything at once.
+func newBench(t *testing.T, cfg Config) *bench {
+	b := &bench{t: t, idle: make(chan struct{}), topic: map[int64]*kafka.Message{}}
+	if cfg.InFlight == 0 {
+		cfg.InFlight = 1
+	}
+	cfg.Log = slog.New(slog.DiscardHandler)
+	handle, setAside := cfg.Handle, cfg.SetAside
+	cfg.Handle = func(ctx context.Context, parts []Part) error {
+		b.mu.Lock()
+		b.tried = append(b.tried, names(parts))
+		b.mu.Unlock()
+		if handle == nil {
+			return nil
+		}
+		return handle(ctx, parts)
+	}
+	cfg.SetAside = func(ctx context.Context, p Part, reason error) error {
+		if setAside != nil {
+			if err := setAside(ctx, p, reason); err != nil {
+				return err
+			}
+		}
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.aside = append(b.aside, fmt.Sprintf("%s: %v", names([]Part{p}), reason))
+		return nil
+	}
+	cfg.Finished = func(r *Record, err error) {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.finished = append(b.finished, fmt.Sprintf("%d: %v", r.TopicPartition.Offset, err))
+	}
+	b.Dispatcher = New(cfg)
+	b.Assign([]int32{0})
+	ctx, stop := context.WithCancel(context.Background())
+	b.stop = stop
+	go func() { defer close(b.idle); b.Run(ctx, time.Second) }()
+	t.Cleanup(func() { stop(); <-b.idle })
+	return b
+}
+
+func names(parts []Part) string {
+	var s []string
+	for _, p := range parts {
+		name := fmt.Sprint(int64(p.TopicPartition.Offset))
+		if !p.Whole() {
+			name += fmt.Sprintf("[%d-%d]", p.From, p.To)
+		}
+		s = append(s, name)
+	}
+	return strings.Join(s, "+")
+}
+
+// add adds records with these values to partition 0.
+func (b *bench) add(values ...string) {
+	for _, value := range values {
+		m := &kafka.Message{TopicPartition: kafka.TopicPartition{Offset: kafka.Offset(b.next)}, Value: []byte(value), Timestamp: time.Now()}
+		b.mu.Lock()
+		b.topic[b.next] = message(m)
+		b.mu.Unlock()
+		b.next++
+		b.Add(m)
+	}
+}
+
+// want compares a list of what happened after some time.
+func (b *bench) want(what string, got *[]string, want ...string) {
+	b.t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !slices.Equal(*got, want) {
+		b.t.Errorf("%s %q, want %q", what, *got, want)
+	}
+}
+
+func (b *bench) committed() int64 {
+	moved, _ := b.Moved()
+	if next, ok := moved[0]; ok {
+		return next
+	}
+	return -1
+}
+
+// refuse refuses records with this value.
+func refuse(value string, err error) func(context.Context, []Part) error {
+	return func(_ context.Context, parts []Part) error {
+		if slices.ContainsFunc(parts, func(p Part) bool { return string(p.Value) == value }) {
+			return err
+		}
+		return nil
+	}
+}
+
+func TestWhatBecomesOfARecord(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		read     error
+		handle   []error // answers to its tries, the last one from then on
+		tries    int
+		finished string
+		aside    string
+		counts   Counts
+	}{
+		{"delivered", nil, []error{nil}, 1, "0: <nil>", "", Counts{Done: 1}},
+		{"tried until it is", nil, []error{errors.New("500"), errors.New("500"), nil}, 3, "0: <nil>", "", Counts{Done: 1, Retries: 2}},
+		{"nothing to do, as reading says", ErrSkip, nil, 0, "0: nothing to do", "", Counts{Skipped: 1}},
+		{"nothing to do, as the handler says", nil, []error{ErrSkip}, 1, "0: nothing to do", "", Counts{Skipped: 1}},
+		{"never tried", Permanent(errors.New("garbage")), nil, 0, "0: garbage", "0: garbage", Counts{SetAside: 1}},
+		{"set aside at once", nil, []error{Permanent(errors.New("never"))}, 1, "0: never", "0: never", Counts{SetAside: 1}},
+		{"too large to be split", nil, []error{Split(errors.New("413"))}, 1, "0: 413", "0: 413", Counts{SetAside: 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				try := 0
+				b := newBench(t, Config{
+					Read: func(*Record) error { return tt.read },
+					Handle: func(context.Context, []Part) error {
+						try++
+						return tt.handle[min(try, len(tt.handle))-1]
+					},
+				})
+				b.add("a")
+				time.Sleep(10 * time.Second)
+				if try != tt.tries {
+					t.Errorf("%d tries, want %d", try, tt.tries)
+				}
+				b.want("finished", &b.finished, tt.finished)
+				if tt.aside != "" {
+					b.want("set aside", &b.aside, tt.aside)
+				}
+				if got := b.Status().Counts; got != tt.counts {
+					t.Errorf("counts %+v, want %+v", got, tt.counts)
+				}
+				if got := b.committed(); got != 1 {
+					t.Errorf("%d is to be committed, want 1", got)
+				}
+			})
+		})
+	}
+}
+
+// Where others go through, the guilty one is found and set aside, and what is beside it
+// in the same record is delivered.
+func TestOnePieceIsGuilty(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		err  error
+	}{
+		{"refused", errors.New("500")}, {"bad request", Conclusive(errors.New("400"))}, {"too large", Split(errors.New("413"))},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				delivered := 0
+				b := newBench(t, Config{
+					InFlight: 4, MaxPieces: 100, MaxBytes: 1 << 20,
+					Read: func(r *Record) error { r.Group, r.Pieces = 1, len(r.Value); return nil },
+					Handle: func(_ context.Context, parts []Part) error {
+						for _, p := range parts {
+							if strings.Contains(string(p.Value[p.From:p.To]), "x") {
+								return tt.err
+							}
+						}
+						for _, p := range parts {
+							delivered += strings.Count(string(p.Value[p.From:p.To]), "b")
+						}
+						return nil
+					},
+				})
+				b.add("bbbbxbbbb")
+				for range 100 {
+					b.add("a")
+					time.Sleep(100 * time.Millisecond)
+				}
+				b.want("set aside", &b.aside, "0[4-5]: "+tt.err.Error())
+				if delivered != 8 {
+					t.Errorf("%d of 8 good pieces delivered", delivered)
+				}
+				if got := b.Status().Counts; got.Done != 101 || got.SetAside != 1 {
+					t.Errorf("%+v, want 101 done", got)
+				}
+			})
+		})
+	}
+}
+
+// A record that is refused alone is no evidence against itself.
+func TestAnOutageSetsNothingAside(t *testing.T) {
+	for _, err := range []error{errors.New("503"), Unreachable(errors.New("refused")), Conclusive(errors.New("400")), RetryAfter(errors.New("503"), time.Second)} {
+		t.Run(err.Error(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				down := true
+				var over []Outage
+				b := newBench(t, Config{
+					InFlight: 4,
+					Handle: func(context.Context, []Part) error {
+						if down {
+							return err
+						}
+						return nil
+					},
+					Recovered: func(o Outage) { over = append(over, o) },
+				})
+				b.add("a", "b", "c")
+				time.Sleep(time.Hour)
+				if s := b.Status(); s.State != Holding || s.Suspects == 0 || s.LastError != err.Error() {
+					t.Errorf("%+v", s)
+				}
+				down = false
+				time.Sleep(2 * time.Second)
+				if s := b.Status(); s.State != Delivering || s.Counts.Done != 3 || s.Suspects != 0 {
+					t.Errorf("%+v", s)
+				}
+				if len(over) != 1 || over[0].Attempts == 0 || over[0].Records != 3 || !slices.Equal(over[0].Errors, []string{err.Error()}) {
+					t.Errorf("outages %+v", over)
+				}
+			})
+		})
+	}
+}
+
+func TestTheEndIsEvidence(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Config{Handle: refuse("x", errors.New("500"))})
+		b.add("x")
+		time.Sleep(time.Minute)
+		b.want("set aside", &b.aside)
+		b.End()
+		time.Sleep(time.Minute)
+		b.want("set aside", &b.aside, "0: 500")
+		if s := b.Status(); s.State != Delivering {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestOrderedRecordsGoOneByOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		down := true
+		b := newBench(t, Config{
+			InFlight: 9, Ordered: true, MaxPieces: 100, MaxBytes: 1 << 20,
+			Handle: func(context.Context, []Part) error {
+				if time.Sleep(time.Millisecond); down {
+					return errors.New("503")
+				}
+				return nil
+			},
+		})
+		b.add("a", "b", "c")
+		time.Sleep(10 * time.Second)
+		down = false
+		b.mu.Lock()
+		b.tried = nil
+		b.mu.Unlock()
+		time.Sleep(10 * time.Second)
+		b.want("tried", &b.tried, "0", "1", "2")
+	})
+}
+
+// A letter is written in the background: what is behind it goes on.
+func TestOrderedRecordsDoNotWaitForALetter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		away := true
+		b := newBench(t, Config{
+			Ordered: true, Handle: refuse("x", Permanent(errors.New("never"))),
+			SetAside: func(context.Context, Part, error) error {
+				if away {
+					return errors.New("no topic")
+				}
+				return nil
+			},
+		})
+		b.add("x", "a")
+		time.Sleep(time.Minute)
+		b.want("finished", &b.finished, "1: <nil>")
+		s := b.Status()
+		if s.DeadLetters != 1 || s.DeadLettersError == nil || s.DeadLettersError.Error != "no topic" {
+			t.Errorf("%+v", s)
+		}
+		if got := b.committed(); got != 0 {
+			t.Errorf("%d is to be committed before the letter is written, want 0", got)
+		}
+		away = false
+		time.Sleep(maxPause * 2)
+		if s := b.Status(); s.DeadLetters != 0 || s.DeadLettersError != nil {
+			t.Errorf("%+v", s)
+		}
+		if got := b.committed(); got != 2 {
+			t.Errorf("%d is to be committed, want 2", got)
+		}
+	})
+}
+
+func TestStop(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		take time.Duration // of a try, if it is not cut short
+		want int64         // committed
+		wait time.Duration // until the stop is done
+	}{
+		{"waits for what is under way", 500 * time.Millisecond, 1, 500 * time.Millisecond},
+		{"for as long as is allowed", time.Hour, 0, time.Second},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, Config{Handle: func(ctx context.Context, _ []Part) error {
+					if !pause(ctx, tt.take) {
+						return ctx.Err()
+					}
+					return nil
+				}})
+				b.add("a", "b")
+				synctest.Wait()
+				began := time.Now()
+				b.stop()
+				<-b.idle
+				if took := time.Since(began); took != tt.wait {
+					t.Errorf("took %v, want %v", took, tt.wait)
+				}
+				if got := b.committed(); got != tt.want {
+					t.Errorf("%d is to be committed, want %d", got, tt.want)
+				}
+				b.want("tried", &b.tried, "0")
+				if s := b.Status(); s.State != Stopped || s.Counts.Retries != 0 {
+					t.Errorf("%+v", s)
+				}
+			})
+		})
+	}
+}
+
+// Also those that began before Run.
+func TestStopEndsLetters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := New(Config{
+			InFlight: 1, Log: slog.New(slog.DiscardHandler),
+			Read:     func(*Record) error { return Permanent(errors.New("garbage")) },
+			SetAside: func(context.Context, Part, error) error { return errors.New("no topic") },
+		})
+		d.Assign([]int32{0})
+		d.Add(&kafka.Message{Value: []byte("x")})
+		ctx, stop := context.WithCancel(t.Context())
+		stop()
+		began := time.Now()
+		d.Run(ctx, time.Second)
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("took %v", took)
+		}
+		if moved, _ := d.Moved(); moved[0] != 0 {
+			t.Errorf("%v is to be committed", moved)
+		}
+	})
+}
+
+// What a stop leaves parked is left to the next owner, not handed on without its value.
+func TestStopWhileFetching(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		away := true
+		b := newBench(t, Config{
+			Read: func(*Record) error { return Permanent(errors.New("garbage")) },
+			SetAside: func(_ context.Context, p Part, _ error) error {
+				if away && string(p.Value) == "first" {
+					return errors.New("no topic")
+				}
+				if p.Value == nil {
+					t.Error("a letter without its value")
+				}
+				return nil
+			},
+			Fetch: func(ctx context.Context, _ int32, _ []int64) (map[int64]*kafka.Message, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			},
+		})
+		b.Dispatcher.mu.Lock()
+		b.buffers[dead].max = 1
+		b.Dispatcher.mu.Unlock()
+		b.add("first", "second")
+		synctest.Wait()
+		if s := b.Status(); s.Parked != 1 || s.DeadLetters != 2 {
+			t.Fatalf("%+v", s)
+		}
+		away = false
+		time.Sleep(maxPause) // the second one is being fetched
+		b.stop()
+		<-b.idle
+		b.want("set aside", &b.aside, "0: garbage")
+	})
+}
+
+func TestRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		blocked := make(chan struct{})
+		b := newBench(t, Config{Handle: func(context.Context, []Part) error { <-blocked; return nil }})
+		b.Dispatcher.mu.Lock()
+		b.buffers[fresh].max = 10 * (overhead + 1)
+		b.Dispatcher.mu.Unlock()
+		for range 9 {
+			b.add("a")
+		}
+		if b.Full() || b.Room() {
+			t.Errorf("full %v, room %v with nine tenths", b.Full(), b.Room())
+		}
+		if b.add("a"); !b.Full() {
+			t.Error("not full")
+		}
+		began := time.Now()
+		if b.AwaitRoom(time.Second) || time.Since(began) != time.Second {
+			t.Errorf("there is room after %v", time.Since(began))
+		}
+		time.AfterFunc(time.Second, func() { close(blocked) })
+		if !b.AwaitRoom(time.Minute) || time.Since(began) > 3*time.Second {
+			t.Errorf("no room after %v", time.Since(began))
+		}
+	})
+}
+
+func TestLimitOfPieces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Config{
+			InFlight: 16, Limit: rate.NewLimiter(100, 10), MaxPieces: 50, MaxBytes: 1 << 20,
+			Read: func(r *Record) error { r.Pieces = 20; return nil },
+		})
+		for range 50 {
+			b.add("a")
+		}
+		began := time.Now()
+		for b.Status().Counts.Done < 50 && time.Since(began) < time.Minute {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if took := time.Since(began); took < 9*time.Second || took > 11*time.Second {
+			t.Errorf("1 000 pieces took %v at 100 a second", took)
+		}
+	})
+}
+
+func TestHalves(t *testing.T) {
+	a, b, c := &Record{Pieces: 1}, &Record{Pieces: 5}, &Record{}
+	for _, tt := range []struct {
+		name          string
+		parts         []Part
+		first, second []Part
+	}{
+		{"between records", []Part{{a, 0, 1}, {b, 0, 5}, {c, 0, 1}}, []Part{{a, 0, 1}}, []Part{{b, 0, 5}, {c, 0, 1}}},
+		{"of a record", []Part{{b, 0, 5}}, []Part{{b, 0, 2}}, []Part{{b, 2, 5}}},
+		{"of a part", []Part{{b, 3, 5}}, []Part{{b, 3, 4}}, []Part{{b, 4, 5}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			first, second := (&attempt{parts: tt.parts}).halves()
+			if !slices.Equal(first.parts, tt.first) || !slices.Equal(second.parts, tt.second) {
+				t.Errorf("got %v and %v", first.parts, second.parts)
+			}
+		})
+	}
+}
+
+func TestCredible(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for _, tt := range []struct {
+		name string
+		at   time.Time
+		want bool
+	}{
+		{"now", now, true},
+		{"a year ago", now.AddDate(-1, 0, 0), true},
+		{"a clock that is a little ahead", now.Add(time.Minute), true},
+		{"a clock that is years ahead", now.AddDate(74, 0, 0), false},
+		{"zero", time.UnixMilli(0), false},
+		{"microseconds", time.UnixMilli(now.UnixMicro()), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := credible(tt.at, now); got.IsZero() == tt.want {
+				t.Errorf("%v becomes %v", tt.at, got)
+			}
+		})
+	}
+}
