@@ -65,7 +65,7 @@ type rig struct {
 	broker *tracingtest.Broker
 	client *kgo.Client
 	writer *kgo.Client // writes each record to the partition it names
-	addr   string // of the relay's HTTP server
+	addr   string      // of the relay's HTTP server
 	logs   *tracingtest.Log
 	cancel func()       // tells the relay to stop
 	stop   func() error // the same, and returns what it returned
