@@ -86,7 +86,7 @@ func TestARunOfRecordsThatJaegerCannotTake(t *testing.T) {
 	for i := range n {
 		r.put(in(0, encode(t, "test", newSpan(fmt.Sprint("bad-", i), largeTag())))...)
 	}
-	r.eventually("all are set aside", func() bool { return r.count("set_aside") == n })
+	r.awaitSetAside(n)
 	good.requirePrompt(r, jaeger.arrived, prompt)
 	requireSpans(t, r, operations("bad", n)...)
 	r.eventually("all is finished", func() bool { return r.committed() == int64(n+len(good.written)) })
@@ -119,7 +119,7 @@ func TestRecordsWithManySpansThatJaegerCannotTake(t *testing.T) {
 		r.put(in(0, encode(t, "test", spans...))...)
 	}
 	good := r.traffic(1)
-	r.eventually("what is bad is set aside", func() bool { return r.count("set_aside") == len(bad) })
+	r.awaitSetAside(len(bad))
 	good.requirePrompt(r, store.arrived, prompt)
 	for i := range 8 {
 		assert.True(t, store.has(fmt.Sprint("among-", i)))
@@ -157,7 +157,7 @@ func TestMoreThanFitsIntoMemoryThatJaegerCannotTake(t *testing.T) {
 	}
 	good.requirePrompt(r, store.arrived, 2*prompt)
 	evidence := r.traffic(1)
-	require.Eventually(t, func() bool { return r.count("set_aside") == len(names) }, 3*patience, 50*time.Millisecond, "what is bad is set aside")
+	r.awaitSetAside(len(names))
 	evidence.stop()
 	requireSpans(t, r, names...)
 	r.eventually("all is finished", func() bool { return r.committed() == int64(bad+backlog+len(good.written)+len(evidence.written)) })
@@ -224,7 +224,7 @@ func TestAMixOfAllThatIsBad(t *testing.T) {
 	for i := range good {
 		r.eventually("the good ones are delivered", func() bool { return store.has(fmt.Sprint("among-", i)) })
 	}
-	require.Eventually(t, func() bool { return r.count("set_aside") == garbage+large+huge }, 3*patience, 50*time.Millisecond, "the rest is set aside")
+	r.awaitSetAside(garbage + large + huge)
 	more.stop()
 	r.eventually("all is finished", func() bool { return r.committed() == int64(len(values)+len(more.written)) })
 	requireEachLetterOnce(t, r, garbage+large+huge)

@@ -209,6 +209,14 @@ func (r *rig) count(name string) int {
 	return int(n)
 }
 
+// awaitSetAside waits until so many records, and parts of some, are set aside. That has
+// no hurry, and takes several tries for each.
+func (r *rig) awaitSetAside(n int) {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool { return r.count("set_aside") >= n }, 3*patience, 50*time.Millisecond, "all that is bad is set aside")
+	require.Equal(r.t, n, r.count("set_aside"))
+}
+
 // letters waits until there are so many on tracing-dlq, and returns all.
 func (r *rig) letters(atLeast int) []deadletter.Entry {
 	r.t.Helper()
