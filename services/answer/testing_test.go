@@ -53,7 +53,8 @@ func start(t *testing.T, broker *tracingtest.Broker, settings ...string) (stop f
 func produce(t *testing.T, broker *tracingtest.Broker, records ...*kgo.Record) {
 	t.Helper()
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr()), kgo.DefaultProduceTopic("sentence-topic"),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchMaxBytes(1<<20), kgo.MetadataMinAge(100*time.Millisecond))
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MetadataMinAge(100*time.Millisecond),
+		kgo.ProducerBatchMaxBytes(16<<20), kgo.ProducerBatchCompression(kgo.ZstdCompression()))
 	require.NoError(t, err)
 	defer client.Close()
 	require.NoError(t, client.ProduceSync(context.Background(), records...).FirstErr())

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -11,9 +13,11 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/uber/jaeger-client-go/thrift-gen/jaeger"
 
 	"fault-tolerant-tracing/services/internal/collectortest"
+	"fault-tolerant-tracing/services/internal/deadletter"
 )
 
 // prompt is within what a good record arrives whatever lies around it. It takes
@@ -58,7 +62,7 @@ func TestOneServiceThatIsAlwaysRefused(t *testing.T) {
 			if name == "never" { // it has so many tries of ten seconds each; see package dispatch
 				close(never)
 			}
-			more := r.traffic()
+			more := r.traffic(1)
 			letters := r.letters(1)
 			more.stop()
 			require.Len(t, letters, 1)
@@ -77,12 +81,12 @@ func TestARunOfRecordsThatJaegerCannotTake(t *testing.T) {
 	t.Parallel()
 	jaeger := startBadger(t)
 	r := startRelay(t, jaeger.URL())
-	good := r.traffic()
+	good := r.traffic(1)
 	const n = 120
 	for i := range n {
 		r.put(in(0, encode(t, "test", newSpan(fmt.Sprint("bad-", i), largeTag())))...)
 	}
-	r.eventually("all are set aside", func() bool { return r.count("set_aside") == n })
+	r.awaitSetAside(n)
 	good.requirePrompt(r, jaeger.arrived, prompt)
 	requireSpans(t, r, operations("bad", n)...)
 	r.eventually("all is finished", func() bool { return r.committed() == int64(n+len(good.written)) })
@@ -114,8 +118,8 @@ func TestRecordsWithManySpansThatJaegerCannotTake(t *testing.T) {
 		}
 		r.put(in(0, encode(t, "test", spans...))...)
 	}
-	good := r.traffic()
-	r.eventually("what is bad is set aside", func() bool { return r.count("set_aside") == len(bad) })
+	good := r.traffic(1)
+	r.awaitSetAside(len(bad))
 	good.requirePrompt(r, store.arrived, prompt)
 	for i := range 8 {
 		assert.True(t, store.has(fmt.Sprint("among-", i)))
@@ -147,16 +151,13 @@ func TestMoreThanFitsIntoMemoryThatJaegerCannotTake(t *testing.T) {
 	}
 	r.put(in(0, values...)...)
 	r.start(store.URL())
-	good := r.traffic()
-	began := time.Now()
-	r.eventually("the backlog is delivered", func() bool { return store.has(fmt.Sprint("backlog-", backlog-1, "-9")) })
+	good := r.traffic(1)
 	for i := range backlog {
 		r.eventually("the backlog is delivered", func() bool { return store.has(fmt.Sprint("backlog-", i, "-0")) })
 	}
-	t.Log("the backlog took", time.Since(began))
 	good.requirePrompt(r, store.arrived, 2*prompt)
-	evidence := r.traffic()
-	require.Eventually(t, func() bool { return r.count("set_aside") == len(names) }, 3*patience, 50*time.Millisecond, "what is bad is set aside")
+	evidence := r.traffic(1)
+	r.awaitSetAside(len(names))
 	evidence.stop()
 	requireSpans(t, r, names...)
 	r.eventually("all is finished", func() bool { return r.committed() == int64(bad+backlog+len(good.written)+len(evidence.written)) })
@@ -171,15 +172,14 @@ func TestTheGoodSpansOfABadRecordAreStored(t *testing.T) {
 	var spans []*jaeger.Span
 	for i, name := range names {
 		span := newSpan(name)
-		switch i {
-		case 4:
+		if i == 4 {
 			span.Logs = []*jaeger.Log{{Fields: []*jaeger.Tag{largeTag()}}}
 		}
 		spans = append(spans, span)
 	}
 	value := encode(t, "test", spans...)
 	r.put(in(0, value)...)
-	good := r.traffic()
+	good := r.traffic(1)
 	letters := r.letters(1)
 	good.stop()
 	r.eventually("all is finished", func() bool { return r.committed() == int64(1+len(good.written)) })
@@ -198,7 +198,7 @@ func TestAMixOfAllThatIsBad(t *testing.T) {
 	store := startBadger(t)
 	r := newRig(t)
 	r.broker.CreateTopics(t, 1, dlq)
-	const garbage, large, null, huge, good = 5000, 60, 1000, 20, 5000
+	const garbage, large, null, huge, good = 1000, 30, 200, 5, 1000
 	var values [][]byte
 	for i := range garbage {
 		values = append(values, fmt.Append(nil, "garbage ", i))
@@ -219,20 +219,12 @@ func TestAMixOfAllThatIsBad(t *testing.T) {
 	for i := range 3 {
 		r.put(in(int32(i), values[i*len(values)/3:(i+1)*len(values)/3]...)...)
 	}
-	began := time.Now()
 	r.start(store.URL())
-	more := r.traffic()
+	more := r.traffic(1)
 	for i := range good {
 		r.eventually("the good ones are delivered", func() bool { return store.has(fmt.Sprint("among-", i)) })
 	}
-	t.Log("the good ones took", time.Since(began))
-	for range 40 {
-		st := r.status()
-		t.Log("PROGRESS", time.Since(began).Round(time.Second), r.count("set_aside"), st["suspects"], st["parked"], st["waiting"], st["counts"], st["dead_letters_waiting"])
-		time.Sleep(time.Second)
-	}
-	r.eventually("the rest is set aside", func() bool { return r.count("set_aside") == garbage+large+huge })
-	t.Log("the rest took", time.Since(began))
+	r.awaitSetAside(garbage + large + huge)
 	more.stop()
 	r.eventually("all is finished", func() bool { return r.committed() == int64(len(values)+len(more.written)) })
 	requireEachLetterOnce(t, r, garbage+large+huge)
@@ -291,7 +283,6 @@ func TestADeadLetterTopicThatIsMadeLater(t *testing.T) {
 	}
 	assert.Less(t, time.Since(began), prompt)
 	r.eventually("the letters wait", func() bool { return r.status()["dead_letters_waiting"] == float64(n) })
-	t.Log("STATUS", r.status())
 	r.eventually("it is told why", func() bool { return r.status()["dead_letters_error"] != nil })
 	assert.EqualValues(t, n, r.metric("consumer_dead_letters_waiting"))
 	assert.EqualValues(t, 1, r.metric("consumer_dead_letters_failing"))
@@ -303,4 +294,165 @@ func TestADeadLetterTopicThatIsMadeLater(t *testing.T) {
 	r.eventually("that is over", func() bool { return r.status()["dead_letters_error"] == nil })
 	assert.Zero(t, r.metric("consumer_dead_letters_waiting"))
 	assert.Zero(t, r.metric("consumer_dead_letters_failing"))
+}
+
+func TestADeadLetterTopicThatTakesOnlySmallRecords(t *testing.T) {
+	t.Parallel()
+	collector := collectortest.Start(t, collectortest.Status(202))
+	r := newRig(t)
+	r.makeDLQ(500)
+	r.start(collector.URL())
+	const n = 30
+	value := []byte(strings.Repeat("garbage ", 100))
+	for i := range n {
+		r.put(in(int32(i%3), value, newBatch(t, fmt.Sprint("good-", i)))...)
+	}
+	for i := range n {
+		r.eventually("the good ones are delivered", func() bool { return collector.Taken(fmt.Sprint("good-", i)) == 1 })
+	}
+	r.eventually("all is finished", func() bool { return r.committed() == 2*n })
+	requireEachLetterOnce(t, r, n)
+	for _, letter := range r.letters(n) {
+		assert.Equal(t, len(value), letter.CutFrom)
+		assert.Equal(t, value[:len(letter.Value)], letter.Value)
+		assert.Equal(t, topic, letter.Topic)
+	}
+	assert.EqualValues(t, n, r.metric("relay_dead_letters_cut_total"))
+	assert.Zero(t, r.metric("consumer_dead_letters_failing"))
+}
+
+// Compressed, a record of any size comes through a topic with the usual limit. What is
+// set aside of it says where the whole is.
+func TestGarbageThatIsLargerThanADeadLetterIsCut(t *testing.T) {
+	t.Parallel()
+	collector := collectortest.Start(t, collectortest.Status(202))
+	r := newRig(t)
+	r.makeDLQ(deadletter.MaxBytes)
+	r.start(collector.URL())
+	garbage := func(n int) []byte { return []byte(strings.Repeat("x", n)) }
+	long := []kgo.RecordHeader{{Key: "long", Value: garbage(1_200_000)}, {Key: "short", Value: []byte("kept")}}
+	bad := []*kgo.Record{
+		{Value: garbage(3_000_000)},
+		{Value: garbage(7_000_000)},
+		{Value: garbage(1_000_000), Headers: long},
+	}
+	r.putCompressed(bad...)
+	names := operations("good", 20)
+	for _, name := range names {
+		r.put(in(0, newBatch(t, name))...)
+	}
+	for _, name := range names {
+		r.eventually("the good ones are delivered", func() bool { return collector.Taken(name) == 1 })
+	}
+	r.eventually("all is finished", func() bool { return r.committed() == 23 })
+	letters := r.letters(3)
+	require.Len(t, letters, 3)
+	slices.SortFunc(letters, func(a, b deadletter.Entry) int { return int(a.Offset - b.Offset) })
+	for i, size := range []int{3_000_000, 7_000_000, 1_000_000 + len("long") + 1_200_000 + len("short") + len("kept")} {
+		assert.Equal(t, size, letters[i].CutFrom)
+		assert.Equal(t, []any{topic, int32(0), int64(i)}, []any{letters[i].Topic, letters[i].Partition, letters[i].Offset})
+		assert.Contains(t, letters[i].Reason, "no batch of jaeger.thrift")
+		assert.NotEmpty(t, letters[i].Value)
+	}
+	require.Len(t, letters[2].Headers, 1)
+	assert.Equal(t, "short", letters[2].Headers[0].Key)
+}
+
+// Clients write what they like as a timestamp.
+func TestTimestampsThatCannotBeRight(t *testing.T) {
+	t.Parallel()
+	collector := collectortest.Start(t, collectortest.Status(503))
+	r := startRelay(t, collector.URL())
+	now := time.Now()
+	times := map[string]time.Time{
+		"zero":          time.UnixMilli(0),
+		"microseconds":  time.UnixMilli(now.UnixMicro()),
+		"the year 2100": time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC),
+	}
+	for name, at := range times {
+		r.put(&kgo.Record{Value: newBatch(t, name), Timestamp: at})
+	}
+	r.eventually("all are read", func() bool { return r.pending() == 3 })
+	assert.Zero(t, r.metric("consumer_oldest_unfinished_age_seconds"))
+	assert.Nil(t, r.status()["oldest_unfinished"])
+	r.put(&kgo.Record{Value: newBatch(t, "ahead"), Timestamp: now.Add(10 * time.Minute)})
+	r.eventually("all are read", func() bool { return r.pending() == 4 })
+	assert.Zero(t, r.metric("consumer_oldest_unfinished_age_seconds"), "a clock that is ahead makes no age")
+	collector.Answer(collectortest.Status(202))
+	r.eventually("all is delivered", func() bool { return r.committed() == 4 })
+	assert.EqualValues(t, 1, r.metric("relay_delivery_delay_seconds_count"), "only where the time may be right")
+	assert.Zero(t, r.metric("relay_delivery_delay_seconds_sum"))
+}
+
+// Jaeger would answer 202 and store the first of two batches alone.
+func TestABatchWithMoreBehindIt(t *testing.T) {
+	t.Parallel()
+	collector := collectortest.Start(t, collectortest.Status(202))
+	r := startRelay(t, collector.URL())
+	other := newBatch(t, operations("second", 9)...)
+	values := [][]byte{append(newBatch(t, "first"), other[:200]...), append(newBatch(t, "first"), other...)}
+	r.put(in(0, values...)...)
+	r.put(in(0, newBatch(t, "good"))...)
+	r.eventually("all is finished", func() bool { return r.committed() == 3 })
+	assert.Equal(t, 1, collector.Posts())
+	assert.Equal(t, 1, collector.Taken("good"))
+	letters := r.letters(2)
+	require.Len(t, letters, 2)
+	for _, letter := range letters {
+		assert.Equal(t, values[letter.Offset], letter.Value)
+		assert.Contains(t, letter.Reason, "behind the end of the batch")
+	}
+}
+
+// Jaeger would make room for what a list claims.
+func TestAListThatClaimsMoreThanItHas(t *testing.T) {
+	t.Parallel()
+	collector := collectortest.Start(t, collectortest.Status(202))
+	r := startRelay(t, collector.URL())
+	const n = 40
+	empty := encode(t, "test")
+	claim := len(empty) - 1 - 4 // the size of the list, before the end of the batch
+	require.Zero(t, binary.BigEndian.Uint32(empty[claim:]))
+	for range n {
+		value := append(slices.Clone(empty), make([]byte, 50-len(empty))...)
+		binary.BigEndian.PutUint32(value[claim:], 100_000_000)
+		r.put(in(0, value)...)
+	}
+	r.eventually("all is finished", func() bool { return r.committed() == n })
+	assert.Zero(t, collector.Posts())
+	requireEachLetterOnce(t, r, n)
+}
+
+// Of two relays one is told to stop, again and again, under load.
+func TestAStopSendsNothingAgain(t *testing.T) {
+	for name, members := range map[string][]string{
+		"static members":  {"GROUP_INSTANCE_ID=relay-1", "GROUP_INSTANCE_ID=relay-2"},
+		"dynamic members": {"GROUP_INSTANCE_ID=", "GROUP_INSTANCE_ID="},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			collector := collectortest.Start(t, func(w http.ResponseWriter, _ collectortest.Post) {
+				time.Sleep(time.Duration(rand.IntN(400)) * time.Millisecond) // a post takes its time
+				w.WriteHeader(202)
+			})
+			r := newRig(t)
+			r.broker.CreateTopics(t, 1, dlq)
+			r.start(collector.URL(), members[0])
+			other := &rig{t: t, broker: r.broker, client: r.client}
+			good := r.traffic(20)
+			assigned := func(r *rig) int { list, _ := r.status()["partitions"].([]any); return len(list) }
+			for range 4 {
+				other.start(collector.URL(), members[1])
+				r.eventually("both have partitions", func() bool { return assigned(r) > 0 && assigned(other) > 0 && assigned(r)+assigned(other) == 3 })
+				before := other.count("done")
+				r.eventually("both work", func() bool { return other.count("done") > before+200 })
+				require.NoError(t, other.stop())
+			}
+			good.stop()
+			r.eventually("all is finished", func() bool { return r.committed() == int64(len(good.written)) })
+			for name := range good.written {
+				assert.Equal(t, 1, collector.Taken(name), name)
+			}
+		})
+	}
 }

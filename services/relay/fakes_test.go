@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"math"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/uber/jaeger-client-go/thrift-gen/jaeger"
 
@@ -99,6 +101,27 @@ func (r *rig) put(records ...*kgo.Record) {
 	require.NoError(r.t, r.writer.ProduceSync(ctx, records...).FirstErr())
 }
 
+// putCompressed is put for records of any size that zstd makes small. Each goes by
+// itself.
+func (r *rig) putCompressed(records ...*kgo.Record) {
+	r.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(r.broker.Addr()), kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerBatchCompression(kgo.ZstdCompression()), kgo.ProducerBatchMaxBytes(16<<20))
+	require.NoError(r.t, err)
+	defer client.Close()
+	for _, record := range records {
+		require.NoError(r.t, client.ProduceSync(r.t.Context(), record).FirstErr())
+	}
+}
+
+// makeDLQ makes tracing-dlq, which takes record batches up to so many bytes.
+func (r *rig) makeDLQ(maxBytes int) {
+	r.t.Helper()
+	limit := strconv.Itoa(maxBytes)
+	_, err := kadm.NewClient(r.client).CreateTopic(r.t.Context(), 1, 1, map[string]*string{"max.message.bytes": &limit}, dlq)
+	require.NoError(r.t, err)
+}
+
 // in makes records of values, for one partition.
 func in(partition int32, values ...[]byte) []*kgo.Record {
 	records := make([]*kgo.Record, len(values))
@@ -108,7 +131,7 @@ func in(partition int32, values ...[]byte) []*kgo.Record {
 	return records
 }
 
-// traffic is what goes on meanwhile: a good record of one span in each partition,
+// traffic is what goes on meanwhile: some good records of one span in each partition,
 // twenty times a second.
 type traffic struct {
 	mu      sync.Mutex
@@ -116,7 +139,7 @@ type traffic struct {
 	stop    func()
 }
 
-func (r *rig) traffic() *traffic {
+func (r *rig) traffic(records int) *traffic {
 	ctx, cancel := context.WithCancel(context.Background())
 	v := &traffic{written: map[string]time.Time{}}
 	var work sync.WaitGroup
@@ -124,12 +147,12 @@ func (r *rig) traffic() *traffic {
 		ticks := time.NewTicker(50 * time.Millisecond)
 		defer ticks.Stop()
 		for n := 0; ; n++ {
-			for partition := range int32(3) {
-				name := "good-" + strconv.Itoa(n) + "-" + strconv.Itoa(int(partition))
+			for i := range 3 * records {
+				name := fmt.Sprintf("good-%d-%d", n, i)
 				v.mu.Lock()
 				v.written[name] = time.Now()
 				v.mu.Unlock()
-				r.writer.Produce(context.Background(), &kgo.Record{Topic: topic, Partition: partition, Value: newBatch(r.t, name)}, func(_ *kgo.Record, err error) {
+				r.writer.Produce(context.Background(), &kgo.Record{Topic: topic, Partition: int32(i % 3), Value: newBatch(r.t, name)}, func(_ *kgo.Record, err error) {
 					assert.NoError(r.t, err)
 				})
 			}
@@ -169,12 +192,29 @@ func (b *badger) arrived(operation string) time.Time {
 	return b.stored[operation]
 }
 
-// counts are those of the status.
+// pending is how many records the relay has read and not finished.
+func (r *rig) pending() int {
+	r.t.Helper()
+	s := r.status()
+	waiting, _ := s["waiting"].(float64)
+	sending, _ := s["in_flight"].(float64)
+	return int(waiting + sending)
+}
+
+// count returns one of the counts of the status.
 func (r *rig) count(name string) int {
 	r.t.Helper()
 	counts, _ := r.status()["counts"].(map[string]any)
 	n, _ := counts[name].(float64)
 	return int(n)
+}
+
+// awaitSetAside waits until so many records, and parts of some, are set aside. That has
+// no hurry, and takes several tries for each.
+func (r *rig) awaitSetAside(n int) {
+	r.t.Helper()
+	require.Eventually(r.t, func() bool { return r.count("set_aside") >= n }, 3*patience, 50*time.Millisecond, "all that is bad is set aside")
+	require.Equal(r.t, n, r.count("set_aside"))
 }
 
 // letters waits until there are so many on tracing-dlq, and returns all.

@@ -159,6 +159,30 @@ func TestBadRecordsAmongGoodOnesAreSetAside(t *testing.T) {
 	assert.Equal(t, kgo.RecordHeader{Key: "x", Value: []byte("y")}, aside[0].Headers[0])
 }
 
+// Compressed, a record of any size comes through a topic with the usual limit. What is
+// set aside of it says where the whole is.
+func TestARecordThatIsLargerThanADeadLetterIsCut(t *testing.T) {
+	t.Parallel()
+	broker, random := newBroker(t), startRandom(t)
+	start(t, broker, random.URL)
+	huge := []byte(strings.Repeat("x", 3_000_000))
+	produce(t, broker, &kgo.Record{Key: []byte("k"), Value: huge, Partition: 1})
+	produce(t, broker, numbers(2, 12)...)
+	requireEachOnce(t, broker, 2, 12)
+	aside := tracingtest.ReadTopic(t, broker.Addr(), "even-dlq", 1)
+	require.Len(t, aside, 1)
+	headers := map[string]string{}
+	for _, h := range aside[0].Headers {
+		headers[h.Key] = string(h.Value)
+	}
+	assert.Equal(t, "even-topic 1/0", fmt.Sprintf("%s %s/%s", headers["dlq.topic"], headers["dlq.partition"], headers["dlq.offset"]))
+	assert.Equal(t, "true", headers["dlq.truncated"])
+	assert.Equal(t, strconv.Itoa(len("k")+len(huge)), headers["dlq.bytes"])
+	assert.Contains(t, headers["dlq.reason"], "not an integer")
+	assert.Equal(t, "k", string(aside[0].Key))
+	assert.Greater(t, len(aside[0].Value), 1<<20, "as much as there is room for")
+}
+
 func TestSentencesSurviveARestartOfTheBroker(t *testing.T) {
 	t.Parallel()
 	broker, random := newBroker(t), startRandom(t)
