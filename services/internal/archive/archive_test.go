@@ -3,8 +3,10 @@ package archive
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -160,4 +162,32 @@ func TestASegmentIsInvisibleUntilItIsWhole(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(a.dir, "*", "*"))
 	require.NoError(t, err)
 	assert.Empty(t, files)
+}
+
+// What a search misses is archived twice, and what it made up would be lost. Of
+// segments that overlap it may miss one before the last.
+func TestSearchFindsTheLastSegment(t *testing.T) {
+	const page = 3
+	for seed := range uint64(2000) {
+		random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // no secret
+		var all []Segment
+		for first := random.Int64N(1000); len(all) < int(seed%40); first += 1 + random.Int64N(1000) {
+			all = append(all, Segment{First: first, Last: first + random.Int64N(50)})
+		}
+		last := behind(all[max(0, len(all)-1):])
+		end := max(0, last+random.Int64N(2000)-1000)
+		lists := 0
+		got, err := search(end, func(from int64) ([]Segment, bool, error) {
+			lists++
+			i := slices.IndexFunc(all, func(s Segment) bool { return s.First >= from })
+			if i < 0 {
+				return nil, false, nil
+			}
+			return all[i:min(i+page, len(all))], i+page < len(all), nil
+		})
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, got, last, "seed %d", seed)
+		require.LessOrEqual(t, got, behind(all), "seed %d", seed)
+		require.Less(t, lists, 70, "seed %d", seed)
+	}
 }

@@ -33,8 +33,11 @@ const suffix = ".cbor.zst"
 // Name returns the name of the object: its partition, and in the order of the
 // offsets.
 func (s Segment) Name() string {
-	return fmt.Sprintf("%s%020d-%020d-%d-%d%s", s.dir(), s.First, s.Last, s.From.UnixMilli(), s.To.UnixMilli(), suffix)
+	return fmt.Sprintf("%s%s-%s-%d-%d%s", s.dir(), offsetName(s.First), offsetName(s.Last), s.From.UnixMilli(), s.To.UnixMilli(), suffix)
 }
+
+// offsetName writes an offset so that names are in the order of the offsets.
+func offsetName(offset int64) string { return fmt.Sprintf("%020d", offset) }
 
 var namePattern = regexp.MustCompile(`^([^/]+)/([^/]+)/(\d+)/(\d{20})-(\d{20})-(-?\d+)-(-?\d+)` + regexp.QuoteMeta(suffix) + `$`)
 

@@ -124,7 +124,7 @@ func (a *Archiver) ask(ctx context.Context, assigned []int32) (standing, error) 
 		return now, err
 	}
 	for _, number := range assigned {
-		next, err := a.cfg.Archive.next(ctx, Partition{a.cfg.Topic, id, number})
+		next, err := a.cfg.Archive.next(ctx, Partition{a.cfg.Topic, id, number}, high[number])
 		if err != nil {
 			return now, err
 		}

@@ -1,11 +1,14 @@
 package archive
 
 import (
+	"bytes"
 	"io"
 	"log"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,11 +20,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// fakeS3 is an S3 server in this process, which can refuse to write.
+// fakeS3 is an S3 server in this process, which can refuse to write and counts what
+// it lists.
 type fakeS3 struct {
 	*httptest.Server
-	away atomic.Bool
-	real http.Handler
+	away    atomic.Bool
+	listed  atomic.Int64 // keys
+	backend *s3mem.Backend
+	real    http.Handler
 }
 
 func (s *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -30,7 +36,16 @@ func (s *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "away", http.StatusServiceUnavailable)
 		return
 	}
-	s.real.ServeHTTP(w, r)
+	if !r.URL.Query().Has("list-type") {
+		s.real.ServeHTTP(w, r)
+		return
+	}
+	answer := httptest.NewRecorder()
+	s.real.ServeHTTP(answer, r)
+	s.listed.Add(int64(bytes.Count(answer.Body.Bytes(), []byte("<Key>"))))
+	maps.Copy(w.Header(), answer.Header())
+	w.WriteHeader(answer.Code)
+	_, _ = w.Write(answer.Body.Bytes())
 }
 
 // startS3 starts a server with a bucket. Credentials come from the environment,
@@ -45,7 +60,7 @@ func startS3(t *testing.T) *fakeS3 {
 	}
 	backend := s3mem.New()
 	require.NoError(t, backend.CreateBucket("traces"))
-	s := &fakeS3{real: gofakes3.New(backend, gofakes3.WithLogger(gofakes3.StdLog(log.New(io.Discard, "", 0)))).Server()}
+	s := &fakeS3{backend: backend, real: gofakes3.New(backend, gofakes3.WithLogger(gofakes3.StdLog(log.New(io.Discard, "", 0)))).Server()}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(func() {
 		s.Close()
@@ -76,18 +91,23 @@ func TestAnArchiveInS3(t *testing.T) {
 	assert.Empty(t, segments(t, open(t, "s3://traces?endpoint="+s3.URL+"&prefix=c/")))
 }
 
-// More than one page of a listing.
-func TestManySegmentsInS3(t *testing.T) {
+// Where an archiver goes on is asked at each rebalance, however long the history is.
+func TestOfManySegmentsInS3OnlyTheLastAreListed(t *testing.T) {
 	s3 := startS3(t)
-	to := open(t, "s3://traces?endpoint="+s3.URL)
-	s, content := build(Record{Offset: 0, Timestamp: 1, Value: newBatch(t, 1)})
-	for i := range int64(1100) {
-		s.First, s.Last = i, i
-		require.NoError(t, to.put(t.Context(), s.Name(), content))
+	to := open(t, "s3://traces?endpoint="+s3.URL+"&prefix=a/b/")
+	s, _ := build(Record{Offset: 0, Timestamp: 1})
+	for i := range int64(9000) {
+		s.First, s.Last = 10*i, 10*i+9
+		_, err := s3.backend.PutObject("traces", "a/b/"+s.Name(), nil, strings.NewReader("-"), 1, nil)
+		require.NoError(t, err)
 	}
-	next, err := to.next(t.Context(), testPartition)
+	assert.Len(t, segments(t, to), 9000, "all pages of a listing")
+
+	before := s3.listed.Load()
+	next, err := to.next(t.Context(), testPartition, 90_500)
 	require.NoError(t, err)
-	assert.EqualValues(t, 1100, next)
+	assert.EqualValues(t, 90_000, next)
+	assert.LessOrEqual(t, s3.listed.Load()-before, int64(4*pageSize), "keys: the first, from the half, from three quarters, the rest")
 }
 
 func TestAnS3BucketThatIsNotThereIsTold(t *testing.T) {

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"gocloud.dev/blob"
 )
 
@@ -37,7 +39,7 @@ func (a *Archive) list(ctx context.Context, prefix string) (listing, error) {
 	} else {
 		for token := blob.FirstPageToken; err == nil && len(token) > 0; {
 			var page []*blob.ListObject
-			page, token, err = a.page(ctx, token, prefix)
+			page, token, err = a.page(ctx, token, &blob.ListOptions{Prefix: prefix})
 			for _, object := range page {
 				found.add(object.Key, object.Size)
 			}
@@ -80,10 +82,10 @@ func (a *Archive) walk(ctx context.Context, prefix string, found *listing) error
 	})
 }
 
-func (a *Archive) page(ctx context.Context, token []byte, prefix string) ([]*blob.ListObject, []byte, error) {
+func (a *Archive) page(ctx context.Context, token []byte, options *blob.ListOptions) ([]*blob.ListObject, []byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, attempt)
 	defer cancel()
-	return a.bucket.ListPage(ctx, token, pageSize, &blob.ListOptions{Prefix: prefix})
+	return a.bucket.ListPage(ctx, token, pageSize, options)
 }
 
 func (l *listing) add(name string, size int64) {
@@ -110,14 +112,74 @@ func order(a, b Segment) int {
 }
 
 // next returns the offset behind the last one that the archive has of a
-// partition; 0: it has none.
-func (a *Archive) next(ctx context.Context, p Partition) (int64, error) {
-	found, err := a.list(ctx, p.dir())
-	next := int64(0)
-	for _, s := range found.segments {
+// partition; 0: it has none. The topic ends at end.
+func (a *Archive) next(ctx context.Context, p Partition, end int64) (int64, error) {
+	if a.dir != "" { // which has no order: it is read as a whole
+		found, err := a.list(ctx, p.dir())
+		return behind(found.segments), err
+	}
+	if err := a.accessible(ctx); err != nil {
+		return 0, err
+	}
+	return search(end, func(from int64) ([]Segment, bool, error) {
+		objects, rest, err := a.page(ctx, blob.FirstPageToken, &blob.ListOptions{Prefix: p.dir(), BeforeList: startAt(from)})
+		if err != nil {
+			return nil, false, a.wrap(err)
+		}
+		var page listing
+		for _, object := range objects {
+			page.add(object.Key, object.Size)
+		}
+		return page.segments, len(rest) > 0, nil
+	})
+}
+
+// startAt has S3 list the segments of a partition that begin at an offset or behind it.
+func startAt(from int64) func(as func(any) bool) error {
+	return func(as func(any) bool) error {
+		var input *s3.ListObjectsV2Input
+		if !as(&input) {
+			return errors.New("the storage cannot list names from one on")
+		}
+		input.StartAfter = new(*input.Prefix + offsetName(from))
+		return nil
+	}
+}
+
+// search returns the offset behind the last segment. list returns the first ones, in
+// order, that begin at an offset or behind it, and whether there are more. Where the
+// last ones are is found by halves, as a bucket may hold years of them: of 500 000
+// some ten pages are listed instead of 500.
+func search(end int64, list func(from int64) (page []Segment, more bool, err error)) (next int64, err error) {
+	from := int64(0)
+	// What begins before low is not the last one, unless it was listed; nothing begins at high or behind it.
+	for low, high := from, int64(math.MaxInt64); low < high; {
+		page, more, err := list(from)
+		if err != nil {
+			return 0, err
+		}
+		next = max(next, behind(page))
+		switch {
+		case len(page) == 0:
+			high = from
+		case more:
+			low = page[len(page)-1].First + 1
+		default:
+			return next, nil
+		}
+		if from = low + (high-low)/2; low <= end && end < high {
+			from = end // nothing is behind it, as long as the topic is whole
+		}
+	}
+	return next, nil
+}
+
+// behind returns the offset behind the last one of some segments.
+func behind(segments []Segment) (next int64) {
+	for _, s := range segments {
 		next = max(next, s.Last+1)
 	}
-	return next, err
+	return next
 }
 
 // put writes an object, which is visible when put returns nil, and not before it
