@@ -246,7 +246,7 @@ func TestAllLogInToJaeger(t *testing.T) {
 		require.NoError(t, err)
 		assert.EqualValues(t, i+1, taken.Load())
 	}
-	r := startRelay(t, collector.URL(), "JAEGER_USER=me", "JAEGER_PASSWORD_FILE="+file)
+	r := startRelay(t, collector.URL+"/api/traces", "JAEGER_USER=me", "JAEGER_PASSWORD_FILE="+file)
 	r.produce(newBatch(t, "c"))
 	r.eventually("the relay has logged in", func() bool { return taken.Load() == 3 })
 }

@@ -65,10 +65,13 @@ func (c *fakeCollector) refusals() int {
 }
 
 // times returns how often the batch of a trace was taken.
-func (c *fakeCollector) times(trace int64) int {
+func (c *fakeCollector) times(trace int64) int { return c.spans(trace) / spansPerBatch }
+
+// spans returns how many spans of a trace were taken.
+func (c *fakeCollector) spans(trace int64) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.taken[trace] / spansPerBatch
+	return c.taken[trace]
 }
 
 // forget returns the traces of which a batch was taken, in order, and begins anew.

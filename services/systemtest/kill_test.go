@@ -158,6 +158,10 @@ func newBatch(trace int64) []byte {
 			TraceIdLow: trace, SpanId: i + 1, ParentSpanId: i, OperationName: "work", Flags: 1, StartTime: time.Now().UnixMicro(), Duration: 100,
 		})
 	}
+	return encode(&b)
+}
+
+func encode(b *thriftgen.Batch) []byte {
 	buffer := thrift.NewTMemoryBuffer()
 	if err := b.Write(context.Background(), thrift.NewTBinaryProtocolConf(buffer, nil)); err != nil {
 		panic(err) // memory does not fail

@@ -31,11 +31,13 @@ func TestRealKafkaBatchesThatUnpackToMuch(t *testing.T) {
 	s, collector := newFakedSystem(t, 0)
 	last := int64(0)
 	produce := func(partition int32) (traces []int64) {
+		var batches [][]byte
 		for range 20 {
 			last++
-			s.produceTo(partition, kgo.ZstdCompression(), newBatch(last))
+			batches = append(batches, newBatch(last))
 			traces = append(traces, last)
 		}
+		s.produceTo(partition, kgo.ZstdCompression(), batches...)
 		return traces
 	}
 	taken := func(traces []int64) {

@@ -23,11 +23,13 @@ func TestRealKafkaTopicsChange(t *testing.T) {
 	last := int64(0)
 	produce := func(partitions int32, each int) (traces []int64) {
 		for partition := range partitions {
+			var batches [][]byte
 			for range each {
 				last++
-				s.produceTo(partition, kgo.NoCompression(), newBatch(last))
+				batches = append(batches, newBatch(last))
 				traces = append(traces, last)
 			}
+			s.produceTo(partition, kgo.NoCompression(), batches...)
 		}
 		return traces
 	}
@@ -119,9 +121,9 @@ func (s *system) producePlain(topic string, partition int32, value []byte) {
 	require.NoError(s.t, client.ProduceSync(s.t.Context(), &kgo.Record{Topic: topic, Partition: partition, Value: value}).FirstErr())
 }
 
-// A relay that is told to stop hands its partitions over with all that it has sent
-// committed, so that nothing is sent twice.
-func TestRealKafkaRelaysStopWithoutDoubles(t *testing.T) {
+// A relay that is told to stop hands its partitions over with what it has sent
+// committed, that and no more: nothing is sent twice, nothing is lost.
+func TestRealKafkaRelaysStopUnderLoad(t *testing.T) {
 	t.Parallel()
 	const stops = 5
 	c := &fakeCollector{taken: map[int64]int{}}
@@ -153,12 +155,17 @@ func TestRealKafkaRelaysStopWithoutDoubles(t *testing.T) {
 	close(stop)
 	producing.Wait()
 	s.committed("tracing-relay")
-	doubles := 0
+	var lost, doubles []int64
 	for _, trace := range produced {
-		times := c.times(trace)
-		assert.NotZero(t, times, "trace %d", trace)
-		doubles += times - 1
+		switch c.times(trace) {
+		case 0:
+			lost = append(lost, trace)
+		case 1:
+		default:
+			doubles = append(doubles, trace)
+		}
 	}
-	t.Logf("%d batches, %d stops, %d of them sent twice", len(produced), stops, doubles)
-	assert.Zero(t, doubles, "batches sent twice")
+	t.Logf("%d batches, %d stops", len(produced), stops)
+	assert.Empty(t, lost)
+	assert.Empty(t, doubles)
 }

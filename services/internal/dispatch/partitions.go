@@ -39,11 +39,12 @@ func (d *Dispatcher) Start(id int32, offset int64) {
 }
 
 // Skip notes that a partition has been read up to an offset, though no record may
-// lie right before it.
+// lie right before it. It does nothing once [Dispatcher.Add] does nothing: what lies
+// before the offset was read then, and not taken.
 func (d *Dispatcher) Skip(id int32, offset int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if p := d.partitions[id]; p != nil {
+	if p := d.partitions[id]; p != nil && !p.leaving && !d.stopping {
 		p.Skip(offset)
 	}
 }
