@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -146,18 +147,17 @@ func TestWhatBecomesOfARecord(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				try := 0
+				var tries atomic.Int32
 				b := newBench(t, Config{
 					Read: func(*Record) error { return tt.read },
 					Handle: func(context.Context, []Part) error {
-						try++
-						return tt.handle[min(try, len(tt.handle))-1]
+						return tt.handle[min(int(tries.Add(1)), len(tt.handle))-1]
 					},
 				})
 				b.add("a")
 				time.Sleep(10 * time.Second)
-				if try != tt.tries {
-					t.Errorf("%d tries, want %d", try, tt.tries)
+				if got := tries.Load(); int(got) != tt.tries {
+					t.Errorf("%d tries, want %d", got, tt.tries)
 				}
 				b.want("finished", &b.finished, tt.finished)
 				if tt.aside != "" {
@@ -185,7 +185,7 @@ func TestOnePieceIsGuilty(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				delivered := 0
+				var delivered atomic.Int64
 				b := newBench(t, Config{
 					InFlight: 4, MaxPieces: 100, MaxBytes: 1 << 20,
 					Read: func(r *Record) error { r.Group, r.Pieces = 1, len(r.Value); return nil },
@@ -196,7 +196,7 @@ func TestOnePieceIsGuilty(t *testing.T) {
 							}
 						}
 						for _, p := range parts {
-							delivered += strings.Count(string(p.Value[p.From:p.To]), "b")
+							delivered.Add(int64(strings.Count(string(p.Value[p.From:p.To]), "b")))
 						}
 						return nil
 					},
@@ -207,8 +207,8 @@ func TestOnePieceIsGuilty(t *testing.T) {
 					time.Sleep(100 * time.Millisecond)
 				}
 				b.want("set aside", &b.aside, "0[4-5]: "+tt.err.Error())
-				if delivered != 8 {
-					t.Errorf("%d of 8 good pieces delivered", delivered)
+				if delivered.Load() != 8 {
+					t.Errorf("%d of 8 good pieces delivered", delivered.Load())
 				}
 				if got := b.Status().Counts; got.Done != 101 || got.SetAside != 1 {
 					t.Errorf("%+v, want 101 done", got)
@@ -223,30 +223,31 @@ func TestAnOutageSetsNothingAside(t *testing.T) {
 	for _, err := range []error{errors.New("503"), Unreachable(errors.New("refused")), Conclusive(errors.New("400")), RetryAfter(errors.New("503"), time.Second)} {
 		t.Run(err.Error(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				down := true
-				var over []Outage
+				var down atomic.Bool
+				down.Store(true)
+				over := make(chan Outage, 9)
 				b := newBench(t, Config{
 					InFlight: 4,
 					Handle: func(context.Context, []Part) error {
-						if down {
+						if down.Load() {
 							return err
 						}
 						return nil
 					},
-					Recovered: func(o Outage) { over = append(over, o) },
+					Recovered: func(o Outage) { over <- o },
 				})
 				b.add("a", "b", "c")
 				time.Sleep(time.Hour)
 				if s := b.Status(); s.State != Holding || s.Suspects == 0 || s.LastError != err.Error() {
 					t.Errorf("%+v", s)
 				}
-				down = false
+				down.Store(false)
 				time.Sleep(2 * time.Second)
 				if s := b.Status(); s.State != Delivering || s.Counts.Done != 3 || s.Suspects != 0 {
 					t.Errorf("%+v", s)
 				}
-				if len(over) != 1 || over[0].Attempts == 0 || over[0].Records != 3 || !slices.Equal(over[0].Errors, []string{err.Error()}) {
-					t.Errorf("outages %+v", over)
+				if o := <-over; len(over) != 0 || o.Attempts == 0 || o.Records != 3 || !slices.Equal(o.Errors, []string{err.Error()}) {
+					t.Errorf("outage %+v, and %d more", o, len(over))
 				}
 			})
 		})
@@ -270,11 +271,12 @@ func TestTheEndIsEvidence(t *testing.T) {
 
 func TestOrderedRecordsGoOneByOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		b := newBench(t, Config{
 			InFlight: 9, Ordered: true, MaxPieces: 100, MaxBytes: 1 << 20,
 			Handle: func(context.Context, []Part) error {
-				if time.Sleep(time.Millisecond); down {
+				if time.Sleep(time.Millisecond); down.Load() {
 					return errors.New("503")
 				}
 				return nil
@@ -282,7 +284,7 @@ func TestOrderedRecordsGoOneByOne(t *testing.T) {
 		})
 		b.add("a", "b", "c")
 		time.Sleep(10 * time.Second)
-		down = false
+		down.Store(false)
 		b.mu.Lock()
 		b.tried = nil
 		b.mu.Unlock()
@@ -294,11 +296,12 @@ func TestOrderedRecordsGoOneByOne(t *testing.T) {
 // A letter is written in the background: what is behind it goes on.
 func TestOrderedRecordsDoNotWaitForALetter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		away := true
+		var away atomic.Bool
+		away.Store(true)
 		b := newBench(t, Config{
 			Ordered: true, Handle: refuse("x", Permanent(errors.New("never"))),
 			SetAside: func(context.Context, Part, error) error {
-				if away {
+				if away.Load() {
 					return errors.New("no topic")
 				}
 				return nil
@@ -314,7 +317,7 @@ func TestOrderedRecordsDoNotWaitForALetter(t *testing.T) {
 		if got := b.committed(); got != 0 {
 			t.Errorf("%d is to be committed before the letter is written, want 0", got)
 		}
-		away = false
+		away.Store(false)
 		time.Sleep(maxPause * 2)
 		if s := b.Status(); s.DeadLetters != 0 || s.DeadLettersError != nil {
 			t.Errorf("%+v", s)
@@ -354,8 +357,9 @@ func TestStop(t *testing.T) {
 				if got := b.committed(); got != tt.want {
 					t.Errorf("%d is to be committed, want %d", got, tt.want)
 				}
+				b.add("c") // too late
 				b.want("tried", &b.tried, "0")
-				if s := b.Status(); s.State != Stopped || s.Counts.Retries != 0 {
+				if s := b.Status(); s.State != Stopped || s.Counts.Retries != 0 || s.Partitions[0].Unfinished != 2-int(tt.want) {
 					t.Errorf("%+v", s)
 				}
 			})
@@ -389,11 +393,12 @@ func TestStopEndsLetters(t *testing.T) {
 // What a stop leaves parked is left to the next owner, not handed on without its value.
 func TestStopWhileFetching(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		away := true
+		var away atomic.Bool
+		away.Store(true)
 		b := newBench(t, Config{
 			Read: func(*Record) error { return Permanent(errors.New("garbage")) },
 			SetAside: func(_ context.Context, p Part, _ error) error {
-				if away && string(p.Value) == "first" {
+				if away.Load() && string(p.Value) == "first" {
 					return errors.New("no topic")
 				}
 				if p.Value == nil {
@@ -414,7 +419,7 @@ func TestStopWhileFetching(t *testing.T) {
 		if s := b.Status(); s.Parked != 1 || s.DeadLetters != 2 {
 			t.Fatalf("%+v", s)
 		}
-		away = false
+		away.Store(false)
 		time.Sleep(maxPause) // the second one is being fetched
 		b.stop()
 		<-b.idle

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -87,12 +88,13 @@ func TestDrain(t *testing.T) {
 // What is tried together with records of a partition that is gone goes on without them.
 func TestForgetTakesOnlyItsOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		down := true
+		var down atomic.Bool
+		down.Store(true)
 		b := newBench(t, Config{
 			MaxPieces: 10, MaxBytes: 1 << 20,
 			Read: func(r *Record) error { r.Group = 1; return nil },
 			Handle: func(context.Context, []Part) error {
-				if down {
+				if down.Load() {
 					return errors.New("503")
 				}
 				return nil
@@ -104,7 +106,7 @@ func TestForgetTakesOnlyItsOwn(t *testing.T) {
 		time.Sleep(time.Second)
 		b.Forget([]int32{0})
 		b.Assign([]int32{0})
-		down = false
+		down.Store(false)
 		time.Sleep(time.Second)
 		if moved, _ := b.Moved(); !maps.Equal(moved, map[int32]int64{1: 6}) {
 			t.Errorf("%v is to be committed, want 6 of partition 1", moved)

@@ -106,7 +106,7 @@ func simulate(t *testing.T, seed uint64) {
 			t.Errorf("seed %d: %s", seed, strings.Join(w.violations[:min(len(w.violations), 5)], "\n"))
 		}
 	}()
-	synctest.Test(t, func(t *testing.T) {
+	synctest.Test(t, func(*testing.T) {
 		w = newWorld(seed)
 		if os.Getenv("TRACE") != "" {
 			var mu sync.Mutex
@@ -243,7 +243,8 @@ func (w *world) spoil(rec *record) {
 		rec.null, rec.value = true, nil
 	default:
 		rec.answer = w.answers[rng.IntN(len(w.answers))]
-		rec.bad = pieces(rng.Uint32()) & pieces(rng.Uint32()) & rec.all()
+		some, few := pieces(rng.Uint32()), pieces(rng.Uint32())
+		rec.bad = some & few & rec.all()
 		if rec.bad == 0 || rng.IntN(4) == 0 {
 			rec.bad = rec.all()
 		}

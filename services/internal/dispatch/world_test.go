@@ -178,6 +178,8 @@ func (w *world) violate(format string, args ...any) {
 }
 
 func (w *world) join() *member {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	m := &member{
 		w: w, idle: make(chan struct{}), grace: time.Duration(w.rng.IntN(3)) * time.Second, position: map[int32]position{}, known: map[*Record]*record{},
 		trying: map[*Record]pieces{}, writing: map[*Record]pieces{}, written: map[*Record]pieces{}, told: map[*Record]bool{},
