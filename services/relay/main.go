@@ -3,11 +3,11 @@
 //
 // It reads tracing-topic, posts the batches to Jaeger's collector, those of one
 // process that wait at the same time in one post, and writes to tracing-dlq what
-// Jaeger can never take, with the reason. While
-// Jaeger is away it holds: nothing is skipped, nothing is lost, and the first
-// spans arrive within a second of Jaeger's return. It keeps no state of its
-// own: killed at any moment, it goes on where its consumer group stands, and
-// sends again at most what was on its way.
+// Jaeger refuses while it takes others, with the reason. While Jaeger is away it
+// holds: nothing is skipped, nothing is lost, and the first spans arrive within a
+// second of Jaeger's return. It keeps no state of its own: killed at any moment, it
+// goes on where its consumer group stands, and sends again at most what was on its
+// way or finished behind that.
 package main
 
 import (
@@ -28,9 +28,9 @@ import (
 const doc = `relay carries spans from Kafka to Jaeger and acknowledges a record only after
 Jaeger took it.
 
-It reads tracing-topic, posts each record to Jaeger's collector, and sets aside
-on tracing-dlq what Jaeger can never take. While Jaeger is away it holds and
-tries again; GET /status on HTTP_ADDR tells what it is doing.`
+It reads tracing-topic, posts the spans to Jaeger's collector, and sets aside on
+tracing-dlq what Jaeger refuses while it takes others. While Jaeger is away it
+holds and tries again; GET /status on HTTP_ADDR tells what it is doing.`
 
 func main() {
 	os.Exit(service.Main("relay", doc, run, dlqCommand(), replayCommand(), archiveCommand()))

@@ -18,6 +18,6 @@ type config struct {
 	Common          service.Common
 }
 
-func (c config) topics() []string {
-	return []string{c.NumberTopic, c.EvenTopic, c.OddTopic, c.DeadLetterTopic}
-}
+// topics are those without which there is nothing to do. The dead-letter topic may
+// come later: only what is to be set aside waits for it.
+func (c config) topics() []string { return []string{c.NumberTopic, c.EvenTopic, c.OddTopic} }

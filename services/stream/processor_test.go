@@ -191,10 +191,12 @@ func TestItWaitsForKafkaAndItsTopics(t *testing.T) {
 	t.Cleanup(b.Stop)
 	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "waiting for topics") }, patience, 10*time.Millisecond)
 	b.CreateTopics(t, 3, testConfig("").topics()...)
-	feed(t, b, texts("6")...)
+	feed(t, b, texts("none", "6")...)
 
 	assert.Equal(t, "6", string(tracingtest.ReadTopic(t, addr, "even-topic", 1)[0].Value))
 	s.waitReady(t)
+	b.CreateTopics(t, 1, "number-dlq") // which it does not need before
+	assert.Equal(t, "none", string(deadLettersOf(t, b, 1)[0].Value))
 	assert.NotContains(t, s.log.String(), "processor stopped")
 }
 

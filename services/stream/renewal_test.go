@@ -34,7 +34,7 @@ func startWith(t *testing.T, b *tracingtest.Broker, s kafkaclient.Security) runn
 
 // seeded are the topics of a broker to which the helpers of other tests get no
 // connection.
-func seeded() kfake.Opt { return kfake.SeedTopics(3, testConfig("").topics()...) }
+func seeded() kfake.Opt { return kfake.SeedTopics(3, append(testConfig("").topics(), "number-dlq")...) }
 
 // sorts checks that the stream sorts an even number. opts say how to reach the
 // broker.

@@ -39,7 +39,7 @@ func testConfig(brokers string) config {
 func startBroker(t *testing.T, partitions int) *tracingtest.Broker {
 	t.Helper()
 	b := tracingtest.StartBroker(t)
-	b.CreateTopics(t, partitions, testConfig("").topics()...)
+	b.CreateTopics(t, partitions, append(testConfig("").topics(), "number-dlq")...)
 	return b
 }
 

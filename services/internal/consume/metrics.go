@@ -11,10 +11,10 @@ import (
 
 var (
 	holdingDesc  = prometheus.NewDesc("consumer_holding", "1 while what the consumer needs is away and it waits, else 0.", nil, nil)
-	inFlightDesc = prometheus.NewDesc("consumer_in_flight", "Records being worked on.", nil, nil)
+	inFlightDesc = prometheus.NewDesc("consumer_in_flight", "Records, and parts of some, that are being tried.", nil, nil)
 	recordsDesc  = prometheus.NewDesc("consumer_records_total", "Records finished, by result: done, skipped or set_aside.", []string{"result"}, nil)
-	retriesDesc  = prometheus.NewDesc("consumer_retries_total", "Tries of a record that failed for the time being.", nil, nil)
-	oldestDesc   = prometheus.NewDesc("consumer_oldest_unfinished_age_seconds", "Age of the oldest record that was read and is not finished; 0 if there is none.", nil, nil)
+	retriesDesc  = prometheus.NewDesc("consumer_retries_total", "Tries that were refused.", nil, nil)
+	oldestDesc   = prometheus.NewDesc("consumer_oldest_unfinished_age_seconds", "Age of the oldest record that was read and is not finished; 0 if there is none, or if its timestamp cannot be right.", nil, nil)
 	commitDesc   = prometheus.NewDesc("consumer_commit_errors_total", "Commits of offsets that Kafka refused; they go with the next one.", nil, nil)
 	suspectsDesc = prometheus.NewDesc("consumer_suspects", "Records, or parts of some, that were refused and are to be tried again.", nil, nil)
 	lettersDesc  = prometheus.NewDesc("consumer_dead_letters_waiting", "Records, or parts of some, that are to be set aside.", nil, nil)

@@ -39,7 +39,7 @@ consumer_dead_letters_waiting 6
 # HELP consumer_holding 1 while what the consumer needs is away and it waits, else 0.
 # TYPE consumer_holding gauge
 consumer_holding 1
-# HELP consumer_in_flight Records being worked on.
+# HELP consumer_in_flight Records, and parts of some, that are being tried.
 # TYPE consumer_in_flight gauge
 consumer_in_flight 2
 # HELP consumer_lag Records of an assigned partition that are not finished.
@@ -48,7 +48,7 @@ consumer_lag{partition="0"} 12
 # HELP consumer_lasting_errors Errors of the Kafka client that last, such as a partition that stalls.
 # TYPE consumer_lasting_errors gauge
 consumer_lasting_errors 1
-# HELP consumer_oldest_unfinished_age_seconds Age of the oldest record that was read and is not finished; 0 if there is none.
+# HELP consumer_oldest_unfinished_age_seconds Age of the oldest record that was read and is not finished; 0 if there is none, or if its timestamp cannot be right.
 # TYPE consumer_oldest_unfinished_age_seconds gauge
 consumer_oldest_unfinished_age_seconds 0
 # HELP consumer_records_total Records finished, by result: done, skipped or set_aside.
@@ -56,7 +56,7 @@ consumer_oldest_unfinished_age_seconds 0
 consumer_records_total{result="done"} 7
 consumer_records_total{result="set_aside"} 3
 consumer_records_total{result="skipped"} 1
-# HELP consumer_retries_total Tries of a record that failed for the time being.
+# HELP consumer_retries_total Tries that were refused.
 # TYPE consumer_retries_total counter
 consumer_retries_total 9
 # HELP consumer_suspects Records, or parts of some, that were refused and are to be tried again.
