@@ -2,9 +2,12 @@
 //
 // It reads mutants.txt beside it. Each bug is one replacement of a few lines in one
 // file; the tests of one package run against it, by go test -overlay, so that no file
-// of the tree is touched. It prints the first test that failed, and after how long. A
-// bug that no test finds within a minute makes the exit code 1. `make mutants` runs it
-// from the top of the repository.
+// of the tree is touched. It prints the first test that failed, and after how long.
+//
+// A bug is found if a test fails within a minute, and the same test passes without the
+// bug. A test program that hangs has found nothing: it tells nobody what is wrong. If a
+// bug is not found the exit code is 1. `make mutants` runs it from the top of the
+// repository.
 package main
 
 import (
@@ -32,6 +35,7 @@ type mutant struct {
 	name     string
 	file     string
 	pkg      string
+	tests    string   // which run, as for go test -run; empty: all
 	old, new []string // whole lines, without the white space around them
 }
 
@@ -56,22 +60,29 @@ func run(ctx context.Context, list, only string) error {
 	if err != nil {
 		return err
 	}
+	dir, err := os.MkdirTemp("", "mutants")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	l := lab{dir: dir, sound: map[string]bool{}}
 	alive, tried := 0, 0
-	for i, m := range mutants {
+	for _, m := range mutants {
 		if !wanted.MatchString(m.name) && !wanted.MatchString(m.file) {
 			continue
 		}
-		begin := time.Now()
-		found, err := m.try(ctx)
-		if err != nil {
-			return fmt.Errorf("%s: %w", m.name, err)
-		}
-		tried++
-		if found == "" {
+		found, took, err := l.try(ctx, m)
+		switch tried++; {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil:
+			alive++
+			found = err.Error()
+		case found == "":
 			alive++
 			found = "NOT FOUND"
 		}
-		fmt.Printf("%2d/%d  %5.1f s  %-70s  %s\n", i+1, len(mutants), time.Since(begin).Seconds(), m.name, found)
+		fmt.Printf("%3d  %5.1f s  %-80s  %s %s\n", tried, took.Seconds(), m.name, m.pkg, found)
 	}
 	if alive > 0 {
 		return fmt.Errorf("%d of %d bugs were not found", alive, tried)
@@ -81,8 +92,9 @@ func run(ctx context.Context, list, only string) error {
 }
 
 // read reads the list: for each bug a line "# what is wrong", "file PATH", "test
-// PACKAGE", then the lines that are replaced, each after "- ", and what replaces them,
-// each after "+ ".
+// PACKAGE", with a regexp of tests behind it where all of the package would take long,
+// then the lines that are replaced, each after "- ", and what replaces them, each after
+// "+ ".
 func read(list string) (mutants []*mutant, err error) {
 	file, err := os.Open(list)
 	if err != nil {
@@ -107,7 +119,7 @@ func read(list string) (mutants []*mutant, err error) {
 		case "file":
 			m.file = rest
 		case "test":
-			m.pkg = rest
+			m.pkg, m.tests, _ = strings.Cut(rest, " ")
 		case "-":
 			m.old = append(m.old, strings.TrimSpace(rest))
 		case "+":
@@ -119,36 +131,78 @@ func read(list string) (mutants []*mutant, err error) {
 	return mutants, lines.Err()
 }
 
-// try runs the tests against the bug and returns the name of the first that failed;
-// "": none did.
-func (m *mutant) try(ctx context.Context) (found string, err error) {
-	dir, err := os.MkdirTemp("", "mutant")
+// lab is where the bugs are tried.
+type lab struct {
+	dir   string
+	sound map[string]bool // by package and test, whether it passes without a bug
+}
+
+// try runs the tests against the bug and returns the name of the first that failed, and
+// how long all took; "": none did.
+func (l *lab) try(ctx context.Context, m *mutant) (found string, took time.Duration, err error) {
+	overlay, err := m.overlay(l.dir)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
-	defer os.RemoveAll(dir)
-	overlay, err := m.overlay(dir)
-	if err != nil {
-		return "", err
+	program := filepath.Join(l.dir, "mutant.test")
+	if err := build(ctx, program, m.pkg, "-overlay", overlay); err != nil {
+		return "", 0, err
 	}
-	binary := filepath.Join(dir, "test")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-overlay", overlay, "-o", binary, m.pkg)
-	if out, err := build.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("does not build: %w\n%s", err, out)
+	began := time.Now()
+	found, err = test(ctx, program, m.pkg, m.tests)
+	took = time.Since(began)
+	if found == "" || err != nil {
+		return "", took, err
 	}
-	test := exec.CommandContext(ctx, binary, "-test.v", "-test.failfast", "-test.timeout", patience.String())
-	test.Dir = m.pkg
-	out, err := test.CombinedOutput()
-	var failed *exec.ExitError
+	sound, err := l.passes(ctx, m.pkg, found)
+	if err == nil && !sound {
+		err = fmt.Errorf("%s fails without the bug, too", found)
+	}
+	return found, took, err
+}
+
+// passes tells whether a test passes without a bug. It is asked once for each.
+func (l *lab) passes(ctx context.Context, pkg, name string) (bool, error) {
+	name, _, _ = strings.Cut(name, "/")
+	if sound, known := l.sound[pkg+name]; known {
+		return sound, nil
+	}
+	program := filepath.Join(l.dir, strings.ReplaceAll(pkg, "/", "-")+".test")
+	if _, err := os.Stat(program); err != nil {
+		if err := build(ctx, program, pkg); err != nil {
+			return false, err
+		}
+	}
+	failed, err := test(ctx, program, pkg, "^"+name+"$")
+	l.sound[pkg+name] = failed == ""
+	return failed == "", err
+}
+
+func build(ctx context.Context, program, pkg string, flags ...string) error {
+	args := append([]string{"test", "-c", "-ldflags=-s -w", "-o", program}, flags...)
+	if out, err := exec.CommandContext(ctx, "go", append(args, pkg)...).CombinedOutput(); err != nil {
+		return fmt.Errorf("build the tests of %s: %w\n%s", pkg, err, out)
+	}
+	return nil
+}
+
+// test runs the tests of a program until one fails, and returns its name; "": none did.
+func test(ctx context.Context, program, dir, tests string) (failed string, err error) {
+	cmd := exec.CommandContext(ctx, program, "-test.v", "-test.failfast", "-test.timeout", patience.String(), "-test.run", tests)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
 		return "", ctx.Err()
+	case err == nil && strings.Contains(string(out), "no tests to run"):
+		return "", fmt.Errorf("%s has no test %s", dir, tests)
 	case err == nil:
 		return "", nil
-	case !errors.As(err, &failed):
-		return "", err
+	case errors.As(err, &exit):
+		return firstFailure(string(out)), nil
 	}
-	return firstFailure(string(out)), nil
+	return "", err
 }
 
 // overlay writes the file with the bug, and the file that tells go test of it.
@@ -196,17 +250,20 @@ func (m *mutant) matches(lines []string) bool {
 	return true
 }
 
-var failure = regexp.MustCompile(`(?m)^ *--- FAIL: (\S+)|^panic: (.*)|(WARNING: DATA RACE)`)
+var (
+	failure = regexp.MustCompile(`(?m)^ *--- FAIL: (\S+)|^panic: test timed out`)
+	begun   = regexp.MustCompile(`(?m)^=== RUN +(\S+)`)
+)
 
-// firstFailure returns the test that failed, or what else went wrong; "": the tests
-// only hang, which tells nobody what is wrong.
+// firstFailure returns the test that failed first, or that began last before the whole
+// program failed; "": the program hangs.
 func firstFailure(out string) string {
-	match := failure.FindStringSubmatch(out)
-	switch {
-	case match == nil:
-		return "the test program failed"
-	case strings.HasPrefix(match[2], "test timed out"):
-		return ""
+	if match := failure.FindStringSubmatch(out); match != nil {
+		return match[1]
 	}
-	return match[1] + match[2] + match[3]
+	name := "before any test"
+	for _, match := range begun.FindAllStringSubmatch(out, -1) {
+		name = match[1]
+	}
+	return name
 }

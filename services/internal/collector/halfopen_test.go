@@ -1,0 +1,54 @@
+package collector
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A Jaeger that is stopped, or whose machine is gone, takes the connection and all that
+// is sent, and does not answer.
+func TestAPostEndsThoughNothingAnswers(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		answer string // the beginning
+		taken  bool
+	}{
+		{"nothing comes back", "", false},
+		{"the answer ends in its first line", "HTTP/1.1 202 Acc", false},
+		{"the answer ends in what it explains", "HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\nstored", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := New(url.URL{Scheme: "http", Host: "jaeger"}, 1)
+				defer c.Close()
+				transport := c.client.Transport.(*http.Transport)
+				transport.Proxy = nil
+				transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
+					ours, theirs := net.Pipe()
+					go func() { _, _ = io.Copy(io.Discard, theirs) }()
+					go func() { _, _ = io.WriteString(theirs, tt.answer) }()
+					return ours, nil
+				}
+				began := time.Now()
+				err := c.Post(t.Context(), []byte("batch")) // without an end this is a deadlock
+				assert.Equal(t, postTimeout, time.Since(began))
+				if tt.taken {
+					require.NoError(t, err)
+					return
+				}
+				var timeout net.Error
+				require.ErrorAs(t, err, &timeout)
+				assert.True(t, timeout.Timeout())
+			})
+		})
+	}
+}

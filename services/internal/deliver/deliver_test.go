@@ -1,0 +1,202 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"github.com/uber/jaeger-client-go/thrift-gen/jaeger"
+
+	"fault-tolerant-tracing/services/internal/collector"
+	"fault-tolerant-tracing/services/internal/dispatch"
+	"fault-tolerant-tracing/tracing/batch"
+)
+
+// newBatch encodes a batch with one span per operation.
+func newBatch(t *testing.T, service string, operations ...string) []byte {
+	t.Helper()
+	process, err := batch.EncodeProcess(&jaeger.Process{ServiceName: service})
+	require.NoError(t, err)
+	var spans []byte
+	for _, operation := range operations {
+		spans, err = batch.AppendSpan(spans, &jaeger.Span{OperationName: operation})
+		require.NoError(t, err)
+	}
+	return batch.Encode(process, spans, len(operations), 7, batch.Stats{})
+}
+
+// read makes a record of a value, as the dispatcher has it once it is read.
+func read(t *testing.T, value []byte) *dispatch.Record {
+	t.Helper()
+	r := &dispatch.Record{Message: &kafka.Message{Value: value}}
+	require.NoError(t, Read(r))
+	return r
+}
+
+// spansOf returns the service of a batch and the operations of its spans.
+func spansOf(t *testing.T, value []byte) (service string, operations []string) {
+	t.Helper()
+	b, err := batch.Decode(value)
+	require.NoError(t, err)
+	for _, s := range b.Spans {
+		operations = append(operations, s.OperationName)
+	}
+	return b.Process.ServiceName, operations
+}
+
+func TestReadTellsWhatARecordHolds(t *testing.T) {
+	one, two, other := read(t, newBatch(t, "one", "a", "b", "c")), read(t, newBatch(t, "one", "d")), read(t, newBatch(t, "other", "e"))
+	assert.Equal(t, []int{3, 1, 1}, []int{one.Pieces, two.Pieces, other.Pieces})
+	assert.Equal(t, one.Group, two.Group, "batches of one process may travel together")
+	assert.NotEqual(t, one.Group, other.Group)
+	assert.NotZero(t, one.Group)
+	assert.Zero(t, read(t, newBatch(t, "one")).Pieces, "a batch without spans carries stats")
+}
+
+func TestWhatIsNoBatchIsNeverPosted(t *testing.T) {
+	valid := newBatch(t, "one", "a", "b")
+	for _, tt := range []struct {
+		name  string
+		value []byte
+		skip  bool
+	}{
+		{"null", nil, true},
+		{"empty", []byte{}, true},
+		{"garbage", []byte("garbage"), false},
+		{"half a batch", valid[:len(valid)/2], false},
+		{"two batches", slices.Concat(valid, valid), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := &dispatch.Record{Message: &kafka.Message{Value: tt.value}}
+			err := Read(r)
+			if tt.skip {
+				assert.Equal(t, dispatch.ErrSkip, err)
+				return
+			}
+			assert.True(t, dispatch.IsPermanent(err), "%v", err)
+			assert.Equal(t, tt.value, Value(dispatch.Part{Record: r, To: 1}), "all of it is set aside")
+			assert.Equal(t, batch.Frame{}, FrameOf(r))
+		})
+	}
+}
+
+func TestABodyHoldsTheSpansOfItsParts(t *testing.T) {
+	names := []string{"a", "b", "c", "d"}
+	for _, tt := range []struct {
+		name     string
+		from, to int
+		dropped  bool // the value was, and is read again
+	}{
+		{"the whole", 0, 4, false},
+		{"the first half", 0, 2, false},
+		{"the second half", 2, 4, false},
+		{"one span", 3, 4, false},
+		{"of a value that was dropped meanwhile", 1, 3, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := read(t, newBatch(t, "one", names...))
+			if tt.dropped {
+				r.State = nil
+			}
+			body, n, err := Body([]dispatch.Part{{Record: r, From: tt.from, To: tt.to}})
+			require.NoError(t, err)
+			service, got := spansOf(t, body)
+			assert.Equal(t, "one", service)
+			assert.Equal(t, names[tt.from:tt.to], got)
+			assert.Equal(t, tt.to-tt.from, n)
+		})
+	}
+}
+
+func TestAWholeRecordTravelsAsItIs(t *testing.T) {
+	value := newBatch(t, "one", "a", "b")
+	body, _, err := Body([]dispatch.Part{{Record: read(t, value), To: 2}})
+	require.NoError(t, err)
+	assert.Equal(t, value, body)
+
+	stats := newBatch(t, "one")
+	body, n, err := Body([]dispatch.Part{{Record: read(t, stats), To: 1}})
+	require.NoError(t, err)
+	assert.Equal(t, stats, body)
+	assert.Zero(t, n, "a batch without spans has one piece and no span")
+}
+
+func TestRecordsOfOneProcessAreOneBody(t *testing.T) {
+	one, two := read(t, newBatch(t, "one", "a", "b")), read(t, newBatch(t, "one", "c"))
+	two.State = nil // as after its value was dropped
+	body, n, err := Body([]dispatch.Part{{Record: one, To: 2}, {Record: two, To: 1}})
+	require.NoError(t, err)
+	service, got := spansOf(t, body)
+	assert.Equal(t, "one", service)
+	assert.Equal(t, []string{"a", "b", "c"}, got)
+	assert.Equal(t, 3, n)
+}
+
+// Two processes may have one hash.
+func TestWhatCannotTravelTogetherIsSplit(t *testing.T) {
+	one, other := read(t, newBatch(t, "one", "a")), read(t, newBatch(t, "other", "b"))
+	_, _, err := Body([]dispatch.Part{{Record: one, To: 1}, {Record: other, To: 1}})
+	assert.Equal(t, dispatch.Split(errors.New("cannot travel together")), err)
+}
+
+// refusedConnection is the error of a post to where nobody listens.
+func refusedConnection(t *testing.T) error {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	c := collector.New(url.URL{Scheme: "http", Host: listener.Addr().String()}, 1)
+	defer c.Close()
+	return c.Post(t.Context(), nil)
+}
+
+// The decision table of docs/architecture.md.
+func TestVerdict(t *testing.T) {
+	answer := func(status int) error {
+		return fmt.Errorf("wrapped: %w", &collector.Refusal{Status: status, After: 3 * time.Second})
+	}
+	after := func(err error) error { return dispatch.RetryAfter(err, 3*time.Second) }
+	plain := func(err error) error { return err }
+	for _, tt := range []struct {
+		name string
+		err  error
+		want func(error) error
+	}{
+		{"taken", nil, plain},
+		{"400", answer(400), func(err error) error { return dispatch.Conclusive(after(err)) }},
+		{"413", answer(413), func(err error) error { return dispatch.Split(after(err)) }},
+		{"301", answer(301), after},
+		{"403", answer(403), after},
+		{"429", answer(429), after},
+		{"500", answer(500), after},
+		{"503", answer(503), after},
+		{"a web page", answer(200), after},
+		{"nobody listens", refusedConnection(t), dispatch.Unreachable},
+		{"a name that is not known", &net.OpError{Op: "dial", Err: &net.DNSError{}}, dispatch.Unreachable},
+		{"the connection ends", io.EOF, plain},
+		{"the connection is reset", &net.OpError{Op: "read", Err: io.EOF}, plain},
+		{"no answer in time", context.DeadlineExceeded, plain},
+	} {
+		t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want(tt.err), Verdict(tt.err)) })
+	}
+}
+
+func TestMisconfigured(t *testing.T) {
+	for status, want := range map[int]bool{
+		200: true, 301: true, 401: true, 403: true, 404: true, 405: true, 415: true,
+		400: false, 408: false, 413: false, 429: false, 500: false, 502: false, 503: false,
+	} {
+		assert.Equal(t, want, Misconfigured(fmt.Errorf("post: %w", &collector.Refusal{Status: status})), status)
+	}
+	assert.False(t, Misconfigured(io.EOF))
+	assert.False(t, Misconfigured(nil))
+}
