@@ -25,7 +25,7 @@ const (
 	storeInterval  = 20 * time.Millisecond  // between two looks at what was finished
 	pauseAfter     = 2 * time.Second        // without room
 	commitInterval = 200 * time.Millisecond // so much may be repeated after a crash
-	drainTimeout   = time.Second            // for what is under way when a partition is taken away
+	drainTimeout   = 2 * time.Second        // for what is under way when a partition is taken away
 	askTimeout     = 2 * time.Second
 	askInterval    = 2 * time.Second  // for the ends of partitions, while paused
 	topicInterval  = 30 * time.Second // for the id of the topic
