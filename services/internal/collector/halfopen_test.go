@@ -28,7 +28,7 @@ func TestAPostEndsThoughNothingAnswers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := New(url.URL{Scheme: "http", Host: "jaeger"}, 1)
+				c := New(url.URL{Scheme: "http", Host: "jaeger"}, "", "", 1)
 				defer c.Close()
 				transport := c.client.Transport.(*http.Transport)
 				transport.Proxy = nil

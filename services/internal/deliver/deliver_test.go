@@ -154,7 +154,7 @@ func refusedConnection(t *testing.T) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, listener.Close())
-	c := collector.New(url.URL{Scheme: "http", Host: listener.Addr().String()}, 1)
+	c := collector.New(url.URL{Scheme: "http", Host: listener.Addr().String()}, "", "", 1)
 	defer c.Close()
 	return c.Post(t.Context(), nil)
 }
