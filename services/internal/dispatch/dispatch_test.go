@@ -473,6 +473,21 @@ func TestLimitOfPieces(t *testing.T) {
 	})
 }
 
+// Under a limit neither keeps the other from its tries.
+func TestSuspectsTakeTurnsWithTheOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Config{InFlight: 16, Limit: rate.NewLimiter(10, 1), Handle: refuse("x", errors.New("500"))})
+		b.add("x", "x", "x", "x", "x", "x", "x", "x", "x", "x")
+		for range 600 {
+			b.add("a")
+		}
+		time.Sleep(30 * time.Second)
+		if s := b.Status(); s.Counts.Done < 100 || s.Counts.Retries < 80 {
+			t.Errorf("%d others and %d suspects tried of 300: %+v", s.Counts.Done, s.Counts.Retries, s)
+		}
+	})
+}
+
 func TestHalves(t *testing.T) {
 	a, b, c := &Record{Pieces: 1}, &Record{Pieces: 5}, &Record{}
 	for _, tt := range []struct {

@@ -147,6 +147,7 @@ func TestLettersOfAnotherPartitionGoOn(t *testing.T) {
 			SetAside: func(ctx context.Context, p Part, _ error) error {
 				if p.TopicPartition.Partition == 0 {
 					<-ctx.Done()
+					time.Sleep(time.Millisecond)
 				}
 				return ctx.Err()
 			},

@@ -126,7 +126,10 @@ func TestForgetEndsHolding(t *testing.T) {
 			for offset := range int64(9) {
 				b.Add(at(0, offset))
 			}
-			time.Sleep(underWay * 5 / 2)
+			time.Sleep(time.Second + underWay*5/2)
+			if s := b.Status(); s.State != Holding {
+				t.Errorf("%+v", s)
+			}
 			b.Forget([]int32{0})
 			time.Sleep(time.Minute)
 			if s := b.Status(); s.State != Delivering {
