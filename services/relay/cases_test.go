@@ -252,7 +252,7 @@ func TestEverySecondPostIsRefused(t *testing.T) {
 			t.Parallel()
 			var posts atomic.Int64
 			const n = 1000
-			r, collector := backlog(t, n, func(w http.ResponseWriter, p collectortest.Post) {
+			r, collector := backlog(t, n, func(w http.ResponseWriter, _ collectortest.Post) {
 				if posts.Add(1)%2 == 0 {
 					w.WriteHeader(status)
 					return

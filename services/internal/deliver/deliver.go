@@ -16,13 +16,13 @@ import (
 	"fault-tolerant-tracing/tracing/batch"
 )
 
-const (
-	// Connections is how many posts are on their way at once. Jaeger carries more over
-	// 16 connections than over 4.
-	Connections = 16
+// Connections is how many posts are on their way at once. Jaeger carries more over 16
+// connections than over 4.
+const Connections = 16
 
-	// What travels in one post at most. Jaeger takes posts of some 500 spans at five
-	// times the rate of posts of 9, and larger ones not much faster.
+// What travels in one post at most. Jaeger takes posts of some 500 spans at five times
+// the rate of posts of 9, and larger ones not much faster.
+const (
 	MaxSpans = 500
 	MaxBytes = 512 << 10
 )
