@@ -98,14 +98,14 @@ func TestRealKafkaTopicsChange(t *testing.T) {
 			return fmt.Sprint(made, err), err == nil
 		})
 	}
-	t.Run("it is made anew while the relay is down", func(t *testing.T) {
+	t.Run("it is made anew while the relay is down", func(*testing.T) {
 		s.stop("relay")
 		remake()
 		traces := produce(6, 20) // more than before
 		s.start("relay")
 		taken(traces)
 	})
-	t.Run("it is made anew while the relay runs", func(t *testing.T) {
+	t.Run("it is made anew while the relay runs", func(*testing.T) {
 		remake()
 		taken(produce(6, 40))
 	})
