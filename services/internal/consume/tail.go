@@ -94,13 +94,14 @@ func (c *Consumer) look(idle <-chan struct{}) error {
 	}
 	if now.Sub(c.asked) > askInterval {
 		c.asked = now
-		if c.away.Load() {
+		switch {
+		case c.away.Load():
+			c.tails.touch()
 			go c.use(c.askWhetherBack)
-		}
-		if c.paused {
+		case c.paused:
 			assigned, _ := c.kafka.Load().Assignment() // if it fails the lag stays as it was
 			go c.use(func(client *kafka.Consumer) { c.askEnds(client, assigned) })
-		} else {
+		default:
 			c.findStalled()
 		}
 	}
