@@ -1,0 +1,248 @@
+package dispatch
+
+import (
+	"container/heap"
+	"slices"
+	"time"
+)
+
+// finish takes an attempt back after a try that ended with err.
+func (d *Dispatcher) finish(a *attempt, err error) {
+	d.mu.Lock()
+	outage := d.end(a, err, time.Now())
+	d.mu.Unlock()
+	signal(d.changed)
+	if outage != nil && d.cfg.Recovered != nil {
+		d.cfg.Recovered(*outage)
+	}
+}
+
+// end is finish without what others are told of it.
+func (d *Dispatcher) end(a *attempt, err error, now time.Time) (over *Outage) {
+	delete(d.running, a)
+	a.occupy(-1)
+	signal(d.drained)
+	switch v := verdictOf(err); {
+	case err == nil:
+		over = d.pass(a, now)
+		d.settle(a, nil)
+	case err == ErrSkip: //nolint:errorlint // it is never wrapped
+		d.report.counts.Skipped += uint64(len(a.parts))
+		d.settle(a, err)
+	case d.working.Err() != nil:
+		d.requeue(a, now) // cut short by the stop
+	case v.permanent:
+		d.convict(a, err)
+	case v.split && a.pieces() > 1:
+		d.split(a, now)
+	case v.split:
+		d.convict(a, err)
+	default:
+		d.refuse(a, err, v, now)
+	}
+	a.probe = false
+	d.rest(now)
+	return over
+}
+
+// pass notes that an attempt went through.
+func (d *Dispatcher) pass(a *attempt, now time.Time) (over *Outage) {
+	d.passed, d.passedAt = max(d.passed, a.tick), now
+	d.luck.learn(a.isolated)
+	if !d.breaker.succeed(a.probe) {
+		d.limiter.succeed(a.began, now)
+		return nil
+	}
+	d.limiter.restart()
+	d.acquit()
+	if d.report.state != Holding {
+		return nil
+	}
+	outage := d.report.recover(now, d.unfinished())
+	d.log.Info("delivering again", "took", outage.End.Sub(outage.Began).Round(time.Millisecond), "waiting", outage.Records)
+	return &outage
+}
+
+// acquit lets records that were refused only while nothing went through begin anew,
+// as far as there is room for them, so that they can be tried together. It does that
+// once for each, lest a guilty one be acquitted for ever. Ordered records are tried
+// alone, and keep their place.
+func (d *Dispatcher) acquit() {
+	if d.cfg.Ordered {
+		return
+	}
+	d.suspects = slices.DeleteFunc(d.suspects, func(a *attempt) bool {
+		if a.isolated > 0 || a.split || slices.ContainsFunc(a.parts, func(p Part) bool { return p.acquitted }) || !d.buffers[fresh].admit(a) {
+			return false
+		}
+		d.buffers[suspect].release(a)
+		records := make([]*Record, len(a.parts))
+		for i, p := range a.parts {
+			records[i], p.acquitted = p.Record, true
+		}
+		d.queue.putBack(records)
+		return true
+	})
+	heap.Init(&d.suspects)
+}
+
+// refuse decides what follows from a try that was refused.
+func (d *Dispatcher) refuse(a *attempt, err error, v verdict, now time.Time) {
+	d.report.refused(err, now)
+	opened := d.breaker.fail(now, failure{
+		probe: a.probe, explained: d.explained(a, v), again: a.failed > d.passed && (!a.suspected() || v.unreachable),
+		answered: !v.unreachable, untried: !d.queue.empty(), after: v.after,
+	})
+	if opened {
+		d.report.outage = Outage{Began: now}
+	}
+	if d.breaker.open {
+		d.report.outage.note(err)
+		if d.report.state != Holding && (now.Sub(d.passedAt) >= outageAfter || v.after > 0) {
+			d.report.become(Holding, d.report.outage.Began)
+			d.log.Warn("holding, trying again until it works", "err", err,
+				"partition", a.parts[0].TopicPartition.Partition, "offset", int64(a.parts[0].TopicPartition.Offset))
+		}
+	}
+	d.ticks++
+	a.refused, a.failed, a.answered = a.refused+1, d.ticks, !v.unreachable
+	doubt := doubtSetAside
+	lonely := a.probe && a.refused >= lonelyProbes && d.queue.empty()
+	if a.pieces() > 1 {
+		doubt = doubtSplit
+	}
+	guilty := !v.unreachable && (v.conclusive && a.isolated > 0 || !d.luck.explains(a.isolated, doubt))
+	switch {
+	case a.pieces() > 1 && !v.unreachable && (guilty || lonely):
+		d.split(a, now)
+	case guilty:
+		d.convict(a, err)
+	default:
+		a.due = now.Add(max(ownWait(a.refused), v.after))
+		d.doubt(a)
+	}
+}
+
+// explained tells whether a refusal says nothing about the endpoint, because others
+// went through. If that was before the last refusals only, it counts once, so that
+// some such suspects together are evidence again.
+func (d *Dispatcher) explained(a *attempt, v verdict) bool {
+	switch {
+	case d.passed > a.tick:
+		return true
+	case !a.suspected() || v.unreachable:
+		return false
+	case a.failed < d.passed || a.counted > d.passed:
+		return true
+	}
+	a.counted = d.ticks
+	return false
+}
+
+// ownWait is how long a suspect waits by itself.
+func ownWait(refused int) time.Duration {
+	return min(firstWait<<min(refused-1, 10), maxOwnWait)
+}
+
+// split tries the halves of an attempt. What spoke against it does not speak against
+// them.
+func (d *Dispatcher) split(a *attempt, now time.Time) {
+	first, second := a.halves()
+	for _, half := range []*attempt{first, second} {
+		half.due, half.split, half.kin = now, true, a.kin || a.isolated > 0
+		d.buffers[a.stage].hold(half)
+	}
+	d.release(a)
+	d.doubt(first)
+	d.doubt(second)
+}
+
+// requeue lets an attempt wait as a suspect to which nothing happened.
+func (d *Dispatcher) requeue(a *attempt, now time.Time) {
+	a.due = now
+	d.doubt(a)
+}
+
+// doubt puts an attempt among the suspects, or parks it.
+func (d *Dispatcher) doubt(a *attempt) {
+	if d.keep(a) && d.move(a, suspect) {
+		d.suspects.push(a)
+	}
+}
+
+// move takes an attempt to the buffer of a stage, and reports whether there is room
+// for its value: else it is parked. It goes behind those that are parked already,
+// even if it was in that buffer before, so that they take turns.
+func (d *Dispatcher) move(a *attempt, to stage) bool {
+	from, b := d.buffers[a.stage], d.buffers[to]
+	queued := len(b.parked) > 0
+	if a.stage == to && !queued {
+		return true
+	}
+	admitted := !queued && b.admit(a)
+	switch {
+	case admitted:
+	case d.cfg.Fetch == nil:
+		b.hold(a)
+		admitted = true
+	default:
+		a.stage = to
+		b.parked = append(b.parked, a)
+	}
+	from.release(a)
+	d.room()
+	return admitted
+}
+
+// release gives the room of an attempt back, and tells those that wait for it.
+func (d *Dispatcher) release(a *attempt) {
+	d.buffers[a.stage].release(a)
+	d.room()
+}
+
+// room tells those that wait for room.
+func (d *Dispatcher) room() {
+	signal(d.parked)
+	if !d.full(2) {
+		signal(d.freed)
+	}
+}
+
+// convict has each part of an attempt set aside.
+func (d *Dispatcher) convict(a *attempt, reason error) {
+	for _, p := range a.parts {
+		d.queue.finished(p.Record)
+		letter := &attempt{parts: []Part{p}, reason: reason}
+		d.buffers[a.stage].hold(letter)
+		if d.keep(letter) {
+			d.report.letters++
+			if d.move(letter, dead) {
+				d.write(letter)
+			}
+		}
+	}
+	d.release(a)
+}
+
+// settle ends parts that are delivered, skipped or set aside.
+func (d *Dispatcher) settle(a *attempt, err error) {
+	for _, p := range a.parts {
+		if p.partition.gone || p.forgotten {
+			d.forgotten(p.Record)
+			continue
+		}
+		p.delivered = p.delivered || err == nil
+		if p.left -= p.To - p.From; p.left > 0 {
+			continue
+		}
+		if p.delivered {
+			d.report.counts.Done++
+		}
+		d.queue.finished(p.Record)
+		p.mark.Done()
+		if d.cfg.Finished != nil {
+			d.cfg.Finished(p.Record, err)
+		}
+	}
+	d.release(a)
+}
