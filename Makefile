@@ -44,7 +44,7 @@ test-kafka: build ## Run the tests that need a real Kafka: Apache Kafka, Kafka C
 	services/systemtest/jars/with go test -race -v -count=1 -parallel 3 -timeout 40m -run RealKafka ./services/systemtest
 
 .PHONY: mutants
-mutants: toolchain ## Plant some fifty bugs, one after the other, and tell which test finds each; RUN='regexp' chooses
+mutants: toolchain ## Plant some ninety bugs, one after the other, and tell which test finds each; RUN='regexp' chooses
 	@go run ./services/mutants -run '$(RUN)'
 
 .PHONY: lint
