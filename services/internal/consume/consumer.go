@@ -26,7 +26,7 @@ type Consumer struct {
 	commitErrors atomic.Uint64
 	troubles     troubles
 	reader       reader
-	away         atomic.Bool // no broker could be reached, and none has answered since
+	away         atomic.Bool // no broker lets the client in, and none has answered since
 	tails        tails
 	anew         atomic.Bool            // the topic is another one than before
 	topicID      atomic.Pointer[string] // nil: not known
@@ -209,6 +209,8 @@ func (c *Consumer) failed(e kafka.Error, idle <-chan struct{}) error {
 	case kafka.ErrAllBrokersDown:
 		c.away.Store(true)
 		level = slog.LevelWarn
+	case kafka.ErrAuthentication, kafka.ErrSaslAuthenticationFailed, kafka.ErrSsl:
+		c.away.Store(true)
 	}
 	if c.troubles.note(client, e) {
 		c.log.Log(context.Background(), level, "consumer error, trying again", "group", c.cfg.Group, "err", e)

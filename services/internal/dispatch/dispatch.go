@@ -54,11 +54,12 @@ const (
 	// of. A burst of bad records among good ones opens the breaker for a moment.
 	outageAfter = time.Second
 
-	maxFetch     = 1024 // parked attempts that are read again at a time
-	firstPause   = 100 * time.Millisecond
-	maxPause     = 10 * time.Second
-	maxOwnWait   = 500 * time.Millisecond
-	lonelyProbes = 4
+	maxFetch      = 1024 // parked attempts that are read again at a time
+	firstPause    = 100 * time.Millisecond
+	maxPause      = 10 * time.Second
+	maxFetchPause = time.Second
+	maxOwnWait    = 500 * time.Millisecond
+	lonelyProbes  = 4
 
 	idle = time.Hour // until something changes
 )

@@ -50,6 +50,9 @@ func (m *member) check() {
 		if m.fetching || len(b.parked) == 0 {
 			continue
 		}
+		if d.report.fetchErr != nil { // they wait for the next try to read them
+			continue
+		}
 		need := 0
 		for _, p := range b.parked[0].parts {
 			if p.held[s] == 0 {

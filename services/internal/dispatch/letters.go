@@ -81,6 +81,8 @@ func (d *Dispatcher) fetchParked(ctx context.Context) {
 	if d.cfg.Fetch == nil {
 		return
 	}
+	waits := pauses()
+	waits.MaxInterval = maxFetchPause // those that can be read wait too
 	for {
 		select {
 		case <-ctx.Done():
@@ -94,14 +96,19 @@ func (d *Dispatcher) fetchParked(ctx context.Context) {
 			if len(next) == 0 {
 				break
 			}
-			d.fetch(ctx, next)
+			if err := d.fetch(ctx, next); err == nil {
+				waits.Reset()
+			} else if pause(ctx, waits.NextBackOff()) {
+				signal(d.parked)
+			}
 		}
 	}
 }
 
-// fetch reads the values of these attempts again, and lets them go on. When ctx ends
-// they stay as they are.
-func (d *Dispatcher) fetch(ctx context.Context, next []*attempt) {
+// fetch reads the values of these attempts again, and lets them go on. Those of a
+// partition that cannot be read are parked again, so that the others do not wait for
+// them. When ctx ends all stay as they are.
+func (d *Dispatcher) fetch(ctx context.Context, next []*attempt) error {
 	d.mu.Lock()
 	offsets := make(map[*partition][]int64)
 	for _, a := range next {
@@ -113,69 +120,53 @@ func (d *Dispatcher) fetch(ctx context.Context, next []*attempt) {
 	}
 	d.mu.Unlock()
 	fetched := make(map[*partition]map[int64]*kafka.Message, len(offsets))
+	var failed error
 	for p, wanted := range offsets {
 		slices.Sort(wanted)
-		if messages, ok := d.fetchFrom(ctx, p, slices.Compact(wanted)); ok {
+		messages, err := d.cfg.Fetch(ctx, p.id, slices.Compact(wanted))
+		if err == nil {
 			fetched[p] = messages
+		} else if ctx.Err() == nil {
+			failed = err
+			d.log.Warn("could not read records again, trying again", "partition", p.id, "err", err)
 		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if ctx.Err() != nil {
-		return
+		return ctx.Err()
 	}
+	d.report.fetchError(failed, time.Now())
 	for _, a := range next {
 		d.restore(a, fetched)
 	}
 	signal(d.changed)
-}
-
-// fetchFrom reads values of one partition, however long that takes; false: it ended
-// early, as ctx has ended or the partition is leaving.
-func (d *Dispatcher) fetchFrom(ctx context.Context, p *partition, offsets []int64) (messages map[int64]*kafka.Message, ok bool) {
-	for waits := pauses(); ; {
-		messages, err := d.cfg.Fetch(ctx, p.id, offsets)
-		if err == nil {
-			d.reportFetch(nil)
-			return messages, true
-		}
-		d.mu.Lock()
-		leaving := p.leaving
-		d.mu.Unlock()
-		if ctx.Err() != nil || leaving {
-			d.reportFetch(nil)
-			return nil, false
-		}
-		d.log.Warn("could not read records again, trying again", "partition", p.id, "err", err)
-		d.reportFetch(err)
-		if !pause(ctx, waits.NextBackOff()) {
-			return nil, false
-		}
-	}
-}
-
-func (d *Dispatcher) reportFetch(err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.report.fetchError(err, time.Now())
+	return failed
 }
 
 // restore lets an attempt go on with its values. Parts whose records are gone from
 // the topic, or are others now as it was made anew, are set aside without one.
 func (d *Dispatcher) restore(a *attempt, fetched map[*partition]map[int64]*kafka.Message) {
 	var gone, left []Part
+	unread := false
 	for _, p := range a.parts {
 		messages, read := fetched[p.partition]
 		m := messages[int64(p.TopicPartition.Offset)]
 		switch {
 		case !p.dropped || !read:
 			left = append(left, p)
+			unread = unread || p.dropped && !p.partition.leaving
 		case m != nil && m.Timestamp.Equal(p.Timestamp):
 			p.restore(m)
 			left = append(left, p)
 		default:
 			gone = append(gone, p)
 		}
+	}
+	if b := d.buffers[a.stage]; unread {
+		b.release(a)
+		b.parked = append(b.parked, a)
+		return
 	}
 	if a.stage == dead {
 		if d.keep(a) {

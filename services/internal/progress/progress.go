@@ -95,11 +95,13 @@ func (p *Progress) Next() (offset int64, known bool) {
 // Pending returns how many records are unfinished.
 func (p *Progress) Pending() int { return p.pending }
 
-// Oldest returns when the first unfinished record was written, which stands for
-// those behind it; zero: there is none, or it is not known.
+// Oldest returns when the first unfinished record was written of which that is known,
+// which stands for those behind it; zero: there is none.
 func (p *Progress) Oldest() time.Time {
-	if p.first == nil {
-		return time.Time{}
+	for m := p.first; m != nil; m = m.next {
+		if !m.Time.IsZero() {
+			return m.Time
+		}
 	}
-	return p.first.Time
+	return time.Time{}
 }
