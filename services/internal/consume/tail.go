@@ -18,7 +18,7 @@ type tails struct {
 type tail struct {
 	read  int64     // the offset behind what was read last
 	since time.Time // when that was
-	end   int64     // as the broker answered; 0: it was not asked
+	end   int64     // as the broker answered; 0: not known
 }
 
 // read notes that a partition was read up to an offset.

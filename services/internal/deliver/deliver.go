@@ -46,7 +46,7 @@ func FrameOf(r *dispatch.Record) batch.Frame {
 	if frame, ok := r.State.(batch.Frame); ok {
 		return frame
 	}
-	frame, _ := batch.Parse(r.Value) // the value was dropped meanwhile
+	frame, _ := batch.Parse(r.Value) // State went with the value when that was dropped
 	return frame
 }
 

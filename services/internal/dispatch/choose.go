@@ -69,7 +69,7 @@ func (d *Dispatcher) throttle(now time.Time) time.Duration {
 // other one is the latest record, lest all that is left be behind a run of bad ones.
 func (d *Dispatcher) fromQueue(maxRecords int) *attempt {
 	var records []*Record
-	if d.latest = !d.latest && (d.breaker.doubtful() || len(d.running) >= d.limiter.allowed); d.latest {
+	if d.tookLatest = !d.tookLatest && (d.breaker.doubtful() || len(d.running) >= d.limiter.allowed); d.tookLatest {
 		records = d.queue.takeLast()
 	} else {
 		records = d.queue.take(maxRecords, d.cfg.MaxPieces, d.cfg.MaxBytes)

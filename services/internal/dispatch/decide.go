@@ -17,7 +17,7 @@ func (d *Dispatcher) finish(a *attempt, err error) {
 	}
 }
 
-// end is finish without what others are told of it.
+// end does the bookkeeping of finish, and returns the outage that is over by it.
 func (d *Dispatcher) end(a *attempt, err error, now time.Time) (over *Outage) {
 	delete(d.running, a)
 	a.occupy(-1)
@@ -41,7 +41,7 @@ func (d *Dispatcher) end(a *attempt, err error, now time.Time) (over *Outage) {
 		d.refuse(a, err, v, now)
 	}
 	a.probe = false
-	d.rest(now)
+	d.closeIfIdle(now)
 	return over
 }
 
@@ -86,9 +86,26 @@ func (d *Dispatcher) acquit() {
 	heap.Init(&d.suspects)
 }
 
-// refuse decides what follows from a try that was refused.
+// refuse decides what follows from a try that was refused: for the endpoint, and for
+// what was tried.
 func (d *Dispatcher) refuse(a *attempt, err error, v verdict, now time.Time) {
 	d.report.refused(err, now)
+	d.blameEndpoint(a, err, v, now)
+	d.ticks++
+	a.refused, a.failed, a.answered = a.refused+1, d.ticks, !v.unreachable
+	switch several, guilty := a.pieces() > 1, d.guilty(a, v); {
+	case several && (guilty || d.lonely(a)):
+		d.split(a, now)
+	case guilty:
+		d.convict(a, err)
+	default:
+		a.due = now.Add(max(ownWait(a.refused), v.after))
+		d.suspect(a)
+	}
+}
+
+// blameEndpoint tells the breaker of a refusal, and people of an outage.
+func (d *Dispatcher) blameEndpoint(a *attempt, err error, v verdict, now time.Time) {
 	opened := d.breaker.fail(now, failure{
 		probe: a.probe, explained: d.explained(a, v), again: a.failed > d.passed && (!a.suspected() || v.unreachable),
 		answered: !v.unreachable, untried: !d.queue.empty(), after: v.after,
@@ -104,38 +121,37 @@ func (d *Dispatcher) refuse(a *attempt, err error, v verdict, now time.Time) {
 				"partition", a.parts[0].TopicPartition.Partition, "offset", int64(a.parts[0].TopicPartition.Offset))
 		}
 	}
-	d.ticks++
-	a.refused, a.failed, a.answered = a.refused+1, d.ticks, !v.unreachable
+}
+
+// guilty tells whether there is enough evidence against an attempt: to split it, or to
+// set it aside if it is a single piece.
+func (d *Dispatcher) guilty(a *attempt, v verdict) bool {
 	doubt := doubtSetAside
-	lonely := a.probe && a.refused >= lonelyProbes && d.queue.empty()
 	if a.pieces() > 1 {
 		doubt = doubtSplit
 	}
-	guilty := !v.unreachable && (v.conclusive && a.isolated > 0 || !d.luck.explains(a.isolated, doubt))
-	switch {
-	case a.pieces() > 1 && !v.unreachable && (guilty || lonely):
-		d.split(a, now)
-	case guilty:
-		d.convict(a, err)
-	default:
-		a.due = now.Add(max(ownWait(a.refused), v.after))
-		d.doubt(a)
-	}
+	return !v.unreachable && (v.conclusive && a.isolated > 0 || !d.luck.explains(a.isolated, doubt))
+}
+
+// lonely tells whether nothing else is there that could speak for or against an
+// attempt, after some probes of it. Its halves can.
+func (d *Dispatcher) lonely(a *attempt) bool {
+	return a.probe && a.answered && a.refused >= lonelyProbes && d.queue.empty()
 }
 
 // explained tells whether a refusal says nothing about the endpoint, because others
-// went through. If that was before the last refusals only, it counts once, so that
-// some such suspects together are evidence again.
+// went through. After the last success each suspect counts against the endpoint once,
+// so that some of them together are evidence that it is away now.
 func (d *Dispatcher) explained(a *attempt, v verdict) bool {
 	switch {
 	case d.passed > a.tick:
 		return true
 	case !a.suspected() || v.unreachable:
 		return false
-	case a.failed < d.passed || a.counted > d.passed:
+	case a.failed < d.passed || a.blamed > d.passed:
 		return true
 	}
-	a.counted = d.ticks
+	a.blamed = d.ticks
 	return false
 }
 
@@ -149,23 +165,23 @@ func ownWait(refused int) time.Duration {
 func (d *Dispatcher) split(a *attempt, now time.Time) {
 	first, second := a.halves()
 	for _, half := range []*attempt{first, second} {
-		half.due, half.split, half.kin = now, true, a.kin || a.isolated > 0
+		half.due, half.split, half.ofSuspect = now, true, a.ofSuspect || a.isolated > 0
 		d.buffers[a.stage].hold(half)
 	}
 	d.release(a)
-	d.doubt(first)
-	d.doubt(second)
+	d.suspect(first)
+	d.suspect(second)
 }
 
 // requeue lets an attempt wait as a suspect to which nothing happened.
 func (d *Dispatcher) requeue(a *attempt, now time.Time) {
 	a.due = now
-	d.doubt(a)
+	d.suspect(a)
 }
 
-// doubt puts an attempt among the suspects, or parks it.
-func (d *Dispatcher) doubt(a *attempt) {
-	if d.keep(a) && d.move(a, suspect) {
+// suspect puts an attempt among the suspects, or parks it.
+func (d *Dispatcher) suspect(a *attempt) {
+	if d.dropLeft(a) && d.move(a, suspect) {
 		d.suspects.push(a)
 	}
 }
@@ -190,18 +206,18 @@ func (d *Dispatcher) move(a *attempt, to stage) bool {
 		b.parked = append(b.parked, a)
 	}
 	from.release(a)
-	d.room()
+	d.signalRoom()
 	return admitted
 }
 
 // release gives the room of an attempt back, and tells those that wait for it.
 func (d *Dispatcher) release(a *attempt) {
 	d.buffers[a.stage].release(a)
-	d.room()
+	d.signalRoom()
 }
 
-// room tells those that wait for room.
-func (d *Dispatcher) room() {
+// signalRoom tells those that wait for room.
+func (d *Dispatcher) signalRoom() {
 	signal(d.parked)
 	if !d.full(2) {
 		signal(d.freed)
@@ -214,7 +230,7 @@ func (d *Dispatcher) convict(a *attempt, reason error) {
 		d.queue.finished(p.Record)
 		letter := &attempt{parts: []Part{p}, reason: reason}
 		d.buffers[a.stage].hold(letter)
-		if d.keep(letter) {
+		if d.dropLeft(letter) {
 			d.report.letters++
 			if d.move(letter, dead) {
 				d.write(letter)

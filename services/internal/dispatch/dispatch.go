@@ -17,8 +17,8 @@
 // enough evidence it is split in halves, and a single piece is set aside. The endpoint
 // counts as away when different attempts fail and none goes through.
 //
-// It knows nothing of Kafka clients or HTTP, and takes its time from package time
-// alone, so that it runs under testing/synctest.
+// It talks to no broker and speaks no HTTP: of Kafka it knows the message type. It takes
+// its time from package time alone, so that it runs under testing/synctest.
 package dispatch
 
 import (
@@ -47,19 +47,28 @@ const (
 	// maxOverdue tries of one stage may wait for an answer without taking up a slot.
 	maxOverdue = 512
 
-	// noAnswer is after how long without an answer the endpoint counts as away.
+	// noAnswer is after how long without an answer the endpoint, or for dead letters
+	// Kafka, counts as away.
 	noAnswer = 5 * time.Second
 
 	// outageAfter is how long nothing must have gone through for an outage to be told
 	// of. A burst of bad records among good ones opens the breaker for a moment.
 	outageAfter = time.Second
 
-	maxFetch      = 1024 // parked attempts that are read again at a time
+	// maxOwnWait is how long a suspect waits by itself at most.
+	maxOwnWait = 500 * time.Millisecond
+
+	// lonelyProbes is after how many probes an attempt is split if there is nothing
+	// else to try.
+	lonelyProbes = 4
+
+	maxFetch = 1024 // parked attempts that are read again at a time
+
+	// Waits between failures to set aside, and to read again: there the others that
+	// are parked wait, too.
 	firstPause    = 100 * time.Millisecond
 	maxPause      = 10 * time.Second
 	maxFetchPause = time.Second
-	maxOwnWait    = 500 * time.Millisecond
-	lonelyProbes  = 4
 
 	idle = time.Hour // until something changes
 )
@@ -125,13 +134,13 @@ type Dispatcher struct {
 	buffers    [stages]*buffer
 	breaker    breaker
 	limiter    limiter
-	latest     bool  // the last one from the queue was its latest record
+	tookLatest bool  // the last one from the queue was its latest record
 	last       stage // of the last attempt that began with the breaker closed
 	luck       luck
 	ending     bool // no more records come: a refusal counts though none goes through
 	stopping   bool
-	ticks      uint64    // counts the beginnings and the failures of tries
-	passed     uint64    // when the latest-begun try that went through began
+	ticks      uint64    // a clock that counts the beginnings and the failures of tries
+	passed     uint64    // the tick at which the latest-begun try that went through began
 	passedAt   time.Time // when a try went through last
 	report     report
 }
@@ -140,7 +149,7 @@ type partition struct {
 	progress.Progress
 	id      int32
 	stored  int64 // what was last handed out to be committed; -1: nothing
-	anew    bool  // its offsets have started again since
+	anew    bool  // an offset below stored was read since: the topic was made anew
 	busy    int   // tries and letters under way
 	leaving bool  // nothing more of it is tried
 	gone    bool

@@ -4,16 +4,16 @@ import "math"
 
 // evidence is what speaks against an attempt.
 type evidence struct {
-	refused  int    // tries that were refused
-	isolated int    // of these, those where another attempt that began later went through before the next try
-	failed   uint64 // when the last one failed; 0: none did
-	kin      bool   // it is half of one that was refused while others went through
-	counted  uint64 // when it last spoke against the endpoint all the same
-	answered bool   // that failure may be the attempt's own
+	refused   int    // tries that were refused
+	isolated  int    // of these, those where another attempt that began later went through before the next try
+	failed    uint64 // when the last one failed; 0: none did
+	ofSuspect bool   // it is half of one that was refused while others went through
+	blamed    uint64 // when it last spoke against the endpoint all the same
+	answered  bool   // that failure may be the attempt's own
 }
 
 // suspected tells whether there is any evidence.
-func (e *evidence) suspected() bool { return e.isolated > 0 || e.kin }
+func (e *evidence) suspected() bool { return e.isolated > 0 || e.ofSuspect }
 
 // How sure one must be that an attempt is guilty, as the chance that an innocent one
 // is refused so often in a row. A wrong split costs a few posts, a wrong letter the
@@ -32,15 +32,15 @@ type luck struct{ refusals float64 }
 // refusal enough to split, and 8 to set aside: 0.175 < 0.2, 0.175⁸ < 10⁻⁶.
 const minRefusals = 0.175
 
-// memory is over how many tries the share is taken, about.
-const memory = 32
+// luckWindow is over how many tries the share is taken, about.
+const luckWindow = 32
 
 // learn takes in an attempt that went through after so many refusals.
 func (l *luck) learn(refusals int) {
-	for range min(refusals, memory) {
-		l.refusals += (1 - l.refusals) / memory
+	for range min(refusals, luckWindow) {
+		l.refusals += (1 - l.refusals) / luckWindow
 	}
-	l.refusals -= l.refusals / memory
+	l.refusals -= l.refusals / luckWindow
 }
 
 // explains reports whether so many refusals in a row may still be bad luck.

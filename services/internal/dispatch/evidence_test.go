@@ -57,7 +57,7 @@ func TestLuckSparesTheInnocent(t *testing.T) {
 				for rng.Float64() < share {
 					n++
 				}
-				if i > 10*memory && !l.explains(n, doubtSetAside) {
+				if i > 10*luckWindow && !l.explains(n, doubtSetAside) {
 					wrong++
 				}
 				l.learn(n)

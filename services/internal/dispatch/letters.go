@@ -64,7 +64,7 @@ func (d *Dispatcher) setAside(letter *attempt) {
 	d.log.Warn("set aside", "partition", p.TopicPartition.Partition, "offset", int64(p.TopicPartition.Offset),
 		"pieces", p.To-p.From, "of", max(p.Pieces, 1), "err", letter.reason)
 	d.settle(letter, letter.reason)
-	d.rest(time.Now())
+	d.closeIfIdle(time.Now())
 }
 
 func (d *Dispatcher) reportLetter(p Part, reason, err error) {
@@ -169,7 +169,7 @@ func (d *Dispatcher) restore(a *attempt, fetched map[*partition]map[int64]*kafka
 		return
 	}
 	if a.stage == dead {
-		if d.keep(a) {
+		if d.dropLeft(a) {
 			d.write(a)
 		} else {
 			d.report.letterEnds()
@@ -179,7 +179,7 @@ func (d *Dispatcher) restore(a *attempt, fetched map[*partition]map[int64]*kafka
 	if len(gone) > 0 {
 		d.convict(&attempt{parts: gone, stage: a.stage}, ErrGone)
 	}
-	if a.parts = left; d.keep(a) {
+	if a.parts = left; d.dropLeft(a) {
 		d.suspects.push(a)
 	}
 }

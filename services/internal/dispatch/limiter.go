@@ -12,13 +12,13 @@ type limiter struct {
 	allowed int
 	slow    time.Duration // 0: how long they take does not matter
 	slowed  time.Time     // when it was last made fewer
-	usual   time.Duration // how long they take, on average
+	average time.Duration // how long they take
 }
 
 // succeed takes in a try that went through.
 func (l *limiter) succeed(began, now time.Time) {
 	took := now.Sub(began)
-	l.usual += (took - l.usual) / 16
+	l.average += (took - l.average) / 16
 	switch {
 	case l.slow == 0 || took <= l.slow:
 		l.allowed = min(l.allowed+1, l.max)
@@ -30,5 +30,5 @@ func (l *limiter) succeed(began, now time.Time) {
 // restart begins slowly.
 func (l *limiter) restart() { l.allowed = min(slowStart, l.max) }
 
-// overdue is after how long a try is no usual one.
-func (l *limiter) overdue() time.Duration { return max(slowProbe, 8*l.usual) }
+// overdue is after how long a try counts as overdue.
+func (l *limiter) overdue() time.Duration { return max(slowProbe, 8*l.average) }

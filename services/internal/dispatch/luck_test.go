@@ -13,7 +13,7 @@ func TestLuckIsLearnedFromWhatGoesThroughInTheEnd(t *testing.T) {
 	if d.luck.explains(dozen, doubtSetAside) {
 		t.Error("a dozen refusals are bad luck where nothing else was refused")
 	}
-	for range 10 * memory {
+	for range 10 * luckWindow {
 		d.pass(&attempt{evidence: evidence{isolated: 1}}, time.Now())
 	}
 	if !d.luck.explains(dozen, doubtSetAside) {

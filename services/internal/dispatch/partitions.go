@@ -113,17 +113,17 @@ func (d *Dispatcher) leave(ids []int32) {
 		d.release(newAttempt([]*Record{r}))
 		d.forgotten(r)
 	}
-	d.suspects = slices.DeleteFunc(d.suspects, func(a *attempt) bool { return !d.keep(a) })
+	d.suspects = slices.DeleteFunc(d.suspects, func(a *attempt) bool { return !d.dropLeft(a) })
 	heap.Init(&d.suspects)
 	for _, b := range d.buffers {
 		b.parked = slices.DeleteFunc(b.parked, func(a *attempt) bool {
-			if dropped := d.dropLeaving(a); len(dropped) > 0 && b.stage == dead {
+			if dropped := d.takeLeaving(a); len(dropped) > 0 && b.stage == dead {
 				d.report.letterEnds()
 			}
 			return len(a.parts) == 0
 		})
 	}
-	d.room()
+	d.signalRoom()
 	signal(d.changed)
 }
 
@@ -140,20 +140,20 @@ func (d *Dispatcher) Forget(ids []int32) {
 			delete(d.partitions, id)
 		}
 	}
-	d.rest(time.Now())
+	d.closeIfIdle(time.Now())
 }
 
-// keep drops the parts of an attempt whose partitions are leaving, and reports whether
-// some are left.
-func (d *Dispatcher) keep(a *attempt) bool {
-	if dropped := d.dropLeaving(a); len(dropped) > 0 {
+// dropLeft drops the parts of an attempt whose partitions are leaving, and reports
+// whether others are left.
+func (d *Dispatcher) dropLeft(a *attempt) bool {
+	if dropped := d.takeLeaving(a); len(dropped) > 0 {
 		d.release(&attempt{parts: dropped, stage: a.stage})
 	}
 	return len(a.parts) > 0
 }
 
-// dropLeaving is keep for an attempt that no buffer holds.
-func (d *Dispatcher) dropLeaving(a *attempt) (dropped []Part) {
+// takeLeaving is dropLeft for an attempt that no buffer holds; it returns the parts.
+func (d *Dispatcher) takeLeaving(a *attempt) (dropped []Part) {
 	if !slices.ContainsFunc(a.parts, func(p Part) bool { return p.partition.leaving }) {
 		return nil
 	}
@@ -179,8 +179,8 @@ func (d *Dispatcher) forgotten(r *Record) {
 	r.forgotten = true
 }
 
-// rest closes the breaker when nothing is left that could tell how the endpoint is.
-func (d *Dispatcher) rest(now time.Time) {
+// closeIfIdle closes the breaker when nothing is left that could tell how the endpoint is.
+func (d *Dispatcher) closeIfIdle(now time.Time) {
 	if d.breaker.open && d.unfinished() == 0 {
 		d.breaker.reset()
 		if d.report.state == Holding {
