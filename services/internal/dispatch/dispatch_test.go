@@ -473,6 +473,91 @@ func TestLimitOfPieces(t *testing.T) {
 	})
 }
 
+// It is honoured by all while nothing goes through, and by the one record otherwise.
+func TestRetryAfter(t *testing.T) {
+	for _, others := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			var tries atomic.Int32
+			b := newBench(t, Config{InFlight: 4, Handle: func(_ context.Context, parts []Part) error {
+				if string(parts[0].Value) == "a" {
+					return nil
+				}
+				tries.Add(1)
+				return RetryAfter(errors.New("503"), 3*time.Second)
+			}})
+			b.add("x")
+			for range 100 {
+				if others {
+					b.add("a")
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+			if n := tries.Load(); n < 3 || n > 5 {
+				t.Errorf("others go through: %v: %d tries in 10 s, want one every 3 s", others, n)
+			}
+		})
+	}
+}
+
+func TestOneConclusiveRefusalIsEnough(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Config{InFlight: 4, Handle: refuse("x", Conclusive(errors.New("400")))})
+		b.add("x")
+		synctest.Wait()
+		b.add("a")
+		time.Sleep(time.Second)
+		b.want("tried", &b.tried, "0", "1", "0")
+		b.want("set aside", &b.aside, "0: 400")
+	})
+}
+
+// After an outage there is one try at first, and what was refused only because of the
+// outage is tried together again.
+func TestRecoveryBeginsSlowlyAndTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var down atomic.Bool
+		down.Store(true)
+		var now, most atomic.Int32
+		b := newBench(t, Config{
+			InFlight: 16, MaxPieces: 10, MaxBytes: 1 << 20,
+			Read: func(r *Record) error { r.Group = 1; return nil },
+			Handle: func(context.Context, []Part) error {
+				n := now.Add(1)
+				defer now.Add(-1)
+				if !down.Load() {
+					most.Store(max(most.Load(), n))
+				}
+				if time.Sleep(10 * time.Millisecond); down.Load() {
+					return errors.New("503")
+				}
+				return nil
+			},
+		})
+		for range 40 {
+			b.add("a")
+			time.Sleep(20 * time.Millisecond)
+		}
+		time.Sleep(time.Minute)
+		b.mu.Lock()
+		b.tried = nil
+		b.mu.Unlock()
+		down.Store(false)
+		for b.Status().State == Holding {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(5 * time.Millisecond)
+		if n := most.Load(); n > 2*slowStart { // of each stage
+			t.Errorf("%d tries at once at first", n)
+		}
+		time.Sleep(10 * time.Second)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if s := b.Status(); s.Counts.Done != 40 || len(b.tried) > 20 {
+			t.Errorf("%d records in %d posts: %q", s.Counts.Done, len(b.tried), b.tried)
+		}
+	})
+}
+
 // Under a limit neither keeps the other from its tries.
 func TestSuspectsTakeTurnsWithTheOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
