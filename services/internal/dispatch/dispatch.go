@@ -126,6 +126,7 @@ type Dispatcher struct {
 	stopping   bool
 	ticks      uint64 // counts the beginnings and the failures of tries
 	passed     uint64 // when the latest-begun try that went through began
+	passes     uint64 // counts from 1 those that went through
 	report     report
 }
 
@@ -153,6 +154,7 @@ func New(cfg Config) *Dispatcher {
 		running:    make(map[*attempt]struct{}),
 		buffers:    [stages]*buffer{{stage: fresh, max: freshBytes}, {stage: suspect, max: suspectBytes}, {stage: dead, max: deadBytes}},
 		breaker:    newBreaker(),
+		passes:     1,
 		limiter:    limiter{max: cfg.InFlight, allowed: cfg.InFlight, slow: cfg.Slow},
 		report:     report{state: Delivering, since: time.Now()},
 	}
@@ -468,6 +470,7 @@ func (d *Dispatcher) end(a *attempt, err error, now time.Time) (over *Outage) {
 // pass notes that an attempt went through.
 func (d *Dispatcher) pass(a *attempt, now time.Time) (over *Outage) {
 	d.passed = max(d.passed, a.tick)
+	d.passes++
 	d.luck.learn(a.isolated)
 	if !d.breaker.succeed(a.probe) {
 		d.limiter.succeed(a.began, now)
@@ -546,10 +549,10 @@ func (d *Dispatcher) explained(a *attempt, v verdict) bool {
 		return true
 	case !a.suspected() || v.unreachable:
 		return false
-	case a.failed < d.passed || a.counted > d.passed:
+	case a.failed < d.passed || a.counted == d.passes:
 		return true
 	}
-	a.counted = d.ticks
+	a.counted = d.passes
 	return false
 }
 

@@ -8,7 +8,7 @@ type evidence struct {
 	isolated int    // of these, those where another attempt that began later went through before the next try
 	failed   uint64 // when the last one failed; 0: none did
 	kin      bool   // it is half of one that was refused while others went through
-	counted  uint64 // when it last spoke against the endpoint all the same
+	counted  uint64 // after how many had gone through it last spoke against the endpoint all the same
 	answered bool   // that failure may be the attempt's own
 }
 
