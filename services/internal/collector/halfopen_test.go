@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net"
@@ -34,8 +35,15 @@ func TestAPostEndsThoughNothingAnswers(t *testing.T) {
 				transport.Proxy = nil
 				transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
 					ours, theirs := net.Pipe()
-					go func() { _, _ = io.Copy(io.Discard, theirs) }()
-					go func() { _, _ = io.WriteString(theirs, tt.answer) }()
+					go func() {
+						request, err := http.ReadRequest(bufio.NewReader(theirs))
+						if err == nil {
+							_, err = io.Copy(io.Discard, request.Body)
+						}
+						if err == nil {
+							_, _ = io.WriteString(theirs, tt.answer)
+						}
+					}()
 					return ours, nil
 				}
 				began := time.Now()

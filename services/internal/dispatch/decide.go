@@ -48,6 +48,7 @@ func (d *Dispatcher) end(a *attempt, err error, now time.Time) (over *Outage) {
 // pass notes that an attempt went through.
 func (d *Dispatcher) pass(a *attempt, now time.Time) (over *Outage) {
 	d.passed, d.passedAt = max(d.passed, a.tick), now
+	d.passes++
 	d.luck.learn(a.isolated)
 	if !d.breaker.succeed(a.probe) {
 		d.limiter.succeed(a.began, now)
@@ -148,10 +149,10 @@ func (d *Dispatcher) explained(a *attempt, v verdict) bool {
 		return true
 	case !a.suspected() || v.unreachable:
 		return false
-	case a.failed < d.passed || a.blamed > d.passed:
+	case a.failed < d.passed || a.blamed == d.passes:
 		return true
 	}
-	a.blamed = d.ticks
+	a.blamed = d.passes
 	return false
 }
 

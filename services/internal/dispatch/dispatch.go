@@ -141,6 +141,7 @@ type Dispatcher struct {
 	stopping   bool
 	ticks      uint64    // a clock that counts the beginnings and the failures of tries
 	passed     uint64    // the tick at which the latest-begun try that went through began
+	passes     uint64    // counts from 1 those that went through
 	passedAt   time.Time // when a try went through last
 	report     report
 }
@@ -170,6 +171,7 @@ func New(cfg Config) *Dispatcher {
 		writing:    make(map[*attempt]struct{}),
 		buffers:    [stages]*buffer{{stage: fresh, max: freshBytes}, {stage: suspect, max: suspectBytes}, {stage: dead, max: deadBytes}},
 		breaker:    newBreaker(),
+		passes:     1,
 		limiter:    limiter{max: cfg.InFlight, allowed: cfg.InFlight, slow: cfg.Slow},
 		report:     report{state: Delivering, since: time.Now()},
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -508,6 +509,28 @@ func TestOneConclusiveRefusalIsEnough(t *testing.T) {
 		time.Sleep(time.Second)
 		b.want("tried", &b.tried, "0", "1", "0")
 		b.want("set aside", &b.aside, "0: 400")
+	})
+}
+
+// Where every other try is refused, whatever is in it, no record is guilty.
+func TestBadLuckIsNoGuilt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const records = 3000
+		b := newBench(t, Config{InFlight: 16, Handle: func(context.Context, []Part) error {
+			if time.Sleep(time.Millisecond); rand.IntN(2) == 0 {
+				return errors.New("500")
+			}
+			return nil
+		}})
+		for range records {
+			b.add("a")
+			time.Sleep(5 * time.Millisecond)
+		}
+		time.Sleep(time.Minute)
+		s := b.Status()
+		if s.Counts.Done+s.Counts.SetAside+uint64(s.Waiting) != records || s.Waiting > 1 || s.Counts.SetAside > 3 { // of those before it knows
+			t.Errorf("%+v", s)
+		}
 	})
 }
 

@@ -33,7 +33,10 @@ func (m *member) check() {
 				largest[s] = max(largest[s], r.size)
 			}
 		}
-		if (r.Value != nil) && r.held == [stages]int{} && r.mark != nil {
+		if r.Value != nil && r.dropped {
+			w.violate("in memory, but counts as dropped: %v", rec)
+		}
+		if r.Value != nil && r.held == [stages]int{} && r.mark != nil {
 			w.violate("in memory, but not counted: %v", rec)
 		}
 		if r.Value == nil && !rec.null && !rec.gone && r.held != [stages]int{} && !m.fetching {

@@ -241,7 +241,7 @@ func (m *member) handle(ctx context.Context, parts []Part) error {
 	w := m.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if m.crashed {
+	if m.crashed || ctx.Err() != nil {
 		return errCrashed
 	}
 	m.calls++
