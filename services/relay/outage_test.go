@@ -17,7 +17,7 @@ func TestAnOutageIsATraceOfItsOwn(t *testing.T) {
 	tracer, recorder := tracingtest.NewTracer(t, "relay")
 	r := newRelay(collector.New(url.URL{Scheme: "http", Host: "jaeger:14268"}, "", "", 1), tracer, slog.New(slog.DiscardHandler))
 	began := time.UnixMicro(1_700_000_000_000_000)
-	r.traceOutage(dispatch.Outage{Began: began, End: began.Add(90 * time.Second), Attempts: 12, Records: 345, Errors: []string{"refused", "reset"}})
+	r.dispatch(0).Recovered(dispatch.Outage{Began: began, End: began.Add(90 * time.Second), Attempts: 12, Records: 345, Errors: []string{"refused", "reset"}})
 	span := tracingtest.Named(t, recorder.Spans(), "outage")
 	assert.Equal(t, "relay", span.Service)
 	assert.Empty(t, span.ParentID)

@@ -20,7 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-const patience = time.Minute
+const patience = 40 * time.Second
 
 func TestMain(m *testing.M) {
 	tracingtest.AsProgram(main)

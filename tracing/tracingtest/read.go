@@ -14,13 +14,13 @@ import (
 
 // patience is how long the readers wait for what a test expects. Only a failing
 // test waits that long.
-const patience = 60 * time.Second
+const patience = 40 * time.Second
 
 // ReadTopic reads topic from its beginning until it has at least so many
 // records, and then on to the end the topic has at that moment, so that what is
 // too much is seen as well. The records come in the order of partition and
 // offset. brokers are bootstrap addresses, separated by commas. It consumes without a group, by
-// franz-go, and fails the test when the records do not come within a minute.
+// franz-go, and fails the test when the records do not come within 40 seconds.
 func ReadTopic(t testing.TB, brokers, topic string, atLeast int) []*kgo.Record {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

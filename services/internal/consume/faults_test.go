@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -71,6 +72,8 @@ func TestAPartitionThatWasPausedWhenItWentIsReadWhenItIsBack(t *testing.T) {
 		})
 	})
 	eventually(t, "the window is full", func() bool { return first.work.Full() })
+	full := time.Now()
+	eventually(t, "reading is paused", func() bool { return time.Since(full) > pauseAfter+time.Second })
 	second := startMember(t, broker, func(c *Config) { c.Dispatch.Handle = each(s.handle) })
 	eventually(t, "the second has a partition", func() bool { return len(second.Status().Partitions) > 0 })
 	close(open)

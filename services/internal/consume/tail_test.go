@@ -2,6 +2,7 @@ package consume
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"strings"
@@ -62,17 +63,24 @@ func TestAPartitionThatStallsIsTold(t *testing.T) {
 
 func TestThatTheBrokersAreBackIsSeenThoughThereIsNothingToRead(t *testing.T) {
 	t.Parallel()
-	broker, client := startTopic(t)
+	broker, admin := startTopic(t)
 	s := newSeen()
 	m := startMember(t, broker, func(c *Config) { c.Dispatch.Handle = each(s.handle) })
-	produce(t, client, 0, 30)
-	eventually(t, "all committed", func() bool { return committed(t, client) == 30 })
+	produce(t, admin, 0, 30)
+	eventually(t, "all committed", func() bool { return committed(t, admin) == 30 })
+	over := func() bool {
+		return m.Status().State == dispatch.Delivering && len(m.Status().Errors) == 0 && m.Ready() == nil
+	}
 	broker.Stop()
 	eventually(t, "it holds", func() bool { return m.Status().State == dispatch.Holding })
 	require.NoError(t, broker.Start())
-	eventually(t, "that is over", func() bool {
-		return m.Status().State == dispatch.Delivering && len(m.Status().Errors) == 0 && m.Ready() == nil
-	})
+	eventually(t, "that is over", over)
+
+	eventually(t, "nothing more is committed or read", func() bool { return lag(m) == 0 })
+	m.troubles.note(client, errors.New("the connections were lost, and made again")) // where the client begins to fetch anew, that tells, too
+	m.away.Store(true)
+	require.False(t, over())
+	eventually(t, "that is over", over)
 }
 
 func TestAMemberIsReadyWhenItHasJoined(t *testing.T) {
