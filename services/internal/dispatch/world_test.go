@@ -162,6 +162,7 @@ type member struct {
 	writing  map[*Record]pieces // letters
 	written  map[*Record]pieces
 	told     map[*Record]bool // finished
+	leftOver map[*Record]bool // of these, left to others: tries under way may go on
 	calls    int
 	fetching bool
 	failures int // since something went through, or the endpoint changed
@@ -182,7 +183,7 @@ func (w *world) join() *member {
 	defer w.mu.Unlock()
 	m := &member{
 		w: w, idle: make(chan struct{}), grace: time.Duration(w.rng.IntN(3)) * time.Second, position: map[int32]position{}, known: map[*Record]*record{},
-		trying: map[*Record]pieces{}, writing: map[*Record]pieces{}, written: map[*Record]pieces{}, told: map[*Record]bool{},
+		trying: map[*Record]pieces{}, writing: map[*Record]pieces{}, written: map[*Record]pieces{}, told: map[*Record]bool{}, leftOver: map[*Record]bool{},
 	}
 	cfg := w.config
 	cfg.Read, cfg.Handle, cfg.SetAside, cfg.Finished = m.read, m.handle, m.setAside, m.finished
@@ -254,7 +255,7 @@ func (m *member) handle(ctx context.Context, parts []Part) error {
 		if m.trying[p.Record]&mask != 0 || m.writing[p.Record]&mask != 0 {
 			w.violate("pieces %b are tried twice at once, or while they are set aside: %v", mask, rec)
 		}
-		if m.told[p.Record] {
+		if m.told[p.Record] && !m.leftOver[p.Record] {
 			w.violate("tried after it was finished: %v", rec)
 		}
 		if p.Group == 0 && len(parts) > 1 || p.Group != parts[0].Group {
@@ -468,7 +469,10 @@ func (m *member) finished(r *Record, err error) {
 	if m.told[r] {
 		w.violate("told twice that it is finished, now with %v: %v", err, rec)
 	}
-	m.told[r] = true
+	m.told[r], m.leftOver[r] = true, errors.Is(err, ErrForgotten)
+	if w.trace != nil {
+		w.trace("finished %d/%d: %v", rec.partition, rec.offset, err)
+	}
 	switch {
 	case m.crashed:
 	case errors.Is(err, ErrForgotten):
