@@ -55,8 +55,10 @@ func open(t *testing.T, broker *tracingtest.Broker) *Topic {
 // values reads the ranges, by partition.
 func values(t *testing.T, scanned *Topic, ranges []Range) map[int32][]string {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // what waits for what will not come is a failure
+	defer cancel()
 	got := map[int32][]string{}
-	require.NoError(t, scanned.Read(t.Context(), ranges, func(m *kafka.Message) error {
+	require.NoError(t, scanned.Read(ctx, ranges, func(m *kafka.Message) error {
 		got[m.TopicPartition.Partition] = append(got[m.TopicPartition.Partition], string(m.Value))
 		return nil
 	}))
