@@ -87,7 +87,7 @@ func (r *reader) run(ctx context.Context, partition int32, offsets []int64, mess
 	}
 	defer r.client.Unassign() //nolint:errcheck // of a client that has no group: nothing is sent
 	last := offsets[len(offsets)-1]
-	reason := error(context.DeadlineExceeded)
+	reason := context.DeadlineExceeded
 	for deadline := time.Now().Add(readTimeout); time.Now().Before(deadline); {
 		if ctx.Err() != nil {
 			return ctx.Err()
