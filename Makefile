@@ -30,7 +30,7 @@ build: toolchain ## Build the services and, once, Jaeger into bin/
 
 .PHONY: test
 test: build ## Run all tests with the race detector, on real clients, a Kafka broker in the process and a real Jaeger
-	go test -race -parallel 8 -timeout 6m $(MODULES:%=./%/...)
+	go test -race -parallel 8 -timeout 15m $(MODULES:%=./%/...)
 
 SEEDS ?= 100000
 FROM  ?= 1
