@@ -166,18 +166,31 @@ func (b *broker) forget(ctx context.Context, group string) error {
 
 // uncommitted returns how many records of a topic a group has not committed.
 func (b *broker) uncommitted(ctx context.Context, group, topic string) (int64, error) {
+	ends, err := b.ends(ctx, topic)
+	if err != nil {
+		return 0, err
+	}
+	return b.uncommittedTo(ctx, group, ends)
+}
+
+// ends returns where the partitions of a topic end.
+func (b *broker) ends(ctx context.Context, topic string) (kadm.ListedOffsets, error) {
 	ends, err := b.admin.ListEndOffsets(ctx, topic)
 	if err != nil {
-		return 0, fmt.Errorf("ask for the end of %s: %w", topic, err)
+		return nil, fmt.Errorf("ask for the end of %s: %w", topic, err)
 	}
+	return ends, nil
+}
+
+// uncommittedTo returns how many records before those ends a group has not committed.
+func (b *broker) uncommittedTo(ctx context.Context, group string, ends kadm.ListedOffsets) (left int64, err error) {
 	committed, err := b.admin.FetchOffsets(ctx, group)
 	if err != nil {
 		return 0, fmt.Errorf("ask for the offsets of %s: %w", group, err)
 	}
-	left := int64(0)
 	ends.Each(func(end kadm.ListedOffset) {
-		done, _ := committed.Lookup(topic, end.Partition)
-		left += end.Offset - max(0, done.At)
+		done, _ := committed.Lookup(end.Topic, end.Partition)
+		left += max(0, end.Offset-max(0, done.At))
 	})
 	return left, nil
 }

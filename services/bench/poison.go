@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"golang.org/x/sync/errgroup"
 
 	"fault-tolerant-tracing/tracing/batch"
 )
@@ -68,11 +69,24 @@ func (b *bench) poison(ctx context.Context, by program, s scenario) (table, erro
 	return o.table(s, by), nil
 }
 
-// settle waits until all of a topic is done and committed, for settleFor at most,
-// and returns how long it took; 0: longer.
+// settle waits until all that is on a topic is done and committed, for settleFor at
+// most, and returns how long it took; 0: longer. Good records go on coming meanwhile.
 func (b *bench) settle(ctx context.Context, topic string, done func() bool) (took time.Duration, err error) {
+	ends, err := b.kafka.ends(ctx, topic)
+	if err != nil {
+		return 0, err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	var more errgroup.Group
+	more.Go(func() error { _, err := b.write(ctx, topic, goingOn()); return err })
+	defer func() {
+		stop()
+		if e := more.Wait(); !errors.Is(e, context.Canceled) {
+			err = errors.Join(err, e)
+		}
+	}()
 	for begin := time.Now(); time.Since(begin) < settleFor; {
-		left, err := b.kafka.uncommitted(ctx, relayGroup, topic)
+		left, err := b.kafka.uncommittedTo(ctx, relayGroup, ends)
 		if err != nil {
 			return 0, err
 		}
@@ -139,6 +153,7 @@ type written struct {
 	at    time.Time // its timestamp
 }
 
+// write returns when Kafka has all, or ctx has ended.
 func (b *bench) write(ctx context.Context, topic string, phases []phase) (*writer, error) {
 	f, err := b.kafka.newFiller(backlog{topic: topic}, 5)
 	if err != nil {
@@ -146,12 +161,12 @@ func (b *bench) write(ctx context.Context, topic string, phases []phase) (*write
 	}
 	w := &writer{filler: f}
 	for _, p := range phases {
-		err = errors.Join(err, w.write(ctx, p))
+		err = errors.Join(err, w.phase(ctx, p))
 	}
-	return w, errors.Join(err, f.close(ctx))
+	return w, errors.Join(err, f.close(context.WithoutCancel(ctx)))
 }
 
-func (w *writer) write(ctx context.Context, p phase) error {
+func (w *writer) phase(ctx context.Context, p phase) error {
 	begin := time.Now()
 	for i, from := range p.order {
 		if p.perSecond > 0 {

@@ -63,6 +63,13 @@ func beside(name, label string, fault http.HandlerFunc, bad func() *source) scen
 	}}
 }
 
+// goingOn is what is written behind a scenario: as long as good records come, there
+// is something to tell bad ones by.
+func goingOn() []phase {
+	good := &source{size: spansPerTrace, from: 1 << 41}
+	return []phase{{perSecond: 100, order: slices.Repeat([]*source{good}, 200*int(settleFor.Seconds()))}}
+}
+
 // wall is 480 MB that Jaeger cannot take before the good records.
 func wall() []phase {
 	bad, good := &source{size: 20, bad: 20, tag: binaryTag(40_000)}, &source{size: 10}
@@ -103,6 +110,7 @@ type source struct {
 	clients []int       // none: all that send good spans
 	size    int         // spans in a record; 0: value is all of it
 	bad     int         // so many of them, the first ones
+	from    uint64      // number of the first span of each client: other sources have other spans
 	tag     *thrift.Tag // of the bad ones
 	value   []byte
 
@@ -149,8 +157,9 @@ func (s *source) open() error {
 		if err != nil {
 			return fmt.Errorf("make bad records: %w", err)
 		}
+		stream.spans = s.from
 		if s.bad > 0 {
-			stream.spans = 1 << 40 // away from the ids of the good ones
+			stream.spans += 1 << 40
 		}
 		s.streams = append(s.streams, stream)
 	}
