@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -111,6 +113,7 @@ func TestBadRecordsAmongGoodOnesAreSetAside(t *testing.T) {
 
 	aside := tracingtest.ReadTopic(t, broker.Addr(), "sentence-dlq", 4)
 	require.Len(t, aside, 4)
+	slices.SortFunc(aside, func(a, b *kgo.Record) int { return cmp.Compare(offset(a), offset(b)) })
 	for i, want := range []struct{ key, value, reason string }{
 		{"k", "six", `not a sentence such as "6 + 1": "six"`},
 		{"null", "", `not a sentence such as "6 + 1": ""`},
@@ -259,4 +262,14 @@ func TestTheErrorOfARecordIsOnItsSpan(t *testing.T) {
 	assert.Equal(t, `not a sentence such as "6 + 1": "six"`, from.Logs[0]["message"])
 	assert.Equal(t, from.ID, to.ParentID)
 	assert.NotContains(t, to.Tags, "error")
+}
+
+// offset is that of the record that was set aside.
+func offset(letter *kgo.Record) string {
+	for _, h := range letter.Headers {
+		if h.Key == "dlq.offset" {
+			return string(h.Value)
+		}
+	}
+	return ""
 }

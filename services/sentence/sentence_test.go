@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -138,6 +140,7 @@ func TestBadRecordsAmongGoodOnesAreSetAside(t *testing.T) {
 
 	aside := tracingtest.ReadTopic(t, broker.Addr(), "even-dlq", 4)
 	require.Len(t, aside, 4)
+	slices.SortFunc(aside, func(a, b *kgo.Record) int { return cmp.Compare(offset(a), offset(b)) })
 	for i, want := range []struct{ key, value, reason string }{
 		{"k", "six", `not an integer: "six"`},
 		{"null", "", "no value"},
@@ -339,4 +342,14 @@ func TestTheErrorOfARecordIsOnItsSpan(t *testing.T) {
 	assert.Equal(t, `not an integer: "six"`, from.Logs[0]["message"])
 	assert.Equal(t, from.ID, to.ParentID)
 	assert.NotContains(t, to.Tags, "error")
+}
+
+// offset is that of the record that was set aside.
+func offset(letter *kgo.Record) string {
+	for _, h := range letter.Headers {
+		if h.Key == "dlq.offset" {
+			return string(h.Value)
+		}
+	}
+	return ""
 }
