@@ -140,23 +140,21 @@ func TestBadRecordsAmongGoodOnesAreSetAside(t *testing.T) {
 
 	aside := tracingtest.ReadTopic(t, broker.Addr(), "even-dlq", 4)
 	require.Len(t, aside, 4)
-	slices.SortFunc(aside, func(a, b *kgo.Record) int { return cmp.Compare(offset(a), offset(b)) })
+	slices.SortFunc(aside, func(a, b *kgo.Record) int {
+		return cmp.Compare(tracingtest.Header(a, "dlq.offset"), tracingtest.Header(b, "dlq.offset"))
+	})
 	for i, want := range []struct{ key, value, reason string }{
 		{"k", "six", `not an integer: "six"`},
 		{"null", "", "no value"},
 		{"", "", `not an integer: ""`},
 		{"", huge, "produce to sentence-topic: Broker: Message size too large"},
 	} {
-		headers := map[string]string{}
-		for _, h := range aside[i].Headers {
-			headers[h.Key] = string(h.Value)
-		}
 		assert.Equal(t, want.key, string(aside[i].Key))
 		assert.True(t, want.value == string(aside[i].Value), "value of %d bytes", len(aside[i].Value))
-		assert.Equal(t, want.reason, headers["dlq.reason"])
-		assert.Equal(t, "even-topic", headers["dlq.topic"])
-		assert.Equal(t, "1", headers["dlq.partition"])
-		assert.Equal(t, strconv.Itoa(i+1), headers["dlq.offset"])
+		assert.Equal(t, want.reason, tracingtest.Header(aside[i], "dlq.reason"))
+		assert.Equal(t, "even-topic", tracingtest.Header(aside[i], "dlq.topic"))
+		assert.Equal(t, "1", tracingtest.Header(aside[i], "dlq.partition"))
+		assert.Equal(t, strconv.Itoa(i+1), tracingtest.Header(aside[i], "dlq.offset"))
 	}
 	assert.Nil(t, aside[1].Value)
 	assert.Equal(t, kgo.RecordHeader{Key: "x", Value: []byte("y")}, aside[0].Headers[0])
@@ -174,14 +172,10 @@ func TestARecordThatIsLargerThanADeadLetterIsCut(t *testing.T) {
 	requireEachOnce(t, broker, 2, 12)
 	aside := tracingtest.ReadTopic(t, broker.Addr(), "even-dlq", 1)
 	require.Len(t, aside, 1)
-	headers := map[string]string{}
-	for _, h := range aside[0].Headers {
-		headers[h.Key] = string(h.Value)
-	}
-	assert.Equal(t, "even-topic 1/0", fmt.Sprintf("%s %s/%s", headers["dlq.topic"], headers["dlq.partition"], headers["dlq.offset"]))
-	assert.Equal(t, "true", headers["dlq.truncated"])
-	assert.Equal(t, strconv.Itoa(len("k")+len(huge)), headers["dlq.bytes"])
-	assert.Contains(t, headers["dlq.reason"], "not an integer")
+	assert.Equal(t, "even-topic 1/0", fmt.Sprintf("%s %s/%s", tracingtest.Header(aside[0], "dlq.topic"), tracingtest.Header(aside[0], "dlq.partition"), tracingtest.Header(aside[0], "dlq.offset")))
+	assert.Equal(t, "true", tracingtest.Header(aside[0], "dlq.truncated"))
+	assert.Equal(t, strconv.Itoa(len("k")+len(huge)), tracingtest.Header(aside[0], "dlq.bytes"))
+	assert.Contains(t, tracingtest.Header(aside[0], "dlq.reason"), "not an integer")
 	assert.Equal(t, "k", string(aside[0].Key))
 	assert.Greater(t, len(aside[0].Value), 1<<20, "as much as there is room for")
 }
@@ -342,14 +336,4 @@ func TestTheErrorOfARecordIsOnItsSpan(t *testing.T) {
 	assert.Equal(t, `not an integer: "six"`, from.Logs[0]["message"])
 	assert.Equal(t, from.ID, to.ParentID)
 	assert.NotContains(t, to.Tags, "error")
-}
-
-// offset is that of the record that was set aside.
-func offset(letter *kgo.Record) string {
-	for _, h := range letter.Headers {
-		if h.Key == "dlq.offset" {
-			return string(h.Value)
-		}
-	}
-	return ""
 }

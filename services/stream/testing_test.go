@@ -126,12 +126,3 @@ func texts(values ...string) [][]byte {
 	}
 	return list
 }
-
-func header(r *kgo.Record, key string) string {
-	for _, h := range r.Headers {
-		if h.Key == key {
-			return string(h.Value)
-		}
-	}
-	return ""
-}

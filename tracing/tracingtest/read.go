@@ -58,6 +58,16 @@ func ReadTopic(t testing.TB, brokers, topic string, atLeast int) []*kgo.Record {
 	return records
 }
 
+// Header returns the value of the first header of r with that key; "": there is none.
+func Header(r *kgo.Record, key string) string {
+	for _, h := range r.Headers {
+		if h.Key == key {
+			return string(h.Value)
+		}
+	}
+	return ""
+}
+
 func endOffsets(ctx context.Context, t testing.TB, client *kgo.Client, topic string) []kadm.ListedOffset {
 	t.Helper()
 	listed, err := kadm.NewClient(client).ListEndOffsets(ctx, topic)
