@@ -135,9 +135,9 @@ func (d *Dispatcher) guilty(a *attempt, v verdict) bool {
 }
 
 // lonely tells whether nothing else is there that could speak for or against an
-// attempt, after some probes of it. Its halves can.
+// attempt, after some tries of it. Its halves can.
 func (d *Dispatcher) lonely(a *attempt) bool {
-	return a.probe && a.answered && a.refused >= lonelyProbes && d.queue.empty()
+	return a.answered && a.refused >= lonelyTries && d.queue.empty()
 }
 
 // explained tells whether a refusal says nothing about the endpoint, because others

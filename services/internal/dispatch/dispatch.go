@@ -58,9 +58,9 @@ const (
 	// maxOwnWait is how long a suspect waits by itself at most.
 	maxOwnWait = 500 * time.Millisecond
 
-	// lonelyProbes is after how many probes an attempt is split if there is nothing
-	// else to try.
-	lonelyProbes = 4
+	// lonelyTries is after how many tries an attempt is split if there is nothing else
+	// to try.
+	lonelyTries = 4
 
 	maxFetch = 1024 // parked attempts that are read again at a time
 

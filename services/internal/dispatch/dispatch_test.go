@@ -219,6 +219,23 @@ func TestOnePieceIsGuilty(t *testing.T) {
 	}
 }
 
+// Where nothing else is there, good records that were tried with a bad one are delivered
+// all the same.
+func TestGoodRecordsWaitForNoOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Config{
+			MaxPieces: 100, MaxBytes: 1 << 20,
+			Read:   func(r *Record) error { r.Group = 1; return nil },
+			Handle: refuse("x", errors.New("500")),
+		})
+		b.add("a", "b", "c", "x", "d")
+		time.Sleep(20 * time.Second)
+		if s := b.Status(); s.Counts.Done != 4 || s.Suspects != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 // A record that is refused alone is no evidence against itself.
 func TestAnOutageSetsNothingAside(t *testing.T) {
 	for _, err := range []error{errors.New("503"), Unreachable(errors.New("refused")), Conclusive(errors.New("400")), RetryAfter(errors.New("503"), time.Second)} {

@@ -140,8 +140,16 @@ func (d *Dispatcher) fetch(ctx context.Context, next []*attempt) error {
 	for _, a := range next {
 		d.restore(a, fetched)
 	}
+	d.endFetchError()
 	signal(d.changed)
 	return failed
+}
+
+// endFetchError ends a failure to read again when nothing waits for it any more.
+func (d *Dispatcher) endFetchError() {
+	if len(d.buffers[suspect].parked)+len(d.buffers[dead].parked) == 0 {
+		d.report.fetchErr = nil
+	}
 }
 
 // restore lets an attempt go on with its values. Parts whose records are gone from

@@ -123,6 +123,7 @@ func (d *Dispatcher) leave(ids []int32) {
 			return len(a.parts) == 0
 		})
 	}
+	d.endFetchError()
 	d.signalRoom()
 	signal(d.changed)
 }

@@ -389,7 +389,8 @@ func (w *world) expire(id int32) {
 	l.low = low
 }
 
-// settle ends all trouble and checks that everything ends well.
+// settle ends all trouble and checks that everything ends well: at first without
+// other records, which good ones need not wait for, then with some.
 func (w *world) settle() {
 	w.become(up)
 	w.mu.Lock()
@@ -403,6 +404,15 @@ func (w *world) settle() {
 		}
 	}
 	began := time.Now()
+	for w.refetch && !w.config.Ordered && !(w.read(m) && w.goodDelivered()) {
+		if w.pass(500 * time.Millisecond); time.Since(began) > 15*time.Minute {
+			w.violate("good pieces wait for other records: %+v", m.d.Status())
+		}
+		if len(w.violations) > 0 {
+			return
+		}
+	}
+	began = time.Now()
 	for told := false; ; {
 		switch age := time.Since(began); {
 		case age < 5*time.Second:
@@ -441,6 +451,15 @@ func (w *world) read(m *member) bool {
 		}
 	}
 	return true
+}
+
+// goodDelivered tells whether every good piece has become something.
+func (w *world) goodDelivered() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !slices.ContainsFunc(w.records, func(rec *record) bool {
+		return !rec.gone && !rec.garbage && !rec.null && rec.bad|rec.delivered|rec.aside != rec.all()
+	})
 }
 
 // done tells whether every record has become something.
