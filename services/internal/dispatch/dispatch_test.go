@@ -229,8 +229,10 @@ func TestGoodRecordsWaitForNoOthers(t *testing.T) {
 			Handle: refuse("x", errors.New("500")),
 		})
 		b.add("a", "b", "c", "x", "d")
+		synctest.Wait()
+		b.add("e") // it speaks against those before it
 		time.Sleep(20 * time.Second)
-		if s := b.Status(); s.Counts.Done != 4 || s.Suspects != 1 {
+		if s := b.Status(); s.Counts.Done != 5 || s.Suspects != 1 {
 			t.Errorf("%+v", s)
 		}
 	})
