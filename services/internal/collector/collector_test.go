@@ -1,6 +1,7 @@
 package collector
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -40,6 +41,31 @@ func TestOnly2xxIsTaken(t *testing.T) {
 		var refusal *Refusal
 		require.ErrorAs(t, c.Post(t.Context(), []byte("batch")), &refusal)
 		assert.Equal(t, status, refusal.Status)
+	}
+}
+
+func TestItLogsIn(t *testing.T) {
+	for _, tt := range []struct{ name, address, user, want string }{
+		{"no login", "http://%s", "", ""},
+		{"of the settings", "http://%s", "relay", "relay:secret"},
+		{"of the address before that", "http://other:word@%s", "relay", "other:word"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got string
+			server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				if user, password, ok := r.BasicAuth(); ok {
+					got = user + ":" + password
+				}
+			}))
+			t.Cleanup(server.Close)
+			endpoint, err := url.Parse(fmt.Sprintf(tt.address, server.Listener.Addr()))
+			require.NoError(t, err)
+			c := New(*endpoint, tt.user, "secret", 2)
+			t.Cleanup(c.Close)
+			require.NoError(t, c.Post(t.Context(), []byte("batch")))
+			assert.Equal(t, tt.want, got)
+			assert.NotContains(t, c.URL(), "secret")
+		})
 	}
 }
 

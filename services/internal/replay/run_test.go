@@ -57,7 +57,9 @@ func TestReplayReproducesEverySpan(t *testing.T) {
 	require.NoError(t, err)
 
 	var shown fakeMeter
-	result, err := Run(t.Context(), source, Config{Jaeger: jaeger, Meter: &shown, Read: deliver.Read})
+	ctx, cancel := context.WithTimeout(t.Context(), 45*time.Second)
+	defer cancel()
+	result, err := Run(ctx, source, Config{Jaeger: jaeger, Meter: &shown, Read: deliver.Read})
 	require.NoError(t, err)
 	assert.Equal(t, total, shown.records)
 	for operation := range wanted {
@@ -367,7 +369,9 @@ func TestThroughIsToldOnlyWhatIsFinished(t *testing.T) {
 		}
 		kept := false
 		var told []int64
-		_, err := Run(t.Context(), recordsOf(values...), Config{
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		_, err := Run(ctx, recordsOf(values...), Config{
 			Jaeger: jaeger, Meter: new(fakeMeter), Read: deliver.Read,
 			SetAside: func(_ context.Context, p dispatch.Part, _ error) error {
 				assert.EqualValues(t, 700, p.TopicPartition.Offset)
@@ -390,7 +394,9 @@ func TestWhatCannotBeKeptEndsTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		full := errors.New("disk full")
 		told := map[int32]int64{}
-		_, err := Run(t.Context(), six(t), Config{
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		_, err := Run(ctx, six(t), Config{
 			Jaeger: ofOneSpan("one-0-3", 400), Meter: new(fakeMeter), Read: deliver.Read,
 			SetAside: func(context.Context, dispatch.Part, error) error { return full },
 			Through:  func(before map[int32]int64) error { told = before; return nil },
@@ -414,7 +420,9 @@ func (s brokenSource) Read(ctx context.Context, yield func(Record) error) error 
 func TestASourceThatFailsEndsTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		jaeger := newJaeger(func(string, []string) int { return 202 })
-		result, err := Run(t.Context(), brokenSource{six(t)}, Config{Jaeger: jaeger, Meter: new(fakeMeter), Read: deliver.Read})
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		result, err := Run(ctx, brokenSource{six(t)}, Config{Jaeger: jaeger, Meter: new(fakeMeter), Read: deliver.Read})
 		assert.ErrorIs(t, err, errBroken)
 		assert.Equal(t, Result{Records: 6, Spans: 6}, result)
 	})

@@ -126,6 +126,9 @@ func (m *fakeMeter) Waiting(reason error) {
 	m.waiting = reason
 }
 
+// patience is how long a run may take, Jaeger's longest absence included.
+const patience = 15 * time.Minute
+
 // send runs a replay of everything.
 func (j *fakeJaeger) send(t *testing.T, source records) (Result, error) {
 	t.Helper()
@@ -135,7 +138,7 @@ func (j *fakeJaeger) send(t *testing.T, source records) (Result, error) {
 func (j *fakeJaeger) sendSome(t *testing.T, source records, filter Filter) (Result, error) {
 	t.Helper()
 	var shown fakeMeter
-	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	result, err := Run(ctx, source, Config{Jaeger: j, Filter: filter, Meter: &shown, Read: deliver.Read})
 	if err == nil {
