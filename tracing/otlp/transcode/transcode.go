@@ -1,0 +1,237 @@
+// Package transcode makes OTLP of jaeger.thrift batches, as OpenTelemetry's published
+// Jaeger translation does (collector-contrib's pkg/translator/jaeger), which Jaeger's own
+// receiver uses. It stands apart from package otlp, so that who writes OTLP alone needs
+// no Thrift.
+//
+// The translation of Jaeger 2.13 (v0.140.1) is followed to the letter, with one thing
+// more: the flag of a sampled span, as from v0.158 on. Later versions also give
+// http.status_code the name http.response.status_code; here it keeps the one it has.
+package transcode
+
+import (
+	"sync"
+
+	"github.com/uber/jaeger-client-go/thrift-gen/jaeger"
+
+	"fault-tolerant-tracing/tracing/batch"
+)
+
+// Append appends an ExportTraceServiceRequest with the process and the spans of a batch
+// to dst. Of tags with one key the last one holds. A span of which nothing at all is
+// said is left out. It is safe for several goroutines.
+func Append(dst []byte, f batch.Frame) []byte {
+	t := transcoders.Get().(*transcoder)
+	defer transcoders.Put(t)
+	t.b = dst
+	t.batch(f)
+	dst, t.b = t.b, nil
+	return dst
+}
+
+var transcoders = sync.Pool{New: func() any { return new(transcoder) }}
+
+// transcoder is the memory of one call of Append.
+type transcoder struct {
+	message
+	reader batch.Reader
+	tags   []batch.Tag
+	attributes
+}
+
+// Field numbers of opentelemetry/proto/trace/v1 and its neighbours.
+const (
+	requestResourceSpans = 1
+
+	resourceSpansResource   = 1
+	resourceSpansScopeSpans = 2
+	resourceAttributes      = 1
+	scopeSpansScope         = 1
+	scopeSpansSpans         = 2
+
+	spanTraceID    = 1
+	spanSpanID     = 2
+	spanParentID   = 4
+	spanName       = 5
+	spanKind       = 6
+	spanStart      = 7
+	spanEnd        = 8
+	spanAttributes = 9
+	spanEvents     = 11
+	spanLinks      = 13
+	spanStatus     = 15
+	spanFlags      = 16
+
+	eventTime       = 1
+	eventName       = 2
+	eventAttributes = 3
+
+	linkTraceID    = 1
+	linkSpanID     = 2
+	linkAttributes = 4
+
+	statusMessage = 2
+	statusCode    = 3
+)
+
+// Keys and values that the translation brings in.
+var (
+	serviceName     = []byte("service.name")
+	hostName        = []byte("host.name")
+	exporterVersion = []byte("opencensus.exporterversion")
+	refType         = []byte("opentracing.ref_type")
+	childOf         = []byte("child_of")
+	followsFrom     = []byte("follows_from")
+)
+
+func (t *transcoder) batch(f batch.Frame) {
+	t.reader.Reset(f)
+	all := t.open(requestResourceSpans, 3)
+	resource := t.open(resourceSpansResource, 2)
+	t.process(f)
+	t.close(resource, 2)
+	if f.Spans() > 0 {
+		spans := t.open(resourceSpansScopeSpans, 3)
+		t.close(t.open(scopeSpansScope, 1), 1)
+		for t.reader.Next() {
+			if !t.reader.Blank() {
+				t.span(&t.reader.Span)
+			}
+		}
+		t.close(spans, 3)
+	}
+	t.close(all, 3)
+}
+
+func (t *transcoder) process(f batch.Frame) {
+	var service []byte
+	service, t.tags = f.ReadProcess(t.tags[:0])
+	t.attributes.reset()
+	if len(service) > 0 {
+		t.put(batch.Tag{Key: serviceName, Type: jaeger.TagType_STRING, Bytes: service})
+	}
+	for _, tag := range t.tags {
+		t.put(tag)
+	}
+	if name := t.get("hostname"); name != nil && t.get("host.name") == nil {
+		name.Key = hostName
+	}
+	if version := t.get("jaeger.version"); version != nil && t.get("opencensus.exporterversion") == nil {
+		version.Key = exporterVersion
+		version.Type, version.Bytes = jaeger.TagType_STRING, append([]byte("Jaeger-"), text(version)...)
+	}
+	t.write(resourceAttributes)
+}
+
+func (t *transcoder) span(s *batch.Span) {
+	span := t.open(scopeSpansSpans, 2)
+	t.id(spanTraceID, s.TraceIDHigh, s.TraceIDLow)
+	t.id(spanSpanID, s.SpanID)
+	parent := parentOf(s)
+	if parent != 0 {
+		t.id(spanParentID, parent)
+	}
+	t.text(spanName, s.Operation)
+	t.fixed64(spanStart, uint64(s.StartTime)*1000)
+	t.fixed64(spanEnd, uint64(s.StartTime+s.Duration)*1000)
+	t.attributes.reset()
+	for _, tag := range s.Tags {
+		t.put(tag)
+	}
+	kind := t.takeKind()
+	code, reason := t.takeStatus(kind)
+	t.varint(spanKind, uint64(kind))
+	t.write(spanAttributes)
+	for i := range s.Logs {
+		t.event(&s.Logs[i])
+	}
+	for _, ref := range s.References {
+		if ref.SpanID != parent || ref.Type != jaeger.SpanRefType_CHILD_OF {
+			t.link(ref)
+		}
+	}
+	if code != 0 || len(reason) > 0 {
+		status := t.open(spanStatus, 1)
+		t.text(statusMessage, reason)
+		t.varint(statusCode, uint64(code))
+		t.close(status, 1)
+	}
+	t.flags(uint32(s.Flags) & 1) // sampled, here and there
+	t.close(span, 2)
+}
+
+// parentOf returns the parent, or what stands for it: the first reference to a span of
+// the same trace, one of CHILD_OF before any of FOLLOWS_FROM.
+func parentOf(s *batch.Span) int64 {
+	if s.ParentSpanID != 0 {
+		return s.ParentSpanID
+	}
+	follows, found := int64(0), false
+	for _, ref := range s.References {
+		switch {
+		case ref.TraceIDHigh != s.TraceIDHigh || ref.TraceIDLow != s.TraceIDLow:
+		case ref.Type == jaeger.SpanRefType_CHILD_OF:
+			return ref.SpanID
+		case ref.Type == jaeger.SpanRefType_FOLLOWS_FROM && !found:
+			follows, found = ref.SpanID, true
+		}
+	}
+	return follows
+}
+
+func (t *transcoder) event(l *batch.Log) {
+	event := t.open(spanEvents, 1)
+	t.fixed64(eventTime, uint64(l.Timestamp)*1000)
+	t.attributes.reset()
+	for _, tag := range l.Fields {
+		t.put(tag)
+	}
+	if name := t.take("event"); name != nil {
+		t.text(eventName, text(name))
+	}
+	t.write(eventAttributes)
+	t.close(event, 1)
+}
+
+func (t *transcoder) link(ref batch.Reference) {
+	link := t.open(spanLinks, 1)
+	t.id(linkTraceID, ref.TraceIDHigh, ref.TraceIDLow)
+	t.id(linkSpanID, ref.SpanID)
+	kind := followsFrom
+	if ref.Type == jaeger.SpanRefType_CHILD_OF {
+		kind = childOf
+	}
+	t.attributes.reset()
+	t.put(batch.Tag{Key: refType, Type: jaeger.TagType_STRING, Bytes: kind})
+	t.write(linkAttributes)
+	t.close(link, 1)
+}
+
+// write writes the attributes as the repeated field of a message.
+func (t *transcoder) write(field int) {
+	for i := range t.list {
+		if a := &t.list[i]; !a.taken {
+			t.attribute(field, &a.Tag)
+		}
+	}
+}
+
+// attribute writes a KeyValue.
+func (t *transcoder) attribute(field int, tag *batch.Tag) {
+	switch tag.Type {
+	case jaeger.TagType_STRING:
+		t.keyValue(field, tag.Key, 1+sized(len(tag.Bytes)))
+		t.bytes(anyString, tag.Bytes)
+	case jaeger.TagType_BINARY:
+		t.keyValue(field, tag.Key, 1+sized(len(tag.Bytes)))
+		t.bytes(anyBytes, tag.Bytes)
+	case jaeger.TagType_BOOL:
+		t.keyValue(field, tag.Key, 1+1)
+		t.number(anyBool, tag.Num)
+	case jaeger.TagType_LONG:
+		t.keyValue(field, tag.Key, 1+sizeOf(tag.Num))
+		t.number(anyInt, tag.Num)
+	case jaeger.TagType_DOUBLE:
+		t.keyValue(field, tag.Key, 1+8)
+		t.double(anyDouble, tag.Num)
+	}
+}
