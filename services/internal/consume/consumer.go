@@ -26,13 +26,13 @@ type Consumer struct {
 	commitErrors atomic.Uint64
 	troubles     troubles
 	reader       reader
-	away         atomic.Bool // no broker lets the client in, and none has answered since
+	away         atomic.Bool // no broker was there or let the client in, and none has answered since
 	tails        tails
 	anew         atomic.Bool            // the topic is another one than before
 	topicID      atomic.Pointer[string] // nil: not known
 
 	// These belong to the poll loop.
-	born       time.Time // when the client was made
+	born       time.Time // when the client subscribed
 	login      *kafkaclient.Credentials
 	paused     bool
 	reassigned bool
@@ -108,13 +108,13 @@ func (c *Consumer) Run(ctx context.Context) error {
 	}
 	working, stop := context.WithCancel(ctx)
 	defer stop()
-	idle := make(chan struct{})
-	go func() { defer close(idle); c.work.Run(working, c.cfg.StopTimeout) }()
+	ended := make(chan struct{})
+	go func() { defer close(ended); c.work.Run(working, c.cfg.StopTimeout) }()
 
-	err := c.poll(idle)
+	err := c.poll(ended)
 	c.fatal = err != nil
 	stop()
-	<-idle
+	<-ended
 	c.store()
 	return err
 }
@@ -127,12 +127,11 @@ func (c *Consumer) subscribe() error {
 	return nil
 }
 
-// poll reads until the dispatcher is idle for good. It keeps polling while that
-// finishes, so that the partitions stay ours until the offsets are stored.
-func (c *Consumer) poll(idle <-chan struct{}) error {
+// poll reads until the dispatcher has ended. It keeps polling while that finishes, so that the partitions stay ours until the offsets are stored.
+func (c *Consumer) poll(ended <-chan struct{}) error {
 	for {
 		select {
-		case <-idle:
+		case <-ended:
 			return nil
 		default:
 		}
@@ -140,7 +139,7 @@ func (c *Consumer) poll(idle <-chan struct{}) error {
 			c.store()
 			continue
 		}
-		if err := c.look(idle); err != nil {
+		if err := c.inspect(ended); err != nil {
 			return err
 		}
 		event := c.kafka.Load().Poll(int(pollTimeout.Milliseconds()))
@@ -157,7 +156,7 @@ func (c *Consumer) poll(idle <-chan struct{}) error {
 		case kafka.OffsetsCommitted:
 			c.committed(e.Error)
 		case kafka.Error:
-			if err := c.failed(e, idle); err != nil {
+			if err := c.failed(e, ended); err != nil {
 				return err
 			}
 		}
@@ -167,7 +166,7 @@ func (c *Consumer) poll(idle <-chan struct{}) error {
 // read notes that a partition was read up to an offset: the client works.
 func (c *Consumer) read(partition int32, next int64) {
 	c.tails.read(partition, next)
-	c.troubles.over(client)
+	c.troubles.over(whole)
 	c.troubles.over(partition)
 }
 
@@ -175,7 +174,7 @@ func (c *Consumer) committed(err error) {
 	var ke kafka.Error
 	switch {
 	case err == nil:
-		c.troubles.over(client)
+		c.troubles.over(whole)
 	case errors.As(err, &ke) && ke.Code() == kafka.ErrNoOffset: // there was nothing to commit
 	default:
 		c.commitErrors.Add(1)
@@ -185,7 +184,7 @@ func (c *Consumer) committed(err error) {
 
 // failed takes in an error of the client, which tries again by itself unless the error
 // is fatal to it.
-func (c *Consumer) failed(e kafka.Error, idle <-chan struct{}) error {
+func (c *Consumer) failed(e kafka.Error, ended <-chan struct{}) error {
 	if e.IsFatal() {
 		// A static member whose session ran out, because the broker was away, may be
 		// fenced off by itself: it joins anew while a commit still goes by its old name.
@@ -195,7 +194,7 @@ func (c *Consumer) failed(e kafka.Error, idle <-chan struct{}) error {
 			return fmt.Errorf("consume %s: %w", c.cfg.Topic, e)
 		}
 		c.log.Warn("kafka will not have this member any more, joining anew", "err", e)
-		return c.renew(idle)
+		return c.renew(ended)
 	}
 	level := slog.LevelError
 	switch e.Code() {
@@ -212,7 +211,7 @@ func (c *Consumer) failed(e kafka.Error, idle <-chan struct{}) error {
 	case kafka.ErrAuthentication, kafka.ErrSaslAuthenticationFailed, kafka.ErrSsl:
 		c.away.Store(true)
 	}
-	if c.troubles.note(client, e) {
+	if c.troubles.note(whole, e) {
 		c.log.Log(context.Background(), level, "consumer error, trying again", "group", c.cfg.Group, "err", e)
 	}
 	return nil
@@ -220,12 +219,12 @@ func (c *Consumer) failed(e kafka.Error, idle <-chan struct{}) error {
 
 // renew replaces the client. What is still under way is left to whoever gets its
 // partitions.
-func (c *Consumer) renew(idle <-chan struct{}) error {
+func (c *Consumer) renew(ended <-chan struct{}) error {
 	c.joined.Store(false)
 	c.forget(c.work.Assigned())
 	select {
 	case <-time.After(renewWait):
-	case <-idle:
+	case <-ended:
 		return nil
 	}
 	c.login = c.cfg.Cluster.Credentials(c.log)
@@ -241,9 +240,8 @@ func (c *Consumer) renew(idle <-chan struct{}) error {
 	return c.subscribe()
 }
 
-// mayPoll keeps what is held within its bounds. While there is no room, the next
-// record is waited with for a while, and then reading is paused: a pause throws away
-// what was fetched ahead.
+// mayPoll keeps what is held within its bounds. Without room polling waits for a while,
+// and then reading is paused: a pause throws away what was fetched ahead.
 func (c *Consumer) mayPoll() bool {
 	full := c.work.Full()
 	if !full {
@@ -306,7 +304,7 @@ func (c *Consumer) store() {
 	}
 }
 
-// offsets is a list for a commit, which carries the id of the topic: see beginAnew.
+// offsets is a list for a commit, which carries the id of the topic: see begin.
 func (c *Consumer) offsets(next map[int32]int64) []kafka.TopicPartition {
 	list := make([]kafka.TopicPartition, 0, len(next))
 	for id, offset := range next {
@@ -330,7 +328,7 @@ func (c *Consumer) use(f func(*kafka.Consumer)) {
 // be called after Run has returned or instead of it. While the broker is away the
 // client takes up to the session timeout to give up; Close waits for it until ctx
 // ends. Nothing is lost then, only done again. Further calls wait for the same end.
-// After an error of Run it does nothing: a client that has failed for good may never
+// After an error of the poll loop it does nothing: a client that has failed for good may never
 // end, and the process has to.
 func (c *Consumer) Close(ctx context.Context) error {
 	if c.fatal {
@@ -363,7 +361,7 @@ func (c *Consumer) Ready() error {
 	if !c.joined.Load() {
 		return fmt.Errorf("not yet a member of consumer group %s", c.cfg.Group)
 	}
-	if f := c.troubles.get(client); f != nil && time.Since(f.Since) > c.cfg.SessionTimeout {
+	if f := c.troubles.get(whole); f != nil && time.Since(f.Since) > c.cfg.SessionTimeout {
 		return fmt.Errorf("no longer a member of consumer group %s: %s", c.cfg.Group, f.Error)
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 var (
 	holdingDesc  = prometheus.NewDesc("consumer_holding", "1 while what the consumer needs is away and it waits, else 0.", nil, nil)
 	inFlightDesc = prometheus.NewDesc("consumer_in_flight", "Records, and parts of some, that are being tried.", nil, nil)
-	recordsDesc  = prometheus.NewDesc("consumer_records_total", "Records finished, by result: done, skipped or set_aside.", []string{"result"}, nil)
+	recordsDesc  = prometheus.NewDesc("consumer_records_total", "What is finished, by result: records that are done, records or parts of some that were skipped or set_aside.", []string{"result"}, nil)
 	retriesDesc  = prometheus.NewDesc("consumer_retries_total", "Tries that were refused.", nil, nil)
 	oldestDesc   = prometheus.NewDesc("consumer_oldest_unfinished_age_seconds", "Age of the oldest record that was read and is not finished; 0 if there is none, or if its timestamp cannot be right.", nil, nil)
 	commitDesc   = prometheus.NewDesc("consumer_commit_errors_total", "Commits of offsets that Kafka refused; they go with the next one.", nil, nil)
@@ -20,7 +20,7 @@ var (
 	lettersDesc  = prometheus.NewDesc("consumer_dead_letters_waiting", "Records, or parts of some, that are to be set aside.", nil, nil)
 	failingDesc  = prometheus.NewDesc("consumer_dead_letters_failing", "1 while nothing can be set aside, else 0.", nil, nil)
 	errorsDesc   = prometheus.NewDesc("consumer_lasting_errors", "Errors of the Kafka client that last, such as a partition that stalls.", nil, nil)
-	lagDesc      = prometheus.NewDesc("consumer_lag", "Records of an assigned partition that are not finished.", []string{"partition"}, nil)
+	lagDesc      = prometheus.NewDesc("consumer_lag", "Offsets of an assigned partition from its first unfinished record on.", []string{"partition"}, nil)
 )
 
 // Metrics exposes what a consumer is doing; status is that of a [Consumer].

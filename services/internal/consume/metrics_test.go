@@ -42,7 +42,7 @@ consumer_holding 1
 # HELP consumer_in_flight Records, and parts of some, that are being tried.
 # TYPE consumer_in_flight gauge
 consumer_in_flight 2
-# HELP consumer_lag Records of an assigned partition that are not finished.
+# HELP consumer_lag Offsets of an assigned partition from its first unfinished record on.
 # TYPE consumer_lag gauge
 consumer_lag{partition="0"} 12
 # HELP consumer_lasting_errors Errors of the Kafka client that last, such as a partition that stalls.
@@ -51,7 +51,7 @@ consumer_lasting_errors 1
 # HELP consumer_oldest_unfinished_age_seconds Age of the oldest record that was read and is not finished; 0 if there is none, or if its timestamp cannot be right.
 # TYPE consumer_oldest_unfinished_age_seconds gauge
 consumer_oldest_unfinished_age_seconds 0
-# HELP consumer_records_total Records finished, by result: done, skipped or set_aside.
+# HELP consumer_records_total What is finished, by result: records that are done, records or parts of some that were skipped or set_aside.
 # TYPE consumer_records_total counter
 consumer_records_total{result="done"} 7
 consumer_records_total{result="set_aside"} 3

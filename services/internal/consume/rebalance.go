@@ -7,8 +7,7 @@ import (
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 )
 
-// rebalance runs in the poll loop. Unless it assigns by itself, the client does when
-// it returns.
+// rebalance runs in the poll loop. Afterwards the client assigns, unless this did.
 func (c *Consumer) rebalance(client *kafka.Consumer, event kafka.Event) error {
 	if client != c.kafka.Load() {
 		return nil // one that was replaced and is being closed
@@ -18,7 +17,7 @@ func (c *Consumer) rebalance(client *kafka.Consumer, event kafka.Event) error {
 		c.log.Info("partitions assigned", "partitions", ids(e.Partitions))
 		c.work.Assign(ids(e.Partitions))
 		for _, p := range e.Partitions {
-			c.tails.read(p.Partition, 0) // nothing: what gives no record has an end to tell of
+			c.tails.read(p.Partition, 0) // so that it can stall before its first record
 		}
 		c.reassigned = true
 		c.joined.Store(true)

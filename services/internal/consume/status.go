@@ -20,7 +20,7 @@ type Status struct {
 // fetch, or some seconds old while nothing is fetched.
 func (c *Consumer) Status() Status {
 	s := Status{Status: c.work.Status(), CommitErrors: c.commitErrors.Load(), Errors: c.troubles.all()}
-	if f := c.troubles.get(client); f != nil && s.State == dispatch.Delivering {
+	if f := c.troubles.get(whole); f != nil && s.State == dispatch.Delivering {
 		s.State, s.Since = dispatch.Holding, f.Since
 	}
 	if !c.using.TryRLock() {
@@ -39,8 +39,8 @@ func (c *Consumer) Status() Status {
 	return s
 }
 
-// client stands for the client as a whole among the partitions.
-const client int32 = -1
+// whole stands for all of the topic, or the client, among the partitions.
+const whole int32 = -1
 
 // troubles are the errors that last, by partition. All methods are safe for several
 // goroutines.

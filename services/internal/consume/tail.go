@@ -17,7 +17,7 @@ type tails struct {
 
 type tail struct {
 	read  int64     // the offset behind what was read last
-	since time.Time // when that was
+	since time.Time // when that was, or until when silence was excused
 	end   int64     // as the broker answered; 0: not known
 }
 
@@ -47,8 +47,8 @@ func (t *tails) end(partition int32) int64 {
 	return t.at[partition].end
 }
 
-// touch says that nothing can be told from the silence until now.
-func (t *tails) touch() {
+// excuse says that nothing can be told from the silence until now.
+func (t *tails) excuse() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for id, at := range t.at {
@@ -65,38 +65,38 @@ func (t *tails) forget(partitions []int32) {
 	}
 }
 
-// stalled returns the partitions of which nothing was read for long.
-func (t *tails) stalled() map[int32]tail {
+// silent returns the partitions of which nothing was read for long.
+func (t *tails) silent() map[int32]tail {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	stalled := map[int32]tail{}
+	silent := map[int32]tail{}
 	for id, at := range t.at {
 		if time.Since(at.since) > stalledAfter {
-			stalled[id] = at
+			silent[id] = at
 		}
 	}
-	return stalled
+	return silent
 }
 
-// look finds out now and then what nothing else tells: where the partitions end,
+// inspect finds out now and then what nothing else tells: where the partitions end,
 // while reading is paused; whether one gives nothing though it has more; and whether
 // the topic, and the certificates, are still the same.
-func (c *Consumer) look(idle <-chan struct{}) error {
+func (c *Consumer) inspect(ended <-chan struct{}) error {
 	now := time.Now()
 	if c.login.Refresh(c.kafka.Load()) {
 		c.log.Info("TLS files have changed, joining anew")
 		c.work.Drain(c.work.Assigned(), drainTimeout)
 		c.store()
-		return c.renew(idle)
+		return c.renew(ended)
 	}
 	if c.paused {
-		c.tails.touch()
+		c.tails.excuse()
 	}
 	if now.Sub(c.asked) > askInterval {
 		c.asked = now
 		switch {
 		case c.away.Load():
-			c.tails.touch()
+			c.tails.excuse()
 			go c.use(c.askWhetherBack)
 		case c.paused:
 			assigned, _ := c.kafka.Load().Assignment() // if it fails the lag stays as it was
@@ -111,17 +111,17 @@ func (c *Consumer) look(idle <-chan struct{}) error {
 	}
 	if c.anew.Swap(false) {
 		c.log.Warn("the topic was made anew, joining anew to read it from its beginning")
-		return c.renew(idle)
+		return c.renew(ended)
 	}
 	return nil
 }
 
 // askWhetherBack asks the brokers for anything: while there is nothing to read, only
 // that tells that they are back.
-func (c *Consumer) askWhetherBack(kc *kafka.Consumer) {
-	if _, err := kc.GetMetadata(&c.cfg.Topic, false, int(askTimeout.Milliseconds())); err == nil {
+func (c *Consumer) askWhetherBack(client *kafka.Consumer) {
+	if _, err := client.GetMetadata(&c.cfg.Topic, false, int(askTimeout.Milliseconds())); err == nil {
 		c.away.Store(false)
-		c.troubles.over(client)
+		c.troubles.over(whole)
 	}
 }
 
@@ -141,7 +141,7 @@ func (c *Consumer) askEnds(client *kafka.Consumer, partitions []kafka.TopicParti
 // findStalled tells of partitions that give nothing though they have more, as when a
 // batch of records unpacks to more than the client takes.
 func (c *Consumer) findStalled() {
-	for id, at := range c.tails.stalled() {
+	for id, at := range c.tails.silent() {
 		_, high, err := c.kafka.Load().GetWatermarkOffsets(c.cfg.Topic, id)
 		if err != nil || high <= at.read || c.troubles.get(id) != nil {
 			continue

@@ -77,7 +77,7 @@ func TestThatTheBrokersAreBackIsSeenThoughThereIsNothingToRead(t *testing.T) {
 	eventually(t, "that is over", over)
 
 	eventually(t, "nothing more is committed or read", func() bool { return lag(m) == 0 })
-	m.troubles.note(client, errors.New("the connections were lost, and made again")) // where the client begins to fetch anew, that tells, too
+	m.troubles.note(whole, errors.New("the connections were lost, and made again")) // where the client begins to fetch anew, that tells, too
 	m.away.Store(true)
 	require.False(t, over())
 	eventually(t, "that is over", over)

@@ -11,8 +11,9 @@ const (
 	firstWait = 50 * time.Millisecond
 	maxWait   = 500 * time.Millisecond // first delivery within 1 s of recovery
 
-	// maxFailures in a row, of different attempts, open the breaker. Where a third
-	// of the records is bad, that happens by chance once in 243.
+	// maxFailures in a row, of different attempts, open the breaker, and so does one
+	// attempt that fails twice with nothing gone through meanwhile. Where a third of the
+	// records is bad, that happens by chance once in 243.
 	maxFailures = 5
 
 	// So many records that were never tried are probed one after the other without a

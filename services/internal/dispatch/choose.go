@@ -8,11 +8,11 @@ import "time"
 // one. If there is nothing, it says after how long to look again, unless something
 // changes before.
 func (d *Dispatcher) next(now time.Time) (a *attempt, wait time.Duration) {
-	if wait := d.throttle(now); wait > 0 {
+	if wait := d.rateWait(now); wait > 0 {
 		return nil, wait
 	}
 	if d.breaker.open {
-		if wait := d.awaitProbe(now); wait > 0 {
+		if wait := d.probeWait(now); wait > 0 {
 			return nil, wait
 		}
 		if a = d.fromQueue(1); a == nil {
@@ -24,7 +24,7 @@ func (d *Dispatcher) next(now time.Time) (a *attempt, wait time.Duration) {
 		a.probe = true
 		return d.begin(a, now), 0
 	}
-	untried, again := d.awaitQueue(now), d.awaitSuspect(now)
+	untried, again := d.queueWait(now), d.suspectWait(now)
 	switch {
 	case untried > 0 && again > 0:
 		return nil, min(untried, again)
@@ -37,24 +37,24 @@ func (d *Dispatcher) next(now time.Time) (a *attempt, wait time.Duration) {
 	return d.begin(a, now), 0
 }
 
-// awaitQueue says how long to wait for a try of what was not tried yet.
-func (d *Dispatcher) awaitQueue(now time.Time) time.Duration {
+// queueWait says how long to wait for a try of what was not tried yet.
+func (d *Dispatcher) queueWait(now time.Time) time.Duration {
 	if d.queue.empty() {
 		return idle
 	}
-	return d.awaitSlot(fresh, d.limiter.allowed, now)
+	return d.slotWait(fresh, now)
 }
 
-// awaitSuspect says how long to wait for a try of a suspect.
-func (d *Dispatcher) awaitSuspect(now time.Time) time.Duration {
+// suspectWait says how long to wait for a try of a suspect.
+func (d *Dispatcher) suspectWait(now time.Time) time.Duration {
 	if len(d.suspects) == 0 {
 		return idle
 	}
-	return max(d.suspects[0].due.Sub(now), d.awaitSlot(suspect, d.limiter.allowed, now))
+	return max(d.suspects[0].due.Sub(now), d.slotWait(suspect, now))
 }
 
-// throttle says how long to wait for the limit of pieces.
-func (d *Dispatcher) throttle(now time.Time) time.Duration {
+// rateWait says how long to wait for the limit of pieces.
+func (d *Dispatcher) rateWait(now time.Time) time.Duration {
 	if d.cfg.Limit == nil {
 		return 0
 	}
@@ -66,10 +66,10 @@ func (d *Dispatcher) throttle(now time.Time) time.Duration {
 }
 
 // fromQueue takes what was not tried yet. While tries fail or have no answer, every
-// other one is the latest record, lest all that is left be behind a run of bad ones.
+// other one is from the back, lest all that is left be behind a run of bad ones.
 func (d *Dispatcher) fromQueue(maxRecords int) *attempt {
 	var records []*Record
-	if d.tookLatest = !d.tookLatest && (d.breaker.doubtful() || len(d.running) >= d.limiter.allowed); d.tookLatest {
+	if d.fromBack = !d.fromBack && (d.breaker.doubtful() || len(d.running) >= d.limiter.allowed); d.fromBack {
 		records = d.queue.takeLast()
 	} else {
 		records = d.queue.take(maxRecords, d.cfg.MaxPieces, d.cfg.MaxBytes)
@@ -80,9 +80,9 @@ func (d *Dispatcher) fromQueue(maxRecords int) *attempt {
 	return newAttempt(records)
 }
 
-// awaitProbe says how long to wait for the next probe, which may begin when none is
+// probeWait says how long to wait for the next probe, which may begin when none is
 // under way, or only some that take too long.
-func (d *Dispatcher) awaitProbe(now time.Time) time.Duration {
+func (d *Dispatcher) probeWait(now time.Time) time.Duration {
 	wait := d.breaker.retryAt.Sub(now)
 	probes := 0
 	for a := range d.running {
@@ -97,11 +97,11 @@ func (d *Dispatcher) awaitProbe(now time.Time) time.Duration {
 	return wait
 }
 
-// awaitSlot says how long to wait for a slot of a stage. A try that is overdue while
+// slotWait says how long to wait for a slot of a stage. A try that is overdue while
 // others go through does not take one up: it is suspect by now. Where even the latest
 // one is overdue, another may begin, which tells whether the endpoint still answers.
-func (d *Dispatcher) awaitSlot(s stage, slots int, now time.Time) time.Duration {
-	taken, overdue, wait, latest := 0, 0, idle, -idle
+func (d *Dispatcher) slotWait(s stage, now time.Time) time.Duration {
+	taken, young, overdue, wait := 0, 0, 0, idle
 	for a := range d.running {
 		if a.stage != s {
 			continue
@@ -109,25 +109,22 @@ func (d *Dispatcher) awaitSlot(s stage, slots int, now time.Time) time.Duration 
 		left := a.began.Add(d.limiter.overdue()).Sub(now)
 		switch {
 		case left > 0:
-			taken++
-			wait, latest = min(wait, left), max(latest, left)
-		case d.passed > a.tick && overdue < maxOverdue && d.suspectRoom(a):
+			taken, young = taken+1, young+1
+			wait = min(wait, left)
+		case d.passed > a.tick && overdue < maxOverdue && d.moveOverdue(a):
 			overdue++
 		default:
 			taken++
 		}
 	}
-	switch {
-	case taken < slots:
+	if slots := d.limiter.allowed; taken < slots || young == 0 && taken < slots+maxProbes {
 		return 0
-	case taken < slots+maxProbes:
-		wait = min(wait, max(latest, 0))
 	}
 	return wait
 }
 
-// suspectRoom tells whether a try that is overdue is held as a suspect.
-func (d *Dispatcher) suspectRoom(a *attempt) bool {
+// moveOverdue holds a try that is overdue as a suspect, if there is room.
+func (d *Dispatcher) moveOverdue(a *attempt) bool {
 	if a.stage == suspect {
 		return true
 	}
@@ -147,11 +144,11 @@ func (d *Dispatcher) begin(a *attempt, now time.Time) *attempt {
 	d.ticks++
 	a.tick, a.began = d.ticks, now
 	d.running[a] = struct{}{}
-	a.occupy(1)
-	for pieces := a.pieces(); d.cfg.Limit != nil && pieces > 0; {
-		n := min(pieces, d.cfg.Limit.Burst())
-		d.cfg.Limit.ReserveN(now, n)
-		pieces -= n
+	a.enter()
+	if limit := d.cfg.Limit; limit != nil {
+		for pieces := a.pieces(); pieces > 0; pieces -= limit.Burst() {
+			limit.ReserveN(now, min(pieces, limit.Burst()))
+		}
 	}
 	return a
 }

@@ -20,7 +20,7 @@ func (d *Dispatcher) finish(a *attempt, err error) {
 // end does the bookkeeping of finish, and returns the outage that is over by it.
 func (d *Dispatcher) end(a *attempt, err error, now time.Time) (over *Outage) {
 	delete(d.running, a)
-	a.occupy(-1)
+	a.exit()
 	signal(d.drained)
 	switch v := verdictOf(err); {
 	case err == nil:
@@ -30,13 +30,11 @@ func (d *Dispatcher) end(a *attempt, err error, now time.Time) (over *Outage) {
 		d.report.counts.Skipped += uint64(len(a.parts))
 		d.settle(a, err)
 	case d.working.Err() != nil:
-		d.requeue(a, now) // cut short by the stop
-	case v.permanent:
+		d.suspect(a) // cut short by the stop
+	case v.permanent || v.split && a.pieces() == 1:
 		d.convict(a, err)
-	case v.split && a.pieces() > 1:
-		d.split(a, now)
 	case v.split:
-		d.convict(a, err)
+		d.split(a, now)
 	default:
 		d.refuse(a, err, v, now)
 	}
@@ -93,7 +91,7 @@ func (d *Dispatcher) refuse(a *attempt, err error, v verdict, now time.Time) {
 	d.report.refused(err, now)
 	d.blameEndpoint(a, err, v, now)
 	d.ticks++
-	a.refused, a.failed, a.answered = a.refused+1, d.ticks, !v.unreachable
+	a.refused, a.failedAt, a.answered = a.refused+1, d.ticks, !v.unreachable
 	switch several, guilty := a.pieces() > 1, d.guilty(a, v); {
 	case several && (guilty || d.lonely(a)):
 		d.split(a, now)
@@ -108,7 +106,7 @@ func (d *Dispatcher) refuse(a *attempt, err error, v verdict, now time.Time) {
 // blameEndpoint tells the breaker of a refusal, and people of an outage.
 func (d *Dispatcher) blameEndpoint(a *attempt, err error, v verdict, now time.Time) {
 	opened := d.breaker.fail(now, failure{
-		probe: a.probe, explained: d.explained(a, v), again: a.failed > d.passed && (!a.suspected() || v.unreachable),
+		probe: a.probe, explained: d.explained(a, v), again: a.failedAt > d.passed && (!a.suspected() || v.unreachable),
 		answered: !v.unreachable, untried: !d.queue.empty(), after: v.after,
 	})
 	if opened {
@@ -134,8 +132,8 @@ func (d *Dispatcher) guilty(a *attempt, v verdict) bool {
 	return !v.unreachable && (v.conclusive && a.isolated > 0 || !d.luck.explains(a.isolated, doubt))
 }
 
-// lonely tells whether nothing else is there that could speak for or against an
-// attempt, after some tries of it. Its halves can.
+// lonely tells whether no record is there to be tried that could speak for or against
+// an attempt, after some tries of it. Its halves can.
 func (d *Dispatcher) lonely(a *attempt) bool {
 	return a.answered && a.refused >= lonelyTries && d.queue.empty()
 }
@@ -149,10 +147,10 @@ func (d *Dispatcher) explained(a *attempt, v verdict) bool {
 		return true
 	case !a.suspected() || v.unreachable:
 		return false
-	case a.failed < d.passed || a.blamed == d.passes:
+	case a.failedAt < d.passed || a.blamedAt == d.passes:
 		return true
 	}
-	a.blamed = d.passes
+	a.blamedAt = d.passes
 	return false
 }
 
@@ -161,8 +159,8 @@ func ownWait(refused int) time.Duration {
 	return min(firstWait<<min(refused-1, 10), maxOwnWait)
 }
 
-// split tries the halves of an attempt. What spoke against it does not speak against
-// them.
+// split makes suspects of the halves of an attempt, to be tried now. What spoke against
+// it does not speak against them.
 func (d *Dispatcher) split(a *attempt, now time.Time) {
 	first, second := a.halves()
 	for _, half := range []*attempt{first, second} {
@@ -174,15 +172,9 @@ func (d *Dispatcher) split(a *attempt, now time.Time) {
 	d.suspect(second)
 }
 
-// requeue lets an attempt wait as a suspect to which nothing happened.
-func (d *Dispatcher) requeue(a *attempt, now time.Time) {
-	a.due = now
-	d.suspect(a)
-}
-
 // suspect puts an attempt among the suspects, or parks it.
 func (d *Dispatcher) suspect(a *attempt) {
-	if d.dropLeft(a) && d.move(a, suspect) {
+	if d.prune(a) && d.move(a, suspect) {
 		d.suspects.push(a)
 	}
 }
@@ -231,7 +223,7 @@ func (d *Dispatcher) convict(a *attempt, reason error) {
 		d.queue.finished(p.Record)
 		letter := &attempt{parts: []Part{p}, reason: reason}
 		d.buffers[a.stage].hold(letter)
-		if d.dropLeft(letter) {
+		if d.prune(letter) {
 			d.report.letters++
 			if d.move(letter, dead) {
 				d.write(letter)

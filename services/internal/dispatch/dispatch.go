@@ -4,8 +4,8 @@
 // services sentence and answer.
 //
 // Its promise: every record that was added is delivered or set aside, one record
-// never blocks another, and progress counts a record only when it and all before it
-// in its partition are finished.
+// never blocks another unless they are ordered, and progress counts a record only when
+// it and all before it in its partition are finished.
 //
 // The parts: a queue of records that were not tried yet; the suspects, attempts that
 // were refused; a buffer for each stage, which bounds what it holds in memory; a
@@ -13,8 +13,8 @@
 // once; and evidence about each attempt. choose.go says what is tried next, decide.go
 // what follows from the answer.
 //
-// What is refused while others go through is suspect. A suspect is tried again; with
-// enough evidence it is split in halves, and a single piece is set aside. The endpoint
+// What is refused is suspect, and tried again. With enough evidence, which is that others
+// went through, it is split in halves, and a single piece is set aside. The endpoint
 // counts as away when different attempts fail and none goes through.
 //
 // It talks to no broker and speaks no HTTP: of Kafka it knows the message type. It takes
@@ -41,7 +41,7 @@ const (
 	deadBytes    = 4 << 20
 	freshRecords = 10_000
 
-	// maxParked attempts are kept track of, 200 bytes each; beyond it reading pauses.
+	// maxParked attempts are kept track of, some 600 bytes each; beyond it reading pauses.
 	maxParked = 100_000
 
 	// maxOverdue tries of one stage may wait for an answer without taking up a slot.
@@ -58,11 +58,11 @@ const (
 	// maxOwnWait is how long a suspect waits by itself at most.
 	maxOwnWait = 500 * time.Millisecond
 
-	// lonelyTries is after how many tries an attempt is split if there is nothing else
-	// to try.
+	// lonelyTries is after how many tries an attempt is split where no record waits for
+	// its first one.
 	lonelyTries = 4
 
-	maxFetch = 1024 // parked attempts that are read again at a time
+	maxFetch = 1024 // parked attempts of a stage that are read again at a time
 
 	// Waits between failures to set aside, and to read again: there the others that
 	// are parked wait, too.
@@ -75,9 +75,9 @@ const (
 
 // Config says what to do with the records.
 type Config struct {
-	InFlight int           // how many first tries there are at once at most, and as many of suspects
+	InFlight int           // slots for first tries, and as many for those of suspects
 	Ordered  bool          // one record of a partition at a time, in the order of reading
-	Slow     time.Duration // a try that takes longer halves the number at once; 0: it does not matter
+	Slow     time.Duration // a try that goes through but takes longer halves the slots; 0: it does not matter
 
 	// What is tried together at most, in pieces and bytes. A record above that goes
 	// alone.
@@ -85,8 +85,8 @@ type Config struct {
 	Limit               *rate.Limiter // of pieces; nil: there is none
 
 	// Read, if there is one, is called once for each record, in the order of adding;
-	// it must not block. It may set Group, Pieces and State. [ErrSkip] ends the
-	// record, a [Permanent] error has it set aside without a try.
+	// it must not block. It may set Group, Pieces and State. A [Permanent] error has the
+	// record set aside without a try, any other, as [ErrSkip], ends it.
 	Read func(r *Record) error
 	// Handle tries some parts, at least one, all of one group. It may block and is
 	// called from several goroutines. Its answer holds for all of the parts: nil,
@@ -134,7 +134,7 @@ type Dispatcher struct {
 	buffers    [stages]*buffer
 	breaker    breaker
 	limiter    limiter
-	tookLatest bool  // the last one from the queue was its latest record
+	fromBack   bool  // the last one from the queue was taken from its back
 	last       stage // of the last attempt that began with the breaker closed
 	luck       luck
 	ending     bool // no more records come: a refusal counts though none goes through
@@ -148,14 +148,14 @@ type Dispatcher struct {
 
 type partition struct {
 	progress.Progress
-	id      int32
-	stored  int64 // what was last handed out to be committed; -1: nothing
-	anew    bool  // an offset below stored was read since: the topic was made anew
-	busy    int   // tries and letters under way
-	leaving bool  // nothing more of it is tried
-	gone    bool
-	ctx     context.Context // ends when it is gone
-	cancel  context.CancelFunc
+	id       int32
+	stored   int64 // what was last handed out to be committed; -1: nothing
+	anew     bool  // an offset below stored was read since: the topic was made anew
+	underWay int   // tries and letters
+	leaving  bool  // nothing more of it is tried
+	gone     bool
+	ctx      context.Context // ends when it is gone
+	cancel   context.CancelFunc
 }
 
 // New makes a dispatcher.

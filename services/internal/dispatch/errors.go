@@ -38,15 +38,15 @@ func (v *verdict) Unwrap() error { return v.err }
 // the reason.
 func Permanent(err error) error { return &verdict{err: err, permanent: true} }
 
-// Split says that what was tried is too much for one try: its halves are tried at
-// once. A single piece is set aside.
+// Split says that what was tried is too much for one try: its halves are tried instead.
+// A single piece is set aside.
 func Split(err error) error { return &verdict{err: err, split: true} }
 
 // Unreachable says that the endpoint was not reached, or refuses everybody: that is
 // no evidence against what was tried.
 func Unreachable(err error) error { return &verdict{err: err, unreachable: true} }
 
-// Conclusive says that one such refusal is evidence enough, if others go through.
+// Conclusive says that a second refusal settles it, if others go through.
 func Conclusive(err error) error { return &verdict{err: err, conclusive: true} }
 
 // RetryAfter says that the endpoint asked not to be tried again before d has passed.

@@ -6,10 +6,10 @@ import "math"
 type evidence struct {
 	refused   int    // tries that were refused
 	isolated  int    // of these, those where another attempt that began later went through before the next try
-	failed    uint64 // when the last one failed; 0: none did
+	failedAt  uint64 // the tick of the last refusal; 0: there was none
+	answered  bool   // that refusal may be the attempt's own fault
 	ofSuspect bool   // it is half of one that was refused while others went through
-	blamed    uint64 // when it last spoke against the endpoint all the same
-	answered  bool   // that failure may be the attempt's own
+	blamedAt  uint64 // how many had gone through when it last spoke against the endpoint all the same
 }
 
 // suspected tells whether there is any evidence.
@@ -29,7 +29,8 @@ const (
 type luck struct{ refusals float64 }
 
 // minRefusals is the share of refusals that is reckoned with at least. It makes 1
-// refusal enough to split, and 8 to set aside: 0.175 < 0.2, 0.175⁸ < 10⁻⁶.
+// refusal that is followed by another enough to split, and 8 to set aside: 0.175 < 0.2,
+// 0.175⁸ < 10⁻⁶.
 const minRefusals = 0.175
 
 // luckWindow is over how many tries the share is taken, about.

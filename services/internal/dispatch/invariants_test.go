@@ -206,8 +206,8 @@ func (w *world) checkEnd(m *member) {
 		w.violate("status at the end: %+v", status)
 	}
 	for _, p := range d.partitions {
-		if p.busy != 0 {
-			w.violate("partition %d is busy at the end: %d", p.id, p.busy)
+		if p.underWay != 0 {
+			w.violate("partition %d is busy at the end: %d", p.id, p.underWay)
 		}
 	}
 	m.checkCounts(status.Counts)

@@ -27,7 +27,7 @@ func pause(ctx context.Context, wait time.Duration) bool {
 
 // write begins to set a part aside, in the background.
 func (d *Dispatcher) write(letter *attempt) {
-	letter.occupy(1)
+	letter.enter()
 	letter.began = time.Now()
 	d.writing[letter] = struct{}{}
 	d.work.Go(func() { d.setAside(letter) })
@@ -40,16 +40,19 @@ func (d *Dispatcher) setAside(letter *attempt) {
 	ctx, cancel := context.WithCancel(d.working)
 	defer cancel()
 	defer context.AfterFunc(p.partition.ctx, cancel)()
-	err := d.cfg.SetAside(ctx, p, letter.reason)
-	for waits := pauses(); err != nil && ctx.Err() == nil; {
+	var err error
+	for waits := pauses(); ; {
+		if err = d.cfg.SetAside(ctx, p, letter.reason); err == nil || ctx.Err() != nil {
+			break
+		}
 		d.reportLetter(p, letter.reason, err)
-		if pause(ctx, waits.NextBackOff()) {
-			err = d.cfg.SetAside(ctx, p, letter.reason)
+		if !pause(ctx, waits.NextBackOff()) {
+			break
 		}
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	letter.occupy(-1)
+	letter.exit()
 	delete(d.writing, letter)
 	signal(d.drained)
 	if err != nil {
@@ -58,7 +61,7 @@ func (d *Dispatcher) setAside(letter *attempt) {
 		d.release(letter)
 		return
 	}
-	d.report.letterError(nil, time.Time{})
+	d.report.deadErr = nil
 	d.report.letterEnds()
 	d.report.counts.SetAside++
 	d.log.Warn("set aside", "partition", p.TopicPartition.Partition, "offset", int64(p.TopicPartition.Offset),
@@ -98,8 +101,8 @@ func (d *Dispatcher) fetchParked(ctx context.Context) {
 			}
 			if err := d.fetch(ctx, next); err == nil {
 				waits.Reset()
-			} else if pause(ctx, waits.NextBackOff()) {
-				signal(d.parked)
+			} else {
+				pause(ctx, waits.NextBackOff())
 			}
 		}
 	}
@@ -107,7 +110,7 @@ func (d *Dispatcher) fetchParked(ctx context.Context) {
 
 // fetch reads the values of these attempts again, and lets them go on. Those of a
 // partition that cannot be read are parked again, so that the others do not wait for
-// them. When ctx ends all stay as they are.
+// them. When ctx ends they are in no list any more.
 func (d *Dispatcher) fetch(ctx context.Context, next []*attempt) error {
 	d.mu.Lock()
 	offsets := make(map[*partition][]int64)
@@ -153,7 +156,7 @@ func (d *Dispatcher) endFetchError() {
 }
 
 // restore lets an attempt go on with its values. Parts whose records are gone from
-// the topic, or are others now as it was made anew, are set aside without one.
+// the topic, or are others now as it was made anew, are set aside without a value.
 func (d *Dispatcher) restore(a *attempt, fetched map[*partition]map[int64]*kafka.Message) {
 	var gone, left []Part
 	unread := false
@@ -177,7 +180,7 @@ func (d *Dispatcher) restore(a *attempt, fetched map[*partition]map[int64]*kafka
 		return
 	}
 	if a.stage == dead {
-		if d.dropLeft(a) {
+		if d.prune(a) {
 			d.write(a)
 		} else {
 			d.report.letterEnds()
@@ -187,7 +190,7 @@ func (d *Dispatcher) restore(a *attempt, fetched map[*partition]map[int64]*kafka
 	if len(gone) > 0 {
 		d.convict(&attempt{parts: gone, stage: a.stage}, ErrGone)
 	}
-	if a.parts = left; d.dropLeft(a) {
+	if a.parts = left; d.prune(a) {
 		d.suspects.push(a)
 	}
 }

@@ -38,9 +38,9 @@ func (d *Dispatcher) Start(id int32, offset int64) {
 	}
 }
 
-// Skip notes that a partition has been read up to an offset, though no record may
-// lie right before it. It does nothing once [Dispatcher.Add] does nothing: what lies
-// before the offset was read then, and not taken.
+// Skip notes that a partition has been read up to an offset, even if no record lies
+// right before it. When [Dispatcher.Add] takes nothing it does nothing either: the
+// records before the offset were not taken.
 func (d *Dispatcher) Skip(id int32, offset int64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -97,7 +97,7 @@ func (d *Dispatcher) Drain(ids []int32, limit time.Duration) {
 func (d *Dispatcher) busy(ids []int32) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.ContainsFunc(ids, func(id int32) bool { p := d.partitions[id]; return p != nil && p.busy > 0 })
+	return slices.ContainsFunc(ids, func(id int32) bool { p := d.partitions[id]; return p != nil && p.underWay > 0 })
 }
 
 // leave drops what waits in partitions. What is under way goes on.
@@ -113,7 +113,7 @@ func (d *Dispatcher) leave(ids []int32) {
 		d.release(newAttempt([]*Record{r}))
 		d.forgotten(r)
 	}
-	d.suspects = slices.DeleteFunc(d.suspects, func(a *attempt) bool { return !d.dropLeft(a) })
+	d.suspects = slices.DeleteFunc(d.suspects, func(a *attempt) bool { return !d.prune(a) })
 	heap.Init(&d.suspects)
 	for _, b := range d.buffers {
 		b.parked = slices.DeleteFunc(b.parked, func(a *attempt) bool {
@@ -144,16 +144,16 @@ func (d *Dispatcher) Forget(ids []int32) {
 	d.closeIfIdle(time.Now())
 }
 
-// dropLeft drops the parts of an attempt whose partitions are leaving, and reports
+// prune drops the parts of an attempt whose partitions are leaving, and reports
 // whether others are left.
-func (d *Dispatcher) dropLeft(a *attempt) bool {
+func (d *Dispatcher) prune(a *attempt) bool {
 	if dropped := d.takeLeaving(a); len(dropped) > 0 {
 		d.release(&attempt{parts: dropped, stage: a.stage})
 	}
 	return len(a.parts) > 0
 }
 
-// takeLeaving is dropLeft for an attempt that no buffer holds; it returns the parts.
+// takeLeaving is prune without giving back the room; it returns the parts.
 func (d *Dispatcher) takeLeaving(a *attempt) (dropped []Part) {
 	if !slices.ContainsFunc(a.parts, func(p Part) bool { return p.partition.leaving }) {
 		return nil

@@ -37,9 +37,6 @@ func (q *queue) push(r *Record) {
 // putBack puts records of one group before all others.
 func (q *queue) putBack(records []*Record) {
 	g := q.groupOf(records[0])
-	for _, r := range records {
-		r.group = g
-	}
 	g.records = slices.Insert(g.records, 0, records...)
 	q.records += len(records)
 	if q.update(g); g.place != nil {
@@ -142,19 +139,19 @@ func (q *queue) finished(r *Record) {
 
 // leave drops the records of partitions that are leaving, and returns them.
 func (q *queue) leave() (dropped []*Record) {
-	var left []*Record
+	var all []*Record
 	for e := q.ready.Front(); e != nil; e = e.Next() {
-		left = append(left, e.Value.(*group).records...)
+		all = append(all, e.Value.(*group).records...)
 	}
 	for _, g := range q.groups {
 		if g.place == nil {
-			left = append(left, g.records...)
+			all = append(all, g.records...)
 		}
 		g.records, g.place = nil, nil
 	}
 	q.ready.Init()
 	q.records = 0
-	for _, r := range left {
+	for _, r := range all {
 		if r.partition.leaving {
 			dropped = append(dropped, r)
 		} else {

@@ -86,7 +86,7 @@ type attempt struct {
 	stage stage
 	evidence
 	reason error     // why it is set aside
-	due    time.Time // not tried before
+	due    time.Time // of the next try
 	began  time.Time // the current try
 	tick   uint64    // when it began; between tries, when the last one did
 	split  bool      // it is a half of another one
@@ -108,10 +108,16 @@ func (a *attempt) pieces() (n int) {
 	return n
 }
 
-// occupy counts the parts as under way in their partitions, or no longer so.
-func (a *attempt) occupy(n int) {
+// enter counts the parts as under way in their partitions, exit no longer so.
+func (a *attempt) enter() {
 	for _, p := range a.parts {
-		p.partition.busy += n
+		p.partition.underWay++
+	}
+}
+
+func (a *attempt) exit() {
+	for _, p := range a.parts {
+		p.partition.underWay--
 	}
 }
 

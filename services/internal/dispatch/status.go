@@ -18,8 +18,8 @@ const (
 
 // Outage is a time of holding that is over.
 type Outage struct {
-	Began, End time.Time // the first failure; the first success
-	Attempts   int       // tries that failed
+	Began, End time.Time // when the breaker opened; the first success
+	Attempts   int       // tries that failed since
 	Records    int       // read and unfinished at the end
 	Errors     []string  // what failed, each text once, in the order of appearance, 5 at most
 }
@@ -55,7 +55,7 @@ type Status struct {
 	InFlight int        `json:"in_flight"` // records, and parts of some, that are being tried
 	Waiting  int        `json:"waiting"`   // and those that wait for a try
 	Suspects int        `json:"suspects"`  // of these, what was refused before
-	Parked   int        `json:"parked"`    // of the suspects and dead letters, those whose values are not in memory
+	Parked   int        `json:"parked"`    // attempts, of suspects and dead letters, whose values are not in memory
 	Oldest   *time.Time `json:"oldest_unfinished,omitempty"`
 	Counts   Counts     `json:"counts"`
 

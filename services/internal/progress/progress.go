@@ -95,8 +95,7 @@ func (p *Progress) Next() (offset int64, known bool) {
 // Pending returns how many records are unfinished.
 func (p *Progress) Pending() int { return p.pending }
 
-// Oldest returns when the first unfinished record was written of which that is known,
-// which stands for those behind it; zero: there is none.
+// Oldest returns the time of the first unfinished record that has one; zero: none has.
 func (p *Progress) Oldest() time.Time {
 	for m := p.first; m != nil; m = m.next {
 		if !m.Time.IsZero() {
