@@ -47,6 +47,7 @@ func (d *Dispatcher) end(a *attempt, err error, now time.Time) (over *Outage) {
 func (d *Dispatcher) pass(a *attempt, now time.Time) (over *Outage) {
 	d.passed, d.passedAt = max(d.passed, a.tick), now
 	d.passes++
+	d.report.refusing = time.Time{}
 	d.luck.learn(a.isolated)
 	if !d.breaker.succeed(a.probe) {
 		d.limiter.succeed(a.began, now)

@@ -160,10 +160,8 @@ func (m *member) checkStatus() {
 		m.failures = 0
 	}
 	down, age := w.endpoint == unreachable || w.endpoint == refusing, time.Since(w.since)
-	// Of few that were suspected before it cannot tell that now it is the endpoint that refuses.
-	told := w.endpoint == unreachable || s.InFlight+s.Suspects > maxFailures
 	switch {
-	case down && told && m.failures > 20 && age > 20*time.Second && s.State == Delivering:
+	case down && m.failures > 20 && age > 20*time.Second && s.State == Delivering:
 		w.violate("the state is delivering after %d failures in a row in %v: %+v", m.failures, age, s)
 	case down && m.failures > 50+2*len(w.records)+int(age/(100*time.Millisecond)):
 		w.violate("%d tries in %v while the endpoint is away", m.failures, age)

@@ -85,6 +85,7 @@ type report struct {
 	counts   Counts
 	lastErr  error
 	lastAt   time.Time
+	refusing time.Time // since when tries are refused and none goes through; zero: one did
 	letters  int
 	deadErr  *Failure
 	fetchErr *Failure
@@ -95,6 +96,9 @@ func (r *report) become(s State, now time.Time) { r.state, r.since = s, now }
 func (r *report) refused(err error, now time.Time) {
 	r.counts.Retries++
 	r.lastErr, r.lastAt = err, now
+	if r.refusing.IsZero() {
+		r.refusing = now
+	}
 }
 
 func (r *report) recover(now time.Time, records int) Outage {
@@ -173,9 +177,13 @@ func parts(attempts []*attempt) (n int) {
 	return n
 }
 
-// stuck tells since when a try has had no answer, for so long that the endpoint
-// counts as away, and nothing that began later went through.
+// stuck tells since when the endpoint looks away, though the breaker is closed: nothing
+// goes through, and what is tried is refused, or a try has no answer. A few suspects on
+// an idle topic cannot open the breaker: they may be guilty.
 func (d *Dispatcher) stuck(now time.Time) (since time.Time, stuck bool) {
+	if waits := len(d.running)+len(d.suspects)+len(d.buffers[suspect].parked) > 0; waits && !d.report.refusing.IsZero() && now.Sub(d.report.refusing) >= noAnswer {
+		since = d.report.refusing
+	}
 	for a := range d.running {
 		if now.Sub(a.began) >= noAnswer && d.passed < a.tick && (since.IsZero() || a.began.Before(since)) {
 			since = a.began

@@ -12,8 +12,10 @@ import (
 	"sync"
 
 	"github.com/uber/jaeger-client-go/thrift-gen/jaeger"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"fault-tolerant-tracing/tracing/batch"
+	"fault-tolerant-tracing/tracing/otlp/internal/wire"
 )
 
 // Append appends an ExportTraceServiceRequest with the process and the spans of a batch
@@ -22,9 +24,9 @@ import (
 func Append(dst []byte, f batch.Frame) []byte {
 	t := transcoders.Get().(*transcoder)
 	defer transcoders.Put(t)
-	t.b = dst
+	t.B = dst
 	t.batch(f)
-	dst, t.b = t.b, nil
+	dst, t.B = t.B, nil
 	return dst
 }
 
@@ -32,7 +34,7 @@ var transcoders = sync.Pool{New: func() any { return new(transcoder) }}
 
 // transcoder is the memory of one call of Append.
 type transcoder struct {
-	message
+	wire.Message
 	reader batch.Reader
 	tags   []batch.Tag
 	attributes
@@ -71,6 +73,15 @@ const (
 
 	statusMessage = 2
 	statusCode    = 3
+
+	keyValueKey   = 1
+	keyValueValue = 2
+
+	anyString = 1
+	anyBool   = 2
+	anyInt    = 3
+	anyDouble = 4
+	anyBytes  = 7
 )
 
 // Keys and values that the translation brings in.
@@ -85,21 +96,21 @@ var (
 
 func (t *transcoder) batch(f batch.Frame) {
 	t.reader.Reset(f)
-	all := t.open(requestResourceSpans, 3)
-	resource := t.open(resourceSpansResource, 2)
+	all := t.Open(requestResourceSpans, 3)
+	resource := t.Open(resourceSpansResource, 2)
 	t.process(f)
-	t.close(resource, 2)
+	t.Close(resource, 2)
 	if f.Spans() > 0 {
-		spans := t.open(resourceSpansScopeSpans, 3)
-		t.close(t.open(scopeSpansScope, 1), 1)
+		spans := t.Open(resourceSpansScopeSpans, 3)
+		t.Close(t.Open(scopeSpansScope, 1), 1)
 		for t.reader.Next() {
 			if !t.reader.Blank() {
 				t.span(&t.reader.Span)
 			}
 		}
-		t.close(spans, 3)
+		t.Close(spans, 3)
 	}
-	t.close(all, 3)
+	t.Close(all, 3)
 }
 
 func (t *transcoder) process(f batch.Frame) {
@@ -123,23 +134,23 @@ func (t *transcoder) process(f batch.Frame) {
 }
 
 func (t *transcoder) span(s *batch.Span) {
-	span := t.open(scopeSpansSpans, 2)
-	t.id(spanTraceID, s.TraceIDHigh, s.TraceIDLow)
-	t.id(spanSpanID, s.SpanID)
+	span := t.Open(scopeSpansSpans, 2)
+	t.ID(spanTraceID, s.TraceIDHigh, s.TraceIDLow)
+	t.ID(spanSpanID, s.SpanID)
 	parent := parentOf(s)
 	if parent != 0 {
-		t.id(spanParentID, parent)
+		t.ID(spanParentID, parent)
 	}
-	t.text(spanName, s.Operation)
-	t.fixed64(spanStart, uint64(s.StartTime)*1000)
-	t.fixed64(spanEnd, uint64(s.StartTime+s.Duration)*1000)
+	t.Text(spanName, s.Operation)
+	t.Fixed64(spanStart, uint64(s.StartTime)*1000)
+	t.Fixed64(spanEnd, uint64(s.StartTime+s.Duration)*1000)
 	t.attributes.reset()
 	for _, tag := range s.Tags {
 		t.put(tag)
 	}
 	kind := t.takeKind()
 	code, reason := t.takeStatus(kind)
-	t.varint(spanKind, uint64(kind))
+	t.Varint(spanKind, uint64(kind))
 	t.write(spanAttributes)
 	for i := range s.Logs {
 		t.event(&s.Logs[i])
@@ -150,13 +161,16 @@ func (t *transcoder) span(s *batch.Span) {
 		}
 	}
 	if code != 0 || len(reason) > 0 {
-		status := t.open(spanStatus, 1)
-		t.text(statusMessage, reason)
-		t.varint(statusCode, uint64(code))
-		t.close(status, 1)
+		status := t.Open(spanStatus, 1)
+		t.Text(statusMessage, reason)
+		t.Varint(statusCode, uint64(code))
+		t.Close(status, 1)
 	}
-	t.flags(uint32(s.Flags) & 1) // sampled, here and there
-	t.close(span, 2)
+	if s.Flags&1 != 0 { // sampled, here and there
+		t.B = protowire.AppendTag(t.B, spanFlags, protowire.Fixed32Type)
+		t.B = protowire.AppendFixed32(t.B, 1)
+	}
+	t.Close(span, 2)
 }
 
 // parentOf returns the parent, or what stands for it: the first reference to a span of
@@ -179,23 +193,23 @@ func parentOf(s *batch.Span) int64 {
 }
 
 func (t *transcoder) event(l *batch.Log) {
-	event := t.open(spanEvents, 1)
-	t.fixed64(eventTime, uint64(l.Timestamp)*1000)
+	event := t.Open(spanEvents, 1)
+	t.Fixed64(eventTime, uint64(l.Timestamp)*1000)
 	t.attributes.reset()
 	for _, tag := range l.Fields {
 		t.put(tag)
 	}
 	if name := t.take("event"); name != nil {
-		t.text(eventName, text(name))
+		t.Text(eventName, text(name))
 	}
 	t.write(eventAttributes)
-	t.close(event, 1)
+	t.Close(event, 1)
 }
 
 func (t *transcoder) link(ref batch.Reference) {
-	link := t.open(spanLinks, 1)
-	t.id(linkTraceID, ref.TraceIDHigh, ref.TraceIDLow)
-	t.id(linkSpanID, ref.SpanID)
+	link := t.Open(spanLinks, 1)
+	t.ID(linkTraceID, ref.TraceIDHigh, ref.TraceIDLow)
+	t.ID(linkSpanID, ref.SpanID)
 	kind := followsFrom
 	if ref.Type == jaeger.SpanRefType_CHILD_OF {
 		kind = childOf
@@ -203,7 +217,7 @@ func (t *transcoder) link(ref batch.Reference) {
 	t.attributes.reset()
 	t.put(batch.Tag{Key: refType, Type: jaeger.TagType_STRING, Bytes: kind})
 	t.write(linkAttributes)
-	t.close(link, 1)
+	t.Close(link, 1)
 }
 
 // write writes the attributes as the repeated field of a message.
@@ -219,19 +233,28 @@ func (t *transcoder) write(field int) {
 func (t *transcoder) attribute(field int, tag *batch.Tag) {
 	switch tag.Type {
 	case jaeger.TagType_STRING:
-		t.keyValue(field, tag.Key, 1+sized(len(tag.Bytes)))
-		t.bytes(anyString, tag.Bytes)
+		t.keyValue(field, tag.Key, 1+wire.Sized(len(tag.Bytes)))
+		t.Bytes(anyString, tag.Bytes)
 	case jaeger.TagType_BINARY:
-		t.keyValue(field, tag.Key, 1+sized(len(tag.Bytes)))
-		t.bytes(anyBytes, tag.Bytes)
+		t.keyValue(field, tag.Key, 1+wire.Sized(len(tag.Bytes)))
+		t.Bytes(anyBytes, tag.Bytes)
 	case jaeger.TagType_BOOL:
 		t.keyValue(field, tag.Key, 1+1)
-		t.number(anyBool, tag.Num)
+		t.Number(anyBool, tag.Num)
 	case jaeger.TagType_LONG:
-		t.keyValue(field, tag.Key, 1+sizeOf(tag.Num))
-		t.number(anyInt, tag.Num)
+		t.keyValue(field, tag.Key, 1+wire.SizeOf(tag.Num))
+		t.Number(anyInt, tag.Num)
 	case jaeger.TagType_DOUBLE:
 		t.keyValue(field, tag.Key, 1+8)
-		t.double(anyDouble, tag.Num)
+		t.Bits(anyDouble, tag.Num)
 	}
+}
+
+// keyValue writes what stands before a value of so many bytes.
+func (t *transcoder) keyValue(field int, key []byte, size int) {
+	t.Head(field, protowire.BytesType)
+	t.B = protowire.AppendVarint(t.B, uint64(1+wire.Sized(len(key))+1+wire.Sized(size)))
+	t.Bytes(keyValueKey, key)
+	t.Head(keyValueValue, protowire.BytesType)
+	t.B = protowire.AppendVarint(t.B, uint64(size))
 }
