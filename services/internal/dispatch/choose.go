@@ -16,7 +16,7 @@ func (d *Dispatcher) next(now time.Time) (a *attempt, wait time.Duration) {
 			return nil, wait
 		}
 		if a = d.fromQueue(1); a == nil {
-			a = d.suspects.pop()
+			a = d.firstSuspect().pop()
 		}
 		if a == nil {
 			return nil, idle
@@ -24,14 +24,16 @@ func (d *Dispatcher) next(now time.Time) (a *attempt, wait time.Duration) {
 		a.probe = true
 		return d.begin(a, now), 0
 	}
-	untried, again := d.queueWait(now), d.suspectWait(now)
-	switch {
-	case untried > 0 && again > 0:
-		return nil, min(untried, again)
-	case again > 0 || untried <= 0 && d.last == suspect:
-		a = d.fromQueue(freshRecords)
-	default:
+	mixed, untried, again := d.mixedWait(now), d.queueWait(now), d.suspectWait(now)
+	switch first := min(mixed, untried); {
+	case first > 0 && again > 0:
+		return nil, min(first, again)
+	case first > 0 || again <= 0 && d.last != suspect:
 		a = d.suspects.pop()
+	case mixed <= 0 && (untried > 0 || !d.tookMixed):
+		a, d.tookMixed = d.mixed.pop(), true
+	default:
+		a, d.tookMixed = d.fromQueue(d.batching.records), false
 	}
 	d.last = a.stage
 	return d.begin(a, now), 0
@@ -43,6 +45,22 @@ func (d *Dispatcher) queueWait(now time.Time) time.Duration {
 		return idle
 	}
 	return d.slotWait(fresh, now)
+}
+
+// mixedWait says how long to wait for a try of several records that were refused together.
+func (d *Dispatcher) mixedWait(now time.Time) time.Duration {
+	if len(d.mixed) == 0 {
+		return idle
+	}
+	return max(d.mixed[0].due.Sub(now), d.slotWait(fresh, now))
+}
+
+// firstSuspect returns the suspects of which the next one is due first.
+func (d *Dispatcher) firstSuspect() *suspects {
+	if len(d.suspects) == 0 || len(d.mixed) > 0 && d.mixed[0].due.Before(d.suspects[0].due) {
+		return &d.mixed
+	}
+	return &d.suspects
 }
 
 // suspectWait says how long to wait for a try of a suspect.
@@ -117,7 +135,11 @@ func (d *Dispatcher) slotWait(s stage, now time.Time) time.Duration {
 			taken++
 		}
 	}
-	if slots := d.limiter.allowed; taken < slots || young == 0 && taken < slots+maxProbes {
+	slots := d.limiter.allowed
+	if s == suspect {
+		slots = max(slots/suspectShare, 1)
+	}
+	if taken < slots || young == 0 && taken < slots+maxProbes {
 		return 0
 	}
 	return wait

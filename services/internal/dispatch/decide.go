@@ -49,6 +49,9 @@ func (d *Dispatcher) pass(a *attempt, now time.Time) (over *Outage) {
 	d.passes++
 	d.report.refusing = time.Time{}
 	d.luck.learn(a.isolated)
+	if a.refused == 0 && !a.split {
+		d.batching.pass(len(a.parts))
+	}
 	if !d.breaker.succeed(a.probe) {
 		d.limiter.succeed(a.began, now)
 		return nil
@@ -71,11 +74,20 @@ func (d *Dispatcher) acquit() {
 	if d.cfg.Ordered {
 		return
 	}
-	d.suspects = slices.DeleteFunc(d.suspects, func(a *attempt) bool {
-		if a.isolated > 0 || a.split || slices.ContainsFunc(a.parts, func(p Part) bool { return p.acquitted }) || !d.buffers[fresh].admit(a) {
+	d.acquitSome(&d.mixed)
+	d.acquitSome(&d.suspects)
+}
+
+func (d *Dispatcher) acquitSome(list *suspects) {
+	*list = slices.DeleteFunc(*list, func(a *attempt) bool {
+		if a.isolated > 0 || a.split || slices.ContainsFunc(a.parts, func(p Part) bool { return p.acquitted }) {
 			return false
 		}
-		d.buffers[suspect].release(a)
+		from := d.buffers[a.stage]
+		if !d.buffers[fresh].admit(a) {
+			return false
+		}
+		from.release(a)
 		records := make([]*Record, len(a.parts))
 		for i, p := range a.parts {
 			records[i], p.acquitted = p.Record, true
@@ -83,7 +95,7 @@ func (d *Dispatcher) acquit() {
 		d.queue.putBack(records)
 		return true
 	})
-	heap.Init(&d.suspects)
+	heap.Init(list)
 }
 
 // refuse decides what follows from a try that was refused: for the endpoint, and for
@@ -163,6 +175,9 @@ func ownWait(refused int) time.Duration {
 // split makes suspects of the halves of an attempt, to be tried now. What spoke against
 // it does not speak against them.
 func (d *Dispatcher) split(a *attempt, now time.Time) {
+	if !a.split {
+		d.batching.split(len(a.parts))
+	}
 	first, second := a.halves()
 	for _, half := range []*attempt{first, second} {
 		half.due, half.split, half.ofSuspect = now, true, a.ofSuspect || a.isolated > 0
@@ -173,9 +188,14 @@ func (d *Dispatcher) split(a *attempt, now time.Time) {
 	d.suspect(second)
 }
 
-// suspect puts an attempt among the suspects, or parks it.
+// suspect puts an attempt among the suspects, or parks it. One of several records keeps
+// its room, and so does a record of it until it is refused alone: they go before others.
 func (d *Dispatcher) suspect(a *attempt) {
-	if d.prune(a) && d.move(a, suspect) {
+	switch {
+	case !d.prune(a):
+	case a.stage == fresh && (len(a.parts) > 1 || a.refused == 0 && a.parts[0].Whole()):
+		d.mixed.push(a)
+	case d.move(a, suspect):
 		d.suspects.push(a)
 	}
 }

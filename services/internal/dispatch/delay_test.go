@@ -21,6 +21,7 @@ type flood struct {
 	pieces int // of each, one of them bad
 	size   int
 	group  uint64
+	cost   time.Duration // of a bad one to the endpoint, which does two things at a time; 0: none, it does all at once
 	within time.Duration // the delay of every good record
 }
 
@@ -51,6 +52,9 @@ func TestGoodRecordsLeaveSoon(t *testing.T) {
 		{name: "of many pieces in one group", burst: 100, rate: 20, pieces: 20, group: 1, within: soon},
 		{name: "bad requests in one group", answer: conclusive, burst: 1000, rate: 50, group: 1, within: soon},
 		{name: "too large ones in one group", answer: tooLarge, burst: 1000, rate: 50, group: 1, within: soon},
+		{name: "costly ones", rate: 50, cost: 10 * time.Millisecond, within: soon},
+		{name: "costly ones in one group", rate: 50, cost: 10 * time.Millisecond, group: 1, within: soon},
+		{name: "costly ones of many pieces in one group", rate: 50, cost: 10 * time.Millisecond, pieces: 9, group: 1, within: soon},
 		{name: "no answer in one group", answer: hang, rate: 2, group: 1, within: together},
 	} {
 		t.Run(f.name, func(t *testing.T) {
@@ -84,7 +88,11 @@ func (f flood) run(t *testing.T) []time.Duration {
 		delays []time.Duration
 		value  = make([]byte, max(f.size, 100))
 		isBad  = []byte{1}
+
+		workers = make(chan int, 2)
 	)
+	workers <- 1
+	workers <- 2
 	began := time.Now()
 	end := began.Add(length)
 	d := New(Config{
@@ -101,7 +109,16 @@ func (f flood) run(t *testing.T) []time.Duration {
 			if refused && f.answer == hang {
 				time.Sleep(postTimeout)
 			}
-			time.Sleep(5 * time.Millisecond)
+			if time.Sleep(5 * time.Millisecond); f.cost > 0 {
+				worker := <-workers
+				defer func() { workers <- worker }()
+				for _, p := range parts {
+					if p.Key != nil {
+						time.Sleep(f.cost * time.Duration(p.To-p.From) / time.Duration(max(f.pieces, 1)))
+					}
+				}
+				time.Sleep(time.Millisecond)
+			}
 			if refused {
 				return f.answer.err()
 			}

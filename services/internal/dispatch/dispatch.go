@@ -8,7 +8,7 @@
 // it and all before it in its partition are finished.
 //
 // The parts: a queue of records that were not tried yet; the suspects, attempts that
-// were refused; a buffer for each stage, which bounds what it holds in memory; a
+// were refused, those of several records apart, as most in them are innocent; a buffer for each stage, which bounds what it holds in memory; a
 // breaker, which knows whether the endpoint works; a limiter of how much is tried at
 // once; and evidence about each attempt. choose.go says what is tried next, decide.go
 // what follows from the answer.
@@ -61,6 +61,10 @@ const (
 	// lonelyTries is after how many tries an attempt is split where no record waits for
 	// its first one.
 	lonelyTries = 4
+
+	// suspectShare is how many slots of first tries there are for one of suspects: what is
+	// bad must not take up what the endpoint can do.
+	suspectShare = 4
 
 	maxFetch = 1024 // parked attempts of a stage that are read again at a time
 
@@ -128,13 +132,16 @@ type Dispatcher struct {
 	mu         sync.Mutex
 	partitions map[int32]*partition
 	queue      queue
-	suspects   suspects // the next one to try first, with container/heap
+	mixed      suspects // several records that were refused together, and halves of those
+	suspects   suspects // single records that were refused, and parts of them
 	running    map[*attempt]struct{}
 	writing    map[*attempt]struct{} // letters
 	buffers    [stages]*buffer
 	breaker    breaker
 	limiter    limiter
+	batching   batching
 	fromBack   bool  // the last one from the queue was taken from its back
+	tookMixed  bool  // the last one that was not single and suspect was mixed
 	last       stage // of the last attempt that began with the breaker closed
 	luck       luck
 	ending     bool // no more records come: a refusal counts though none goes through
@@ -172,6 +179,7 @@ func New(cfg Config) *Dispatcher {
 		buffers:    [stages]*buffer{{stage: fresh, max: freshBytes}, {stage: suspect, max: suspectBytes}, {stage: dead, max: deadBytes}},
 		breaker:    newBreaker(),
 		passes:     1,
+		batching:   newBatching(),
 		limiter:    limiter{max: cfg.InFlight, allowed: cfg.InFlight, slow: cfg.Slow},
 		report:     report{state: Delivering, since: time.Now()},
 	}

@@ -117,6 +117,7 @@ func (m *member) checkPieces() {
 		attempts([]*attempt{a}, "running")
 	}
 	attempts(d.suspects, "suspect")
+	attempts(d.mixed, "mixed")
 	for _, b := range d.buffers {
 		attempts(b.parked, "parked")
 	}
@@ -196,7 +197,7 @@ func (w *world) checkEnd(m *member) {
 			w.violate("buffer %d has %d bytes and %d parked at the end", s, b.used, len(b.parked))
 		}
 	}
-	if len(d.running) != 0 || len(d.suspects) != 0 || d.queue.records != 0 {
+	if len(d.running) != 0 || len(d.mixed)+len(d.suspects) != 0 || d.queue.records != 0 {
 		w.violate("left at the end: %d running, %d suspects, %d queued", len(d.running), len(d.suspects), d.queue.records)
 	}
 	if status.Suspects != 0 || status.Waiting != 0 || status.InFlight != 0 || status.DeadLetters != 0 || status.Parked != 0 ||

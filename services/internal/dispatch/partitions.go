@@ -113,8 +113,10 @@ func (d *Dispatcher) leave(ids []int32) {
 		d.release(newAttempt([]*Record{r}))
 		d.forgotten(r)
 	}
-	d.suspects = slices.DeleteFunc(d.suspects, func(a *attempt) bool { return !d.prune(a) })
-	heap.Init(&d.suspects)
+	for _, list := range []*suspects{&d.mixed, &d.suspects} {
+		*list = slices.DeleteFunc(*list, func(a *attempt) bool { return !d.prune(a) })
+		heap.Init(list)
+	}
 	for _, b := range d.buffers {
 		b.parked = slices.DeleteFunc(b.parked, func(a *attempt) bool {
 			if dropped := d.takeLeaving(a); len(dropped) > 0 && b.stage == dead {

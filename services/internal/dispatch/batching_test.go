@@ -1,0 +1,54 @@
+package dispatch
+
+import (
+	"math/rand/v2"
+	"testing"
+)
+
+func TestBatching(t *testing.T) {
+	b := newBatching()
+	for _, step := range []struct {
+		name string
+		do   func()
+		want int
+	}{
+		{"at first", func() {}, freshRecords},
+		{"after a pass", func() { b.pass(500) }, freshRecords},
+		{"after a split", func() { b.split(55) }, 27},
+		{"after a pass of fewer", func() { b.pass(20) }, 27},
+		{"after a pass", func() { b.pass(27) }, 40},
+		{"after the split of one with two", func() { b.split(2) }, 1},
+		{"after the split of one record", func() { b.split(1) }, 1},
+		{"after a pass of one", func() { b.pass(1) }, 2},
+	} {
+		if step.do(); b.records != step.want {
+			t.Errorf("%s: %d, want %d", step.name, b.records, step.want)
+		}
+	}
+}
+
+// The more bad ones there are, the fewer travel together.
+func TestBatchingSettles(t *testing.T) {
+	for _, tt := range []struct {
+		oneBadIn, least, most int
+	}{{3, 1, 3}, {50, 10, 60}, {1000, 150, 1200}} {
+		random := rand.New(rand.NewPCG(1, 2))
+		b, sum := newBatching(), 0
+		const tries = 10_000
+		for range tries {
+			n, bad := min(b.records, 1000), false
+			for range n {
+				bad = bad || random.IntN(tt.oneBadIn) == 0
+			}
+			if bad {
+				b.split(n)
+			} else {
+				b.pass(n)
+			}
+			sum += n
+		}
+		if mean := sum / tries; mean < tt.least || mean > tt.most {
+			t.Errorf("one bad in %d: %d together, want %d to %d", tt.oneBadIn, mean, tt.least, tt.most)
+		}
+	}
+}
