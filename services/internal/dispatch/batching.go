@@ -10,7 +10,7 @@ func newBatching() batching { return batching{freshRecords} }
 // pass takes in a first try of so many records that went through.
 func (b *batching) pass(records int) {
 	if records >= b.records {
-		b.records = min(b.records+max(b.records/2, 1), freshRecords)
+		b.records = min(b.records*2, freshRecords)
 	}
 }
 

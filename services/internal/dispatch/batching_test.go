@@ -16,7 +16,7 @@ func TestBatching(t *testing.T) {
 		{"after a pass", func() { b.pass(500) }, freshRecords},
 		{"after a split", func() { b.split(55) }, 27},
 		{"after a pass of fewer", func() { b.pass(20) }, 27},
-		{"after a pass", func() { b.pass(27) }, 40},
+		{"after a pass", func() { b.pass(27) }, 54},
 		{"after the split of one with two", func() { b.split(2) }, 1},
 		{"after the split of one record", func() { b.split(1) }, 1},
 		{"after a pass of one", func() { b.pass(1) }, 2},

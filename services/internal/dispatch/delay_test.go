@@ -246,8 +246,8 @@ func TestHalfOfTheTriesFail(t *testing.T) {
 		}
 		mu.Lock()
 		defer mu.Unlock()
-		if took := time.Since(began); took > 5*time.Second || posts > 5*records*10/1000 {
-			t.Errorf("%d of %d records after %v and %d posts, want all within 5 s and 1 000 posts", d.Status().Counts.Done, records, took, posts)
+		if took := time.Since(began); took > 5*time.Second || posts > 10*records*10/1000 {
+			t.Errorf("%d of %d records after %v and %d posts, want all within 5 s and 2 000 posts", d.Status().Counts.Done, records, took, posts)
 		}
 	})
 }

@@ -483,7 +483,5 @@ func (w *world) done(m *member) bool {
 func (m *member) settled() bool {
 	m.d.mu.Lock()
 	defer m.d.mu.Unlock()
-	m.w.mu.Lock()
-	defer m.w.mu.Unlock()
-	return m.d.unfinished() == 0 && len(m.d.running) == 0 && !m.fetching
+	return m.d.unfinished() == 0 && len(m.d.running) == 0
 }
