@@ -68,11 +68,11 @@ func (r Request) Select(keep func(TraceID) bool) (value []byte, spans int) {
 func (r Request) pick(keep func(span []byte) bool) (value []byte, spans int) {
 	var m wire.Message
 	for f := range fieldsOf(r.value) {
-		if f.is(requestResourceSpans) {
+		if f.is(wire.RequestResourceSpans) {
 			begin := len(m.B)
-			resource, picked := m.Open(requestResourceSpans, lengthGuess), 0
+			resource, picked := m.Open(wire.RequestResourceSpans, lengthGuess), 0
 			for f := range fieldsOf(f.content) {
-				if f.is(resourceSpansScopeSpans) {
+				if f.is(wire.ResourceSpansScopeSpans) {
 					picked += pickScope(&m, f.content, keep)
 				} else {
 					m.Raw(f.all)
@@ -98,9 +98,9 @@ const lengthGuess = 3
 // pickScope appends ScopeSpans with some spans, if there are any, and returns their number.
 func pickScope(m *wire.Message, content []byte, keep func(span []byte) bool) (picked int) {
 	begin := len(m.B)
-	scope := m.Open(resourceSpansScopeSpans, lengthGuess)
+	scope := m.Open(wire.ResourceSpansScopeSpans, lengthGuess)
 	for f := range fieldsOf(content) {
-		if f.is(scopeSpansSpans) {
+		if f.is(wire.ScopeSpansSpans) {
 			if !keep(f.content) {
 				continue
 			}
@@ -117,9 +117,9 @@ func pickScope(m *wire.Message, content []byte, keep func(span []byte) bool) (pi
 // Service returns the name of the first resource that has one, "" if none has.
 func (r Request) Service() (name string) {
 	for f := range fieldsOf(r.value) {
-		for f := range fieldsOf(f.contentIf(requestResourceSpans)) {
-			for f := range fieldsOf(f.contentIf(resourceSpansResource)) {
-				if name := serviceName(f.contentIf(resourceAttributes)); name != "" {
+		for f := range fieldsOf(f.contentIf(wire.RequestResourceSpans)) {
+			for f := range fieldsOf(f.contentIf(wire.ResourceSpansResource)) {
+				if name := serviceName(f.contentIf(wire.ResourceAttributes)); name != "" {
 					return name
 				}
 			}
@@ -133,9 +133,9 @@ func serviceName(keyValue []byte) string {
 	var key, value []byte
 	for f := range fieldsOf(keyValue) {
 		switch {
-		case f.is(keyValueKey):
+		case f.is(wire.KeyValueKey):
 			key = f.content
-		case f.is(keyValueValue):
+		case f.is(wire.KeyValueValue):
 			value = f.content
 		}
 	}
@@ -144,7 +144,7 @@ func serviceName(keyValue []byte) string {
 	}
 	var name []byte
 	for f := range fieldsOf(value) {
-		name = f.contentIf(anyString)
+		name = f.contentIf(wire.AnyString)
 	}
 	return string(name)
 }
@@ -152,7 +152,7 @@ func serviceName(keyValue []byte) string {
 // traceOf returns the id of a span's trace; zero: it has none.
 func traceOf(span []byte) (id TraceID) {
 	for f := range fieldsOf(span) {
-		if f.is(spanTraceID) {
+		if f.is(wire.SpanTraceID) {
 			copy(id[:], f.content)
 		}
 	}

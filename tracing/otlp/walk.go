@@ -10,19 +10,6 @@ import (
 // Java, which stops first.
 const maxDepth = 100
 
-// Numbers of the fields that more than one part of this package knows.
-const (
-	requestResourceSpans    = 1
-	resourceSpansResource   = 1
-	resourceSpansScopeSpans = 2
-	resourceAttributes      = 1
-	scopeSpansSpans         = 2
-	spanTraceID             = 1
-	keyValueKey             = 1
-	keyValueValue           = 2
-	anyString               = 1
-)
-
 // shape describes a message: its fields by number.
 type shape struct {
 	name   string

@@ -7,9 +7,9 @@
 // topic that was made anew is read from its beginning, whatever was committed of the
 // old one.
 //
-// The poll loop (consumer.go) talks to the broker and never waits long for the
-// handler, so that the consumer keeps its place in the group. What lasts and needs a person is in
-// the log and in [Status].
+// The poll loop (consumer.go) talks to the broker and never waits long for the handler,
+// so that the consumer keeps its place in the group. What lasts and needs a person is
+// in the log and in [Status].
 package consume
 
 import (

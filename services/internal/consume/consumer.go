@@ -127,7 +127,8 @@ func (c *Consumer) subscribe() error {
 	return nil
 }
 
-// poll reads until the dispatcher has ended. It keeps polling while that finishes, so that the partitions stay ours until the offsets are stored.
+// poll reads until the dispatcher has ended. It keeps polling while that finishes, so
+// that the partitions stay ours until the offsets are stored.
 func (c *Consumer) poll(ended <-chan struct{}) error {
 	for {
 		select {
@@ -328,8 +329,8 @@ func (c *Consumer) use(f func(*kafka.Consumer)) {
 // be called after Run has returned or instead of it. While the broker is away the
 // client takes up to the session timeout to give up; Close waits for it until ctx
 // ends. Nothing is lost then, only done again. Further calls wait for the same end.
-// After an error of the poll loop it does nothing: a client that has failed for good may never
-// end, and the process has to.
+// After an error of the poll loop it does nothing: a client that has failed for good may
+// never end, and the process has to.
 func (c *Consumer) Close(ctx context.Context) error {
 	if c.fatal {
 		return nil

@@ -24,7 +24,8 @@ func (d *Dispatcher) next(now time.Time) (a *attempt, wait time.Duration) {
 		a.probe = true
 		return d.begin(a, now), 0
 	}
-	mixed, untried, again := d.mixedWait(now), d.queueWait(now), d.suspectWait(now)
+	mixed, untried := d.freshWaits(now)
+	again := d.suspectWait(now)
 	switch first := min(mixed, untried); {
 	case first > 0 && again > 0:
 		return nil, min(first, again)
@@ -39,20 +40,21 @@ func (d *Dispatcher) next(now time.Time) (a *attempt, wait time.Duration) {
 	return d.begin(a, now), 0
 }
 
-// queueWait says how long to wait for a try of what was not tried yet.
-func (d *Dispatcher) queueWait(now time.Time) time.Duration {
-	if d.queue.empty() {
-		return idle
+// freshWaits says how long to wait for a try of what was refused together, and for one
+// of what was not tried yet. They share the slots.
+func (d *Dispatcher) freshWaits(now time.Time) (mixed, untried time.Duration) {
+	mixed, untried = idle, idle
+	if len(d.mixed) == 0 && d.queue.empty() {
+		return mixed, untried
 	}
-	return d.slotWait(fresh, now)
-}
-
-// mixedWait says how long to wait for a try of several records that were refused together.
-func (d *Dispatcher) mixedWait(now time.Time) time.Duration {
-	if len(d.mixed) == 0 {
-		return idle
+	slot := d.slotWait(fresh, now)
+	if len(d.mixed) > 0 {
+		mixed = max(d.mixed[0].due.Sub(now), slot)
 	}
-	return max(d.mixed[0].due.Sub(now), d.slotWait(fresh, now))
+	if !d.queue.empty() {
+		untried = slot
+	}
+	return mixed, untried
 }
 
 // firstSuspect returns the suspects of which the next one is due first.

@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"container/heap"
 	"slices"
 	"time"
 )
@@ -74,28 +73,26 @@ func (d *Dispatcher) acquit() {
 	if d.cfg.Ordered {
 		return
 	}
-	d.acquitSome(&d.mixed)
-	d.acquitSome(&d.suspects)
+	d.mixed.removeIf(d.beginAnew)
+	d.suspects.removeIf(d.beginAnew)
 }
 
-func (d *Dispatcher) acquitSome(list *suspects) {
-	*list = slices.DeleteFunc(*list, func(a *attempt) bool {
-		if a.isolated > 0 || a.split || slices.ContainsFunc(a.parts, func(p Part) bool { return p.acquitted }) {
-			return false
-		}
-		from := d.buffers[a.stage]
-		if !d.buffers[fresh].admit(a) {
-			return false
-		}
-		from.release(a)
-		records := make([]*Record, len(a.parts))
-		for i, p := range a.parts {
-			records[i], p.acquitted = p.Record, true
-		}
-		d.queue.putBack(records)
-		return true
-	})
-	heap.Init(list)
+// beginAnew is acquit for one attempt, and reports whether it was acquitted.
+func (d *Dispatcher) beginAnew(a *attempt) bool {
+	if a.isolated > 0 || a.split || slices.ContainsFunc(a.parts, func(p Part) bool { return p.acquitted }) {
+		return false
+	}
+	from := d.buffers[a.stage]
+	if !d.buffers[fresh].admit(a) {
+		return false
+	}
+	from.release(a)
+	records := make([]*Record, len(a.parts))
+	for i, p := range a.parts {
+		records[i], p.acquitted = p.Record, true
+	}
+	d.queue.putBack(records)
+	return true
 }
 
 // refuse decides what follows from a try that was refused: for the endpoint, and for

@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"container/heap"
 	"context"
 	"slices"
 	"time"
@@ -113,10 +112,9 @@ func (d *Dispatcher) leave(ids []int32) {
 		d.release(newAttempt([]*Record{r}))
 		d.forgotten(r)
 	}
-	for _, list := range []*suspects{&d.mixed, &d.suspects} {
-		*list = slices.DeleteFunc(*list, func(a *attempt) bool { return !d.prune(a) })
-		heap.Init(list)
-	}
+	left := func(a *attempt) bool { return !d.prune(a) }
+	d.mixed.removeIf(left)
+	d.suspects.removeIf(left)
 	for _, b := range d.buffers {
 		b.parked = slices.DeleteFunc(b.parked, func(a *attempt) bool {
 			if dropped := d.takeLeaving(a); len(dropped) > 0 && b.stage == dead {

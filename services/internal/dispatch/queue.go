@@ -188,3 +188,9 @@ func (s *suspects) pop() *attempt {
 	}
 	return heap.Pop(s).(*attempt)
 }
+
+// removeIf removes those for which remove returns true; it is called once for each.
+func (s *suspects) removeIf(remove func(*attempt) bool) {
+	*s = slices.DeleteFunc(*s, remove)
+	heap.Init(s)
+}

@@ -69,20 +69,25 @@ func (a *attributes) find(key []byte) int {
 
 // get returns the tag with a key; nil: it is not there, or was taken.
 func (a *attributes) get(key string) *batch.Tag {
-	for i := range a.list {
-		if string(a.list[i].Key) == key && !a.list[i].taken {
-			return &a.list[i].Tag
-		}
+	if at := a.there(key); at != nil {
+		return &at.Tag
 	}
 	return nil
 }
 
 // take is get, and takes it away.
 func (a *attributes) take(key string) *batch.Tag {
+	if at := a.there(key); at != nil {
+		at.taken = true
+		return &at.Tag
+	}
+	return nil
+}
+
+func (a *attributes) there(key string) *attribute {
 	for i := range a.list {
 		if string(a.list[i].Key) == key && !a.list[i].taken {
-			a.list[i].taken = true
-			return &a.list[i].Tag
+			return &a.list[i]
 		}
 	}
 	return nil

@@ -40,50 +40,6 @@ type transcoder struct {
 	attributes
 }
 
-// Field numbers of opentelemetry/proto/trace/v1 and its neighbours.
-const (
-	requestResourceSpans = 1
-
-	resourceSpansResource   = 1
-	resourceSpansScopeSpans = 2
-	resourceAttributes      = 1
-	scopeSpansScope         = 1
-	scopeSpansSpans         = 2
-
-	spanTraceID    = 1
-	spanSpanID     = 2
-	spanParentID   = 4
-	spanName       = 5
-	spanKind       = 6
-	spanStart      = 7
-	spanEnd        = 8
-	spanAttributes = 9
-	spanEvents     = 11
-	spanLinks      = 13
-	spanStatus     = 15
-	spanFlags      = 16
-
-	eventTime       = 1
-	eventName       = 2
-	eventAttributes = 3
-
-	linkTraceID    = 1
-	linkSpanID     = 2
-	linkAttributes = 4
-
-	statusMessage = 2
-	statusCode    = 3
-
-	keyValueKey   = 1
-	keyValueValue = 2
-
-	anyString = 1
-	anyBool   = 2
-	anyInt    = 3
-	anyDouble = 4
-	anyBytes  = 7
-)
-
 // Keys and values that the translation brings in.
 var (
 	serviceName     = []byte("service.name")
@@ -96,13 +52,13 @@ var (
 
 func (t *transcoder) batch(f batch.Frame) {
 	t.reader.Reset(f)
-	all := t.Open(requestResourceSpans, 3)
-	resource := t.Open(resourceSpansResource, 2)
+	all := t.Open(wire.RequestResourceSpans, 3)
+	resource := t.Open(wire.ResourceSpansResource, 2)
 	t.process(f)
 	t.Close(resource, 2)
 	if f.Spans() > 0 {
-		spans := t.Open(resourceSpansScopeSpans, 3)
-		t.Close(t.Open(scopeSpansScope, 1), 1)
+		spans := t.Open(wire.ResourceSpansScopeSpans, 3)
+		t.Close(t.Open(wire.ScopeSpansScope, 1), 1)
 		for t.reader.Next() {
 			if !t.reader.Blank() {
 				t.span(&t.reader.Span)
@@ -130,28 +86,28 @@ func (t *transcoder) process(f batch.Frame) {
 		version.Key = exporterVersion
 		version.Type, version.Bytes = jaeger.TagType_STRING, append([]byte("Jaeger-"), text(version)...)
 	}
-	t.write(resourceAttributes)
+	t.write(wire.ResourceAttributes)
 }
 
 func (t *transcoder) span(s *batch.Span) {
-	span := t.Open(scopeSpansSpans, 2)
-	t.ID(spanTraceID, s.TraceIDHigh, s.TraceIDLow)
-	t.ID(spanSpanID, s.SpanID)
+	span := t.Open(wire.ScopeSpansSpans, 2)
+	t.ID(wire.SpanTraceID, s.TraceIDHigh, s.TraceIDLow)
+	t.ID(wire.SpanSpanID, s.SpanID)
 	parent := parentOf(s)
 	if parent != 0 {
-		t.ID(spanParentID, parent)
+		t.ID(wire.SpanParentID, parent)
 	}
-	t.Text(spanName, s.Operation)
-	t.Fixed64(spanStart, uint64(s.StartTime)*1000)
-	t.Fixed64(spanEnd, uint64(s.StartTime+s.Duration)*1000)
+	t.Text(wire.SpanName, s.Operation)
+	t.Fixed64(wire.SpanStart, uint64(s.StartTime)*1000)
+	t.Fixed64(wire.SpanEnd, uint64(s.StartTime+s.Duration)*1000)
 	t.attributes.reset()
 	for _, tag := range s.Tags {
 		t.put(tag)
 	}
 	kind := t.takeKind()
 	code, reason := t.takeStatus(kind)
-	t.Varint(spanKind, uint64(kind))
-	t.write(spanAttributes)
+	t.Varint(wire.SpanKind, uint64(kind))
+	t.write(wire.SpanAttributes)
 	for i := range s.Logs {
 		t.event(&s.Logs[i])
 	}
@@ -161,13 +117,13 @@ func (t *transcoder) span(s *batch.Span) {
 		}
 	}
 	if code != 0 || len(reason) > 0 {
-		status := t.Open(spanStatus, 1)
-		t.Text(statusMessage, reason)
-		t.Varint(statusCode, uint64(code))
+		status := t.Open(wire.SpanStatus, 1)
+		t.Text(wire.StatusMessage, reason)
+		t.Varint(wire.StatusCode, uint64(code))
 		t.Close(status, 1)
 	}
 	if s.Flags&1 != 0 { // sampled, here and there
-		t.B = protowire.AppendTag(t.B, spanFlags, protowire.Fixed32Type)
+		t.B = protowire.AppendTag(t.B, wire.SpanFlags, protowire.Fixed32Type)
 		t.B = protowire.AppendFixed32(t.B, 1)
 	}
 	t.Close(span, 2)
@@ -193,30 +149,30 @@ func parentOf(s *batch.Span) int64 {
 }
 
 func (t *transcoder) event(l *batch.Log) {
-	event := t.Open(spanEvents, 1)
-	t.Fixed64(eventTime, uint64(l.Timestamp)*1000)
+	event := t.Open(wire.SpanEvents, 1)
+	t.Fixed64(wire.EventTime, uint64(l.Timestamp)*1000)
 	t.attributes.reset()
 	for _, tag := range l.Fields {
 		t.put(tag)
 	}
 	if name := t.take("event"); name != nil {
-		t.Text(eventName, text(name))
+		t.Text(wire.EventName, text(name))
 	}
-	t.write(eventAttributes)
+	t.write(wire.EventAttributes)
 	t.Close(event, 1)
 }
 
 func (t *transcoder) link(ref batch.Reference) {
-	link := t.Open(spanLinks, 1)
-	t.ID(linkTraceID, ref.TraceIDHigh, ref.TraceIDLow)
-	t.ID(linkSpanID, ref.SpanID)
+	link := t.Open(wire.SpanLinks, 1)
+	t.ID(wire.LinkTraceID, ref.TraceIDHigh, ref.TraceIDLow)
+	t.ID(wire.LinkSpanID, ref.SpanID)
 	kind := followsFrom
 	if ref.Type == jaeger.SpanRefType_CHILD_OF {
 		kind = childOf
 	}
 	t.attributes.reset()
 	t.put(batch.Tag{Key: refType, Type: jaeger.TagType_STRING, Bytes: kind})
-	t.write(linkAttributes)
+	t.write(wire.LinkAttributes)
 	t.Close(link, 1)
 }
 
@@ -234,19 +190,19 @@ func (t *transcoder) attribute(field int, tag *batch.Tag) {
 	switch tag.Type {
 	case jaeger.TagType_STRING:
 		t.keyValue(field, tag.Key, 1+wire.Sized(len(tag.Bytes)))
-		t.Bytes(anyString, tag.Bytes)
+		t.Bytes(wire.AnyString, tag.Bytes)
 	case jaeger.TagType_BINARY:
 		t.keyValue(field, tag.Key, 1+wire.Sized(len(tag.Bytes)))
-		t.Bytes(anyBytes, tag.Bytes)
+		t.Bytes(wire.AnyBytes, tag.Bytes)
 	case jaeger.TagType_BOOL:
 		t.keyValue(field, tag.Key, 1+1)
-		t.Number(anyBool, tag.Num)
+		t.Number(wire.AnyBool, tag.Num)
 	case jaeger.TagType_LONG:
 		t.keyValue(field, tag.Key, 1+wire.SizeOf(tag.Num))
-		t.Number(anyInt, tag.Num)
+		t.Number(wire.AnyInt, tag.Num)
 	case jaeger.TagType_DOUBLE:
 		t.keyValue(field, tag.Key, 1+8)
-		t.Bits(anyDouble, tag.Num)
+		t.Bits(wire.AnyDouble, tag.Num)
 	}
 }
 
@@ -254,7 +210,7 @@ func (t *transcoder) attribute(field int, tag *batch.Tag) {
 func (t *transcoder) keyValue(field int, key []byte, size int) {
 	t.Head(field, protowire.BytesType)
 	t.B = protowire.AppendVarint(t.B, uint64(1+wire.Sized(len(key))+1+wire.Sized(size)))
-	t.Bytes(keyValueKey, key)
-	t.Head(keyValueValue, protowire.BytesType)
+	t.Bytes(wire.KeyValueKey, key)
+	t.Head(wire.KeyValueValue, protowire.BytesType)
 	t.B = protowire.AppendVarint(t.B, uint64(size))
 }

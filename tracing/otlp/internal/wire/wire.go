@@ -1,4 +1,5 @@
-// Package wire writes the wire format of Protocol Buffers, as far as OTLP needs it.
+// Package wire writes the wire format of Protocol Buffers, as far as OTLP needs it, and
+// names the fields of OTLP.
 package wire
 
 import (
@@ -8,8 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Message is a message that grows. Fields have numbers up to 15 unless a method says
-// otherwise. It is for one goroutine.
+// Message is a message that grows, with fields up to number 15. It is for one goroutine.
 type Message struct{ B []byte }
 
 // Open begins a message within the message, of which the length will probably take so
@@ -32,7 +32,7 @@ func (m *Message) Close(begin, guess int) {
 	protowire.AppendVarint(m.B[:begin-guess], uint64(length))
 }
 
-// Head writes the head of a field, up to number 15.
+// Head writes the head of a field.
 func (m *Message) Head(field int, typ protowire.Type) {
 	m.B = append(m.B, byte(field<<3)|byte(typ))
 }
