@@ -34,14 +34,18 @@ type orderedGroup struct {
 	log *slog.Logger
 }
 
-// Consume blocks for one session. goka calls it again some seconds after a
-// session has ended.
+// Consume blocks for one session after another, until one fails or ctx ends. goka
+// would wait for 5 s before it joins again: together with the heartbeat in which a
+// member learns that it should, that is more than a group with a short session
+// timeout waits for, and two members would shut each other out in turn.
 func (g orderedGroup) Consume(ctx context.Context, topics []string, h sarama.ConsumerGroupHandler) error {
-	err := g.ConsumerGroup.Consume(ctx, topics, &orderedHandler{ConsumerGroupHandler: h})
-	if err == nil && ctx.Err() == nil {
+	for {
+		err := g.ConsumerGroup.Consume(ctx, topics, &orderedHandler{ConsumerGroupHandler: h})
+		if err != nil || ctx.Err() != nil {
+			return err
+		}
 		g.log.Warn("group rebalances or its broker is away, joining again", "topics", topics)
 	}
-	return err
 }
 
 // orderedHandler shows goka each session with its marks put in order.

@@ -211,3 +211,28 @@ func TestItStopsInTimeWhenTheBrokerIsAway(t *testing.T) {
 	_ = s.stop()
 	assert.Less(t, time.Since(began), testConfig("").Common.ShutdownTimeout)
 }
+
+// A member that learns of another one joins again within the time for which the
+// group waits, which is the session timeout.
+func TestTwoMembersShareThePartitions(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t, 2)
+	tracer, _ := tracingtest.NewTracer(t, group)
+	first := startStream(t, tracer, testConfig(b.Addr()))
+	first.waitReady(t)
+	second := startStream(t, tracer, testConfig(b.Addr()))
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()))
+	require.NoError(t, err)
+	defer client.Close()
+	require.Eventually(t, func() bool {
+		groups, err := kadm.NewClient(client).DescribeGroups(t.Context(), group)
+		working := 0
+		for _, m := range groups[group].Members {
+			if c, ok := m.Assigned.AsConsumer(); ok && len(c.Topics) == 1 && len(c.Topics[0].Partitions) == 1 {
+				working++
+			}
+		}
+		return err == nil && working == 2
+	}, patience, 10*time.Millisecond)
+	assert.LessOrEqual(t, strings.Count(first.log.String()+second.log.String(), "joining again"), 2, "each shuts the other out")
+}

@@ -96,7 +96,7 @@ func TestTheConfigurationLosesNothing(t *testing.T) {
 func TestTheConfigurationNoticesWhatHappens(t *testing.T) {
 	c, err := saramaConfig(kafkaclient.Cluster{}, service.Group{SessionTimeout: 10 * time.Second})
 	require.NoError(t, err)
-	assert.Equal(t, 15*time.Second, c.Metadata.RefreshFrequency, "twice this, and 5 s, is within a minute")
+	assert.Equal(t, 15*time.Second, c.Metadata.RefreshFrequency, "twice this is within a minute")
 	assert.Equal(t, 5*time.Second, c.Net.DialTimeout)
 	assert.Equal(t, 15*time.Second, c.Net.ReadTimeout)
 	assert.Greater(t, c.Net.ReadTimeout, c.Consumer.Group.Rebalance.Timeout, "joining waits at the broker")
