@@ -1,6 +1,7 @@
 # `make` lists what can be made. Everything is built from source; only Go and a C compiler are needed.
 
 TRANSPORT ?= kafka
+COLLECTOR ?= otlp
 SERVICES  := topic-config random stream sentence answer relay demo
 MODULES   := tracing services
 VERSION   := $(shell git describe --always --dirty 2>/dev/null || echo dev)
@@ -69,8 +70,8 @@ check-prometheus: toolchain ## Check deploy/prometheus: configuration, alerts an
 	@deploy/prometheus/check/run bin
 
 .PHONY: demo
-demo: build ## Run everything through an outage of Jaeger; TRANSPORT=direct sends spans without Kafka
-	@bin/demo --transport '$(TRANSPORT)'
+demo: build ## Run everything through an outage of Jaeger; TRANSPORT=direct sends spans without Kafka, COLLECTOR=thrift as the article does
+	@bin/demo --transport '$(TRANSPORT)' --collector '$(COLLECTOR)'
 
 .PHONY: bench-transport
 bench-transport: toolchain ## Measure what a delivered span costs by Kafka, HTTP and UDP

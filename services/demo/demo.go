@@ -19,9 +19,30 @@ import (
 // supervisor after stopGrace.
 const stopTimeout = 40 * time.Second
 
+// collector is what the relay speaks to Jaeger.
+type collector string
+
+const (
+	otlp   collector = "otlp"   // all that waits in one post
+	thrift collector = "thrift" // as in the article: each record by itself, as it is
+)
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (c *collector) UnmarshalText(text []byte) error {
+	switch *c = collector(text); *c {
+	case otlp, thrift:
+		return nil
+	}
+	return fmt.Errorf("want %s or %s", otlp, thrift)
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (c collector) MarshalText() ([]byte, error) { return []byte(c), nil }
+
 // demo is one run of the story.
 type demo struct {
 	transport  tracing.Kind
+	collector  collector
 	root       string   // of the repository: the programs, the numbers
 	work       string   // folder of everything that a run leaves behind; removed and made anew by run
 	supervisor []string // command prefix that children run under

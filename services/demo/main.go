@@ -44,7 +44,7 @@ func run(args []string) int {
 }
 
 func demoCommand(code *int) *cobra.Command {
-	transport := tracing.Kafka
+	transport, to := tracing.Kafka, otlp
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run the whole system through an outage of Jaeger and say what was lost",
@@ -55,6 +55,8 @@ then each span that should be in Jaeger is looked for there.
 With --transport kafka the services write their spans to a Kafka topic and the relay
 carries them to Jaeger: exit code 0 if nothing was lost, else 1. With --transport direct
 they send them straight to Jaeger, to see what that loses: exit code 0 if something was.
+The relay sends Jaeger OTLP, with --collector thrift each batch as it is, as the article
+does.
 
 On a terminal the demo then stays up for a look around, until Ctrl-C. It needs the
 programs that "make build" puts into bin/.`,
@@ -64,13 +66,14 @@ programs that "make build" puts into bin/.`,
 		SilenceUsage:  true,
 		RunE: func(*cobra.Command, []string) error {
 			var err error
-			*code, err = tell(transport)
+			*code, err = tell(transport, to)
 			return err
 		},
 	}
 	cmd.CompletionOptions.DisableDefaultCmd = true
 	cmd.SetHelpCommand(&cobra.Command{Hidden: true})
 	cmd.Flags().TextVar(&transport, "transport", tracing.Kafka, "the way of the spans, `kafka|direct`")
+	cmd.Flags().TextVar(&to, "collector", otlp, "what the relay speaks to Jaeger, `otlp|thrift`")
 	return cmd
 }
 
@@ -89,7 +92,7 @@ func superviseCommand(code *int) *cobra.Command {
 }
 
 // tell runs the story in the repository that the program lies in (bin/demo) and returns the exit code.
-func tell(transport tracing.Kind) (int, error) {
+func tell(transport tracing.Kind, to collector) (int, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return exitFailed, fmt.Errorf("find the repository: %w", err)
@@ -102,6 +105,7 @@ func tell(transport tracing.Kind) (int, error) {
 	root := filepath.Dir(filepath.Dir(self))
 	d := &demo{
 		transport:  transport,
+		collector:  to,
 		root:       root,
 		work:       filepath.Join(root, ".demo"),
 		supervisor: []string{self, "supervise", "--"},

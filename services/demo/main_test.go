@@ -51,7 +51,7 @@ func runInTest(text string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT)
 	defer stop()
 	d := &demo{
-		transport: tracing.Kafka, root: root, work: settings.Work, ports: settings.Ports,
+		transport: tracing.Kafka, collector: otlp, root: root, work: settings.Work, ports: settings.Ports,
 		supervisor: []string{self, "supervise", "--"}, screen: newScreen(os.Stdout),
 	}
 	code, err := d.run(ctx)

@@ -14,13 +14,13 @@ const host = "127.0.0.1"
 
 // ports are what the demo listens on.
 type ports struct {
-	Kafka, JaegerCollector, JaegerQuery     int
-	Stream, Sentence, Answer, Random, Relay int // HTTP_ADDR of each
+	Kafka, OTLP, JaegerCollector, JaegerQuery int
+	Stream, Sentence, Answer, Random, Relay   int // HTTP_ADDR of each
 }
 
 // defaultPorts are those of the README, and the defaults of the settings.
 var defaultPorts = ports{
-	Kafka: 9092, JaegerCollector: 14268, JaegerQuery: 16686,
+	Kafka: 9092, OTLP: 4318, JaegerCollector: 14268, JaegerQuery: 16686,
 	Stream: 8093, Sentence: 8094, Answer: 8095, Random: 8096, Relay: 8097,
 }
 
@@ -35,7 +35,7 @@ func (p ports) checkFree() error {
 		port int
 		who  string
 	}{
-		{p.Kafka, "the Kafka broker"}, {p.JaegerCollector, "Jaeger's collector"}, {p.JaegerQuery, "the Jaeger UI"},
+		{p.Kafka, "the Kafka broker"}, {p.OTLP, "Jaeger's OTLP receiver"}, {p.JaegerCollector, "Jaeger's collector"}, {p.JaegerQuery, "the Jaeger UI"},
 		{p.Stream, "stream"}, {p.Sentence, "sentence"}, {p.Answer, "answer"}, {p.Random, "random"}, {p.Relay, "relay"},
 	} {
 		for _, address := range []string{addr(wanted.port), ":" + strconv.Itoa(wanted.port)} {

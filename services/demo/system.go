@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fault-tolerant-tracing/services/internal/jaeger"
+	"fault-tolerant-tracing/tracing"
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
 
@@ -86,6 +87,7 @@ func (d *demo) startJaeger(ctx context.Context) error {
 		UIDir:         d.bin("jaeger-ui"),
 		DataDir:       d.data("jaeger"),
 		LogFile:       d.log("jaeger"),
+		OTLPPort:      d.ports.OTLP,
 		CollectorPort: d.ports.JaegerCollector,
 		QueryPort:     d.ports.JaegerQuery,
 		Wrap:          d.supervisor,
@@ -140,9 +142,13 @@ func (d *demo) startChild(name string, port int) (*child, error) {
 	env := []string{
 		"KAFKA_BROKERS=" + d.broker.Addr(),
 		"TRACING_TRANSPORT=" + string(d.transport),
-		"JAEGER_ENDPOINT=" + d.jaeger.Endpoint(),
 		"RANDOM_URL=http://" + addr(d.ports.Random),
 		"LOG_FORMAT=text",
+	}
+	if d.transport == tracing.Direct || d.collector == thrift {
+		env = append(env, "JAEGER_ENDPOINT="+d.jaeger.Endpoint())
+	} else {
+		env = append(env, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="+d.jaeger.OTLPEndpoint())
 	}
 	if port != 0 {
 		env = append(env, "HTTP_ADDR="+addr(port))

@@ -10,17 +10,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"fault-tolerant-tracing/services/internal/deadletter"
+	"fault-tolerant-tracing/services/internal/payload"
 	"fault-tolerant-tracing/services/internal/scan"
 	"fault-tolerant-tracing/services/internal/service"
-	"fault-tolerant-tracing/tracing/batch"
 )
 
 const dlqDoc = `Dlq looks after tracing-dlq, where the relay sets aside what Jaeger can never take:
 records that hold no batch of spans, and spans that Jaeger refuses again and again.`
 
 type dlqConfig struct {
-	Kafka service.TracingKafka
-	Topic string `env:"TRACING_DLQ" envDefault:"tracing-dlq" help:"topic with what was set aside"`
+	Kafka  service.TracingKafka
+	Topic  string `env:"TRACING_DLQ" envDefault:"tracing-dlq" help:"topic with what was set aside"`
+	Format payload.Setting
 }
 
 func dlqCommand() *cobra.Command {
@@ -30,18 +31,20 @@ func dlqCommand() *cobra.Command {
 // aside is a record of the dead-letter topic.
 type aside struct {
 	deadletter.Entry
-	place position
-	frame batch.Frame
-	err   error // why the value is no batch; nil: it is one
+	message *kafka.Message
+	place   position
+	spans   payload.Spans
+	err     error // why the value holds no spans; nil: it does
 }
 
-func newAside(m *kafka.Message) aside {
-	frame, err := batch.Parse(m.Value)
+func newAside(f payload.Setting, m *kafka.Message) aside {
+	spans, err := f.Parse(m.Value)
 	return aside{
-		Entry: deadletter.Read(m),
-		place: position{m.TopicPartition.Partition, int64(m.TopicPartition.Offset)},
-		frame: frame,
-		err:   err,
+		Entry:   deadletter.Read(m),
+		message: m,
+		place:   position{m.TopicPartition.Partition, int64(m.TopicPartition.Offset)},
+		spans:   spans,
+		err:     err,
 	}
 }
 
@@ -98,7 +101,7 @@ func eachAside(ctx context.Context, cfg dlqConfig, yield func(aside) error) erro
 		return err
 	}
 	for _, r := range ranges {
-		err := topic.Read(ctx, []scan.Range{r}, func(m *kafka.Message) error { return yield(newAside(m)) })
+		err := topic.Read(ctx, []scan.Range{r}, func(m *kafka.Message) error { return yield(newAside(cfg.Format, m)) })
 		if err != nil {
 			return err
 		}

@@ -46,7 +46,7 @@ func listText(ctx context.Context, cfg dlqConfig, w io.Writer) error {
 		none = false
 		name, spans := "-", "-"
 		if a.err == nil {
-			name, spans = printable(a.frame.Service()), strconv.Itoa(a.frame.Spans())
+			name, spans = printable(a.spans.Service()), strconv.Itoa(a.spans.Len())
 		}
 		reason := printable(a.Reason)
 		if a.CutFrom > 0 {
@@ -86,7 +86,7 @@ func (a aside) line() asideLine {
 		line.From = &origin{a.Topic, a.Partition, a.Offset}
 	}
 	if a.err == nil {
-		line.Service, line.Spans = a.frame.Service(), new(a.frame.Spans())
+		line.Service, line.Spans = a.spans.Service(), new(a.spans.Len())
 	}
 	return line
 }

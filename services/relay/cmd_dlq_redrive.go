@@ -11,7 +11,6 @@ import (
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/spf13/cobra"
 
-	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/deliver"
 	"fault-tolerant-tracing/services/internal/dispatch"
@@ -35,25 +34,27 @@ out, until Ctrl-C, unless it has never answered: then 10 seconds.`
 const removeTimeout = 10 * time.Second
 
 type redriveConfig struct {
-	Kafka  service.TracingKafka
-	Topic  string `env:"TRACING_DLQ" envDefault:"tracing-dlq" help:"topic with what was set aside"`
-	Jaeger service.Collector
+	Kafka   service.TracingKafka
+	Topic   string `env:"TRACING_DLQ" envDefault:"tracing-dlq" help:"topic with what was set aside"`
+	Backend backend
 }
 
 func dlqRedriveCommand() *cobra.Command {
-	var jaeger urlFlag
+	var to endpointFlags
 	var dryRun bool
 	cmd := &cobra.Command{
 		Use: "redrive", Short: "Send what was set aside again, and remove what is through", Long: dlqRedriveDoc,
-		Example: "relay dlq redrive --dry-run\nrelay dlq redrive --jaeger http://other:14268/api/traces",
+		Example: "relay dlq redrive --dry-run\nrelay dlq redrive --endpoint http://other:4318/v1/traces",
 	}
-	cmd.Flags().Var(&jaeger, "jaeger", jaegerUsage)
+	to.add(cmd.Flags())
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "count what would be sent, send and remove nothing")
 	return service.Command(cmd, func(ctx context.Context, cfg redriveConfig, _ []string) error {
 		if dryRun {
 			return redriveDry(ctx, cfg, cmd.OutOrStdout())
 		}
-		return redriveAll(ctx, cfg, newCollector(jaeger.or(cfg.Jaeger)), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		endpoint, done := to.or(cfg.Backend).open()
+		defer done()
+		return redriveAll(ctx, cfg, endpoint, cmd.OutOrStdout(), cmd.ErrOrStderr())
 	})
 }
 
@@ -67,7 +68,7 @@ func redriveDry(ctx context.Context, cfg redriveConfig, w io.Writer) error {
 	if err != nil {
 		return err
 	}
-	counts, err := replay.Count(ctx, source, replay.Filter{}, func(int64) {})
+	counts, err := replay.Count(ctx, source, replay.Filter{Format: cfg.Backend.Format}, func(int64) {})
 	if err != nil {
 		return err
 	}
@@ -77,15 +78,15 @@ func redriveDry(ctx context.Context, cfg redriveConfig, w io.Writer) error {
 
 // redrive is one run of the command.
 type redrive struct {
-	name  string // of the dead-letter topic
-	admin *kafkaadmin.Admin
-	queue *deadletter.Queue
+	name     string // of the dead-letter topic
+	endpoint deliver.Endpoint
+	admin    *kafkaadmin.Admin
+	queue    *deadletter.Queue
 }
 
 // redriveAll opens what a redrive needs, runs it and tells what it did. Before the
 // first record is sent it makes sure that records may be removed.
-func redriveAll(ctx context.Context, cfg redriveConfig, jaeger *collector.Collector, stdout, stderr io.Writer) (err error) {
-	defer jaeger.Close()
+func redriveAll(ctx context.Context, cfg redriveConfig, endpoint deliver.Endpoint, stdout, stderr io.Writer) (err error) {
 	cluster := cfg.Kafka.Cluster()
 	topic, err := scan.Open(ctx, cluster, cfg.Topic)
 	if err != nil {
@@ -112,7 +113,7 @@ func redriveAll(ctx context.Context, cfg redriveConfig, jaeger *collector.Collec
 		err = errors.Join(err, producer.Close(closing))
 	}()
 
-	r := &redrive{name: cfg.Topic, admin: admin, queue: deadletter.New(producer, cfg.Topic)}
+	r := &redrive{name: cfg.Topic, endpoint: endpoint, admin: admin, queue: deadletter.New(producer, cfg.Topic)}
 	if err := r.remove(source.Begin()); err != nil {
 		return err
 	}
@@ -121,12 +122,12 @@ func redriveAll(ctx context.Context, cfg redriveConfig, jaeger *collector.Collec
 		return err
 	}
 	shown := meter.New(stderr, "records", total)
-	result, err := replay.Run(ctx, source, replay.Config{Jaeger: jaeger, Meter: shown, Read: r.read, SetAside: r.setAside, Through: r.remove})
+	result, err := replay.Run(ctx, source, replay.Config{Endpoint: endpoint, Alone: true, Meter: shown, Read: r.read, SetAside: r.setAside, Through: r.remove})
 	shown.Close()
 	if err != nil && result.Records == 0 && result.Refused == 0 {
 		return err
 	}
-	fmt.Fprintf(stdout, "sent %d records with %d spans to %s, set %d records aside again\n", result.Records, result.Spans, jaeger.URL(), result.Refused)
+	fmt.Fprintf(stdout, "sent %d records with %d spans to %s, set %d records aside again\n", result.Records, result.Spans, endpoint.URL(), result.Refused)
 	writeRefusals(stderr, result)
 	if err == nil && result.Refused > 0 {
 		err = fmt.Errorf("%d records are set aside again", result.Refused)
@@ -134,17 +135,15 @@ func redriveAll(ctx context.Context, cfg redriveConfig, jaeger *collector.Collec
 	return err
 }
 
-// read implements Read of [dispatch.Config]. Each record is sent alone: that it was
-// refused before makes it likely that it is again.
+// read implements Read of [dispatch.Config].
 func (r *redrive) read(record *dispatch.Record) error {
-	if a := newAside(record.Message); a.CutFrom > 0 {
+	if a := newAside(r.endpoint.Format, record.Message); a.CutFrom > 0 {
 		return dispatch.Permanent(errors.New(a.cut()))
 	}
-	err := deliver.Read(record)
+	err := r.endpoint.Read(record)
 	if errors.Is(err, dispatch.ErrSkip) {
 		return dispatch.Permanent(errors.New("it has no value"))
 	}
-	record.Group = 0
 	return err
 }
 
@@ -154,7 +153,7 @@ func (r *redrive) setAside(ctx context.Context, p dispatch.Part, reason error) e
 	if entry.CutFrom > 0 {
 		reason = errors.New(entry.Reason)
 	}
-	return r.queue.Write(ctx, entry.Again(deliver.Value(p), reason))
+	return r.queue.Write(ctx, entry.Again(r.endpoint.Value(p), reason))
 }
 
 // remove deletes the records of the partitions before these offsets, also after Ctrl-C.

@@ -11,15 +11,17 @@ import (
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/spf13/cobra"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 
+	"fault-tolerant-tracing/services/internal/ledger"
 	"fault-tolerant-tracing/services/internal/scan"
 	"fault-tolerant-tracing/services/internal/service"
-	"fault-tolerant-tracing/tracing/batch"
 )
 
 const dlqShowDoc = `Show tells everything about one record that was set aside: what list tells, its key
-and headers, and its spans, decoded. Of a value that is no batch of spans it says
-what is wrong with it, and shows how it begins. OFFSET is that of relay dlq list.`
+and headers, and its spans, as OpenTelemetry shows them, whatever their format is. Of a
+value that holds no spans it says what is wrong with it, and shows how it begins. OFFSET
+is that of relay dlq list.`
 
 // dumped is how much of a value is shown that is no batch.
 const dumped = 512
@@ -27,7 +29,7 @@ const dumped = 512
 func dlqShowCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "show OFFSET", Short: "Show one record with its spans", Long: dlqShowDoc, Example: "relay dlq show 12\nrelay dlq show 12 --json | jq .batch.spans",
+		Use: "show OFFSET", Short: "Show one record with its spans", Long: dlqShowDoc, Example: "relay dlq show 12\nrelay dlq show 12 --json | jq .batch.resourceSpans",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return errors.New("one offset is needed, as relay dlq list shows it")
@@ -69,7 +71,7 @@ func findAside(ctx context.Context, cfg dlqConfig, wanted position) (aside, erro
 	var found *aside
 	if held.From <= wanted.offset && wanted.offset < held.To {
 		only := []scan.Range{{Partition: held.Partition, From: wanted.offset, To: wanted.offset + 1}}
-		err = topic.Read(ctx, only, func(m *kafka.Message) error { found = new(newAside(m)); return nil })
+		err = topic.Read(ctx, only, func(m *kafka.Message) error { found = new(newAside(cfg.Format, m)); return nil })
 	}
 	switch {
 	case err != nil:
@@ -86,11 +88,11 @@ func findAside(ctx context.Context, cfg dlqConfig, wanted position) (aside, erro
 // asideObject is what show tells as JSON.
 type asideObject struct {
 	asideLine
-	Key     string         `json:"key,omitempty"`
-	Headers []headerLine   `json:"headers,omitempty"`
-	Batch   *readableBatch `json:"batch,omitempty"`
-	Error   string         `json:"error,omitempty"` // why the value is no batch
-	Value   []byte         `json:"value,omitempty"` // if it is none, as base64
+	Key     string          `json:"key,omitempty"`
+	Headers []headerLine    `json:"headers,omitempty"`
+	Batch   json.RawMessage `json:"batch,omitempty"` // its spans, in OTLP's JSON
+	Error   string          `json:"error,omitempty"` // why the value holds no spans
+	Value   []byte          `json:"value,omitempty"` // if it holds none, as base64
 }
 
 type headerLine struct {
@@ -103,10 +105,10 @@ func writeJSON(w io.Writer, a aside) error {
 	for _, h := range a.Headers {
 		object.Headers = append(object.Headers, headerLine{h.Key, string(h.Value)})
 	}
-	if decoded, err := batch.Decode(a.Value); err != nil {
+	if traces, err := a.decode(); err != nil {
 		object.Error, object.Value = err.Error(), a.Value
-	} else {
-		object.Batch = new(readableBatchOf(decoded))
+	} else if object.Batch, err = new(ptrace.JSONMarshaler).MarshalTraces(traces); err != nil {
+		return err
 	}
 	out := json.NewEncoder(w)
 	out.SetIndent("", "  ")
@@ -124,12 +126,25 @@ func writeText(w io.Writer, a aside) error {
 	for _, h := range a.Headers {
 		fmt.Fprintf(w, "header     %s: %s\n", printable(h.Key), printable(string(h.Value)))
 	}
-	decoded, err := batch.Decode(a.Value)
+	traces, err := a.decode()
 	if err != nil {
 		fmt.Fprintf(w, "value      %d bytes, %v\n\n", len(a.Value), err)
 		_, err = fmt.Fprint(w, hex.Dump(a.Value[:min(dumped, len(a.Value))]))
 		return err
 	}
-	fmt.Fprintf(w, "value      %d bytes, %d spans\n", len(a.Value), len(decoded.Spans))
-	return readableBatchOf(decoded).write(w)
+	if b := ledger.Of(a.message, a.spans); b.SeqNo != 0 {
+		fmt.Fprintf(w, "number     %d of the batches of its process\n", b.SeqNo)
+		fmt.Fprintf(w, "lost       %d queue full, %d too large, %d not sent, since the process began\n", b.Lost.FullQueueDropped, b.Lost.TooLargeDropped, b.Lost.FailedToEmit)
+	}
+	fmt.Fprintf(w, "value      %d bytes, %d spans\n", len(a.Value), a.spans.Len())
+	writeSpans(w, traces)
+	return nil
+}
+
+// decode returns the spans of a record that holds some.
+func (a aside) decode() (ptrace.Traces, error) {
+	if a.err != nil {
+		return ptrace.Traces{}, a.err
+	}
+	return a.spans.Decode()
 }

@@ -5,8 +5,9 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/spf13/pflag"
+
 	"fault-tolerant-tracing/services/internal/replay"
-	"fault-tolerant-tracing/services/internal/service"
 )
 
 // The types of the commands' flags. Each refuses what it cannot read with what
@@ -44,7 +45,7 @@ type urlFlag struct{ *url.URL }
 func (f *urlFlag) Set(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return errors.New("must be an absolute http or https URL, such as http://localhost:14268/api/traces")
+		return errors.New("must be an absolute http or https URL, such as http://localhost:4318/v1/traces")
 	}
 	f.URL = u
 	return nil
@@ -59,15 +60,25 @@ func (f *urlFlag) String() string {
 
 func (f *urlFlag) Type() string { return "URL" }
 
-// or returns the setting, with the flag instead of its endpoint if it was given.
-func (f *urlFlag) or(setting service.Collector) service.Collector {
-	if f.URL != nil {
-		setting.Endpoint = *f.URL
-	}
-	return setting
+// endpointFlags say where spans go to instead of where the settings say.
+type endpointFlags struct{ otlp, jaeger urlFlag }
+
+func (f *endpointFlags) add(flags *pflag.FlagSet) {
+	flags.Var(&f.otlp, "endpoint", "OTLP/HTTP backend, instead of OTEL_EXPORTER_OTLP_ENDPOINT, with its path")
+	flags.Var(&f.jaeger, "jaeger", "Jaeger's collector for jaeger.thrift, instead of JAEGER_ENDPOINT")
+	_ = flags.MarkDeprecated("jaeger", "say --endpoint; Jaeger has taken OTLP since 1.35, at :4318/v1/traces")
 }
 
-const jaegerUsage = "Jaeger's collector, instead of JAEGER_ENDPOINT; JAEGER_USER logs in there, unless the URL names another one"
+// or returns the settings with the flags instead of their endpoints, if they were given.
+func (f *endpointFlags) or(b backend) backend {
+	switch {
+	case f.otlp.URL != nil:
+		b.OTLP.Traces = *f.otlp.URL
+	case f.jaeger.URL != nil:
+		b.OTLP.Traces, b.OTLP.Base, b.Jaeger.Endpoint = url.URL{}, url.URL{}, *f.jaeger.URL
+	}
+	return b
+}
 
 // traceFlag is the id of a trace; zero: not given.
 type traceFlag struct {

@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"fault-tolerant-tracing/services/internal/archive"
-	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/deliver"
 	"fault-tolerant-tracing/services/internal/meter"
 	"fault-tolerant-tracing/services/internal/replay"
@@ -34,16 +33,16 @@ already is overwritten in badger, but kept twice in its memory store.`
 
 const replayExample = `relay replay --since 10m
 relay replay --from "2026-01-02 15:00:00" --to "2026-01-02 16:30:00" --service sentence --dry-run
-relay replay --trace 4b9f3b0a1c2d3e4f --jaeger http://other:14268/api/traces
+relay replay --trace 4b9f3b0a1c2d3e4f --endpoint http://other:4318/v1/traces
 relay replay --archive file:///var/lib/traces --from 2026-01-02T00:00:00Z`
 
 // endOfTime is after every record.
 var endOfTime = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 type replayConfig struct {
-	Kafka  service.TracingKafka
-	Topic  string `env:"TRACING_TOPIC" envDefault:"tracing-topic" help:"topic with the spans"`
-	Jaeger service.Collector
+	Kafka   service.TracingKafka
+	Topic   string `env:"TRACING_TOPIC" envDefault:"tracing-topic" help:"topic with the spans"`
+	Backend backend
 }
 
 // replaying is one call of the command.
@@ -53,7 +52,7 @@ type replaying struct {
 	service  string
 	trace    traceFlag
 	archive  string
-	jaeger   urlFlag
+	endpoint endpointFlags
 	dryRun   bool
 
 	stdout, stderr io.Writer
@@ -66,10 +65,10 @@ func replayCommand() *cobra.Command {
 	flags.DurationVar(&r.since, "since", 0, "what was written within this `duration` before now, such as 10m or 36h")
 	flags.Var(&r.from, "from", "what was written at this `time` or later")
 	flags.Var(&r.to, "to", "what was written before this `time`; otherwise all up to now")
-	flags.StringVar(&r.service, "service", "", "only batches of the service of this `name`")
+	flags.StringVar(&r.service, "service", "", "only records of the service of this `name`")
 	flags.Var(&r.trace, "trace", "only spans of the trace with this `id`, as Jaeger's UI shows it")
 	flags.StringVar(&r.archive, "archive", "", "not the topic but the archive at this `URL`, file:///DIR or s3://BUCKET")
-	flags.Var(&r.jaeger, "jaeger", jaegerUsage)
+	r.endpoint.add(flags)
 	flags.BoolVar(&r.dryRun, "dry-run", false, "count what would be sent, send nothing")
 	return service.Command(cmd, func(ctx context.Context, cfg replayConfig, _ []string) error {
 		r.stdout, r.stderr = cmd.OutOrStdout(), cmd.ErrOrStderr()
@@ -82,6 +81,7 @@ func (r *replaying) run(ctx context.Context, cfg replayConfig) error {
 	if err != nil {
 		return err
 	}
+	filter.Format = cfg.Backend.Format
 	source, done, err := r.open(ctx, cfg, filter)
 	if err != nil {
 		return err
@@ -90,7 +90,9 @@ func (r *replaying) run(ctx context.Context, cfg replayConfig) error {
 	if r.dryRun {
 		return r.count(ctx, source, filter)
 	}
-	return r.send(ctx, source, filter, newCollector(r.jaeger.or(cfg.Jaeger)))
+	endpoint, closeEndpoint := r.endpoint.or(cfg.Backend).open()
+	defer closeEndpoint()
+	return r.send(ctx, source, filter, endpoint)
 }
 
 // open returns where the records come from; done releases it.
@@ -139,20 +141,19 @@ func (r *replaying) filter(now time.Time) (replay.Filter, error) {
 	return f, nil
 }
 
-func (r *replaying) send(ctx context.Context, source replay.Source, filter replay.Filter, jaeger *collector.Collector) error {
-	defer jaeger.Close()
+func (r *replaying) send(ctx context.Context, source replay.Source, filter replay.Filter, endpoint deliver.Endpoint) error {
 	total, err := source.Total(ctx)
 	if err != nil {
 		return err
 	}
 	shown := meter.New(r.stderr, "records", total)
 	begin := time.Now()
-	result, err := replay.Run(ctx, source, replay.Config{Jaeger: jaeger, Filter: filter, Meter: shown, Read: deliver.Read})
+	result, err := replay.Run(ctx, source, replay.Config{Endpoint: endpoint, Filter: filter, Meter: shown, Read: endpoint.Read})
 	shown.Close()
 	if err != nil && result.Records == 0 && result.Refused == 0 {
 		return err
 	}
-	fmt.Fprintf(r.stdout, "sent %d records with %d spans to %s in %s\n", result.Records, result.Spans, jaeger.URL(), time.Since(begin).Round(time.Millisecond))
+	fmt.Fprintf(r.stdout, "sent %d records with %d spans to %s in %s\n", result.Records, result.Spans, endpoint.URL(), time.Since(begin).Round(time.Millisecond))
 	writeRefusals(r.stderr, result)
 	if err == nil && result.Refused > 0 {
 		err = fmt.Errorf("%d records can never be delivered", result.Refused)
@@ -193,7 +194,7 @@ func writeCounts(w io.Writer, counts replay.Counts) {
 	}
 	fmt.Fprintf(w, "would send %d records with %d spans of %s%d traces\n", counts.Records, counts.Spans, atLeast, counts.Traces)
 	if counts.NoBatch > 0 {
-		fmt.Fprintf(w, "%d of the records hold no batch of spans\n", counts.NoBatch)
+		fmt.Fprintf(w, "%d of the records hold no spans\n", counts.NoBatch)
 	}
 	if len(counts.Services) == 0 {
 		return

@@ -43,19 +43,19 @@ func TestReplayByTime(t *testing.T) {
 	assert.Equal(t, "would send 2 records with 2 spans of 1 traces\nSERVICE  RECORDS  SPANS\ntest     2        2\n", out)
 	sent()
 
-	out, _, err = d.relay("replay", "--since", "1h", "--jaeger", to)
+	out, _, err = d.relay("replay", "--since", "1h", "--endpoint", to)
 	require.NoError(t, err)
-	assert.Contains(t, out, "sent 2 records with 2 spans to "+to+"?format=jaeger.thrift in ")
+	assert.Contains(t, out, "sent 2 records with 2 spans to "+to+" in ")
 	sent("half", "now")
 
 	hoursAgo := func(n float64) string {
 		return time.Now().Add(time.Duration(-n * float64(time.Hour))).Format(localTime)
 	}
-	_, _, err = d.relay("replay", "--from", hoursAgo(2.5), "--to", hoursAgo(1.5), "--jaeger", to)
+	_, _, err = d.relay("replay", "--from", hoursAgo(2.5), "--to", hoursAgo(1.5), "--jaeger", collector.ThriftURL())
 	require.NoError(t, err)
 	sent("half", "now", "late")
 
-	out, _, err = d.relay("replay", "--from", time.Now().Add(time.Hour).Format(time.RFC3339), "--jaeger", to)
+	out, _, err = d.relay("replay", "--from", time.Now().Add(time.Hour).Format(time.RFC3339), "--endpoint", to)
 	require.NoError(t, err)
 	assert.Contains(t, out, "sent 0 records with 0 spans")
 
@@ -95,7 +95,7 @@ func TestReplayListsWhatIsRefused(t *testing.T) {
 	assert.EqualError(t, err, "2 records can never be delivered")
 	assert.Contains(t, out, "sent 1 records with 1 spans")
 	assert.Contains(t, stderr, ", 1 spans: jaeger answered 400 Bad Request: no\n")
-	assert.Contains(t, stderr, ", 0 spans: no batch of jaeger.thrift: ")
+	assert.Contains(t, stderr, ", 0 spans: no batch of spans: ")
 	assert.Equal(t, 1, collector.Taken("good"))
 }
 

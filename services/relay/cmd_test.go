@@ -49,7 +49,7 @@ func newDesk(t *testing.T, endpoint string) *desk {
 	t.Cleanup(d.client.Close)
 	t.Setenv("KAFKA_BROKERS", tracingtest.FreeAddr(t)) // the cluster with the data is not asked for anything
 	t.Setenv("TRACING_KAFKA_BROKERS", d.broker.Addr())
-	t.Setenv("JAEGER_ENDPOINT", endpoint)
+	t.Setenv(setting(endpoint), endpoint)
 	return d
 }
 
@@ -110,7 +110,7 @@ func TestBadInputIsOneSentence(t *testing.T) {
 		{`--from must be before --to`, []string{"replay", "--from", "2026-01-01T00:00:00Z", "--to", "2026-01-01T00:00:00Z"}},
 		{`say what to send: --since, --from, --trace or --archive`, []string{"replay"}},
 		{`invalid argument "xyz" for "--trace" flag: "xyz" is no trace id: it has up to 32 hexadecimal digits, not all of them 0`, []string{"replay", "--trace", "xyz"}},
-		{`invalid argument "localhost:14268" for "--jaeger" flag: must be an absolute http or https URL, such as http://localhost:14268/api/traces`, []string{"replay", "--since", "1m", "--jaeger", "localhost:14268"}},
+		{`invalid argument "localhost:14268" for "--endpoint" flag: must be an absolute http or https URL, such as http://localhost:4318/v1/traces`, []string{"replay", "--since", "1m", "--endpoint", "localhost:14268"}},
 		{`unexpected argument "now"`, []string{"replay", "now"}},
 		{`a command is missing, one of list, show, redrive`, []string{"dlq"}},
 		{`unknown command "drop", there are list, show, redrive`, []string{"dlq", "drop"}},
@@ -159,7 +159,7 @@ func TestOneBadRecordDoesNotKeepTheOthers(t *testing.T) {
 		reason string
 	}{
 		{newBatch(t, "bad"), "EOF"},
-		{append(newBatch(t, "bad"), newBatch(t, "bad")...), "no batch of jaeger.thrift: "},
+		{append(newBatch(t, "bad"), newBatch(t, "bad")...), "no batch of spans: "},
 	} {
 		collector := collectortest.Start(t, hangUp("bad"))
 		d := newDesk(t, collector.URL())

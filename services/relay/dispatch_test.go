@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/url"
 	"testing"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -22,7 +21,7 @@ import (
 )
 
 func TestMaxSpansPerSecond(t *testing.T) {
-	r := newRelay(collector.New(url.URL{}, "", "", 1), opentracing.NoopTracer{}, slog.New(slog.DiscardHandler))
+	r := newRelay(deliver.Endpoint{Poster: collector.New(collector.Config{})}, opentracing.NoopTracer{}, slog.New(slog.DiscardHandler))
 	assert.Nil(t, r.dispatch(0).Limit, "as many as there are")
 	few := r.dispatch(10).Limit
 	assert.EqualValues(t, 10, few.Limit())
@@ -32,7 +31,7 @@ func TestMaxSpansPerSecond(t *testing.T) {
 
 func TestWhatIsNotOnTheDeadLetterTopicIsNotSetAside(t *testing.T) {
 	t.Parallel()
-	r := newRelay(collector.New(url.URL{}, "", "", 1), opentracing.NoopTracer{}, slog.New(slog.DiscardHandler))
+	r := newRelay(deliver.Endpoint{Poster: collector.New(collector.Config{})}, opentracing.NoopTracer{}, slog.New(slog.DiscardHandler))
 	producer, err := deadletter.NewProducer(kafkaclient.Cluster{Brokers: []string{tracingtest.FreeAddr(t)}}, r.log)
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, producer.Close(context.Background())) }()

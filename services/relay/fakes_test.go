@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/uber/jaeger-client-go/thrift-gen/jaeger"
+	"go.opentelemetry.io/collector/pdata/pcommon"
 
 	"fault-tolerant-tracing/services/internal/collectortest"
 	"fault-tolerant-tracing/services/internal/deadletter"
@@ -47,30 +48,39 @@ func startBadger(t *testing.T) *badger {
 }
 
 func (b *badger) store(w http.ResponseWriter, p collectortest.Post) {
-	if p.Batch == nil {
+	if p.Services == nil {
 		http.Error(w, "unable to process request body", http.StatusBadRequest)
 		return
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	status := http.StatusAccepted
-	for _, s := range p.Batch.Spans {
+	for _, s := range p.Spans {
 		if !indexable(s) {
 			status = http.StatusInternalServerError
-		} else if _, known := b.stored[s.OperationName]; !known {
-			b.stored[s.OperationName] = time.Now()
+		} else if _, known := b.stored[s.Name()]; !known {
+			b.stored[s.Name()] = time.Now()
 		}
 	}
 	w.WriteHeader(status)
 }
 
-func indexable(s *jaeger.Span) bool {
-	tags := slices.Clone(s.Tags)
-	for _, log := range s.Logs {
-		tags = append(tags, log.Fields...)
+func indexable(s collectortest.Span) bool {
+	for _, event := range s.Events().All() {
+		if !indexableValues(event.Attributes()) {
+			return false
+		}
 	}
-	return len(s.OperationName) < maxIndexed &&
-		!slices.ContainsFunc(tags, func(tag *jaeger.Tag) bool { return len(tag.GetVStr()) >= maxIndexed })
+	return len(s.Name()) < maxIndexed && indexableValues(s.Attributes())
+}
+
+func indexableValues(attributes pcommon.Map) bool {
+	for _, value := range attributes.All() {
+		if len(value.AsString()) >= maxIndexed {
+			return false
+		}
+	}
+	return true
 }
 
 // has tells whether a span with this operation is stored.

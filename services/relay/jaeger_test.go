@@ -29,7 +29,7 @@ func TestRealJaegerBehindAWrongEndpoint(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := jaeger.StartForTest(t)
-			target, err := url.Parse(p.Endpoint())
+			target, err := url.Parse(p.OTLPEndpoint())
 			require.NoError(t, err)
 			target.Path = ""
 			var right atomic.Bool
@@ -43,7 +43,7 @@ func TestRealJaegerBehindAWrongEndpoint(t *testing.T) {
 			}})
 			t.Cleanup(proxy.Close)
 
-			r := startRelay(t, proxy.URL+"/api/traces")
+			r := startRelay(t, proxy.URL+"/v1/traces")
 			const n = 5
 			for i := range n {
 				r.produce(newBatch(t, fmt.Sprint("good-", i)))
@@ -67,7 +67,7 @@ func TestRealJaegerBehindAWrongEndpoint(t *testing.T) {
 // A replay brings what is on the topic into a Jaeger that has nothing yet.
 func TestReplayIntoAnEmptyJaeger(t *testing.T) {
 	p := jaeger.StartForTest(t)
-	d := newDesk(t, p.Endpoint())
+	d := newDesk(t, p.OTLPEndpoint())
 	const n = 300
 	for i := range n {
 		d.produce(d.record(0, fmt.Sprint("a-", i), fmt.Sprint("b-", i)))

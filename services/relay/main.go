@@ -47,7 +47,9 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	}
 	teardown.Add("tracer", closeTracer)
 
-	relay := newRelay(newCollector(cfg.Tracing.Collector), tracer, log)
+	endpoint, closeEndpoint := backend{cfg.OTLP, cfg.Tracing.Collector, cfg.Format}.open()
+	defer closeEndpoint()
+	relay := newRelay(endpoint, tracer, log)
 	teardown.Add("relay", relay.close)
 
 	ops, err := service.Listen(cfg.HTTPAddr, log, relay.routes)

@@ -11,12 +11,14 @@ import (
 
 	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/deadletter"
+	"fault-tolerant-tracing/services/internal/deliver"
 	"fault-tolerant-tracing/services/internal/dispatch"
 )
 
 // metrics are the relay's own. Those of its consumer are registered beside them.
 type metrics struct {
 	spans, bytes atomic.Uint64 // that Jaeger took
+	rejected     atomic.Uint64 // spans of these that it refused all the same
 	parts        atomic.Uint64 // set aside, of records that had to be split
 
 	posts     *prometheus.CounterVec
@@ -55,7 +57,8 @@ func (m *metrics) collectors(dlq *deadletter.Queue) []prometheus.Collector {
 	}
 	return []prometheus.Collector{
 		total("relay_spans_total", "Spans that Jaeger took.", m.spans.Load),
-		total("relay_bytes_total", "Bytes of the batches that Jaeger took.", m.bytes.Load),
+		total("relay_spans_rejected_total", "Spans that Jaeger refused for good in posts that it took otherwise.", m.rejected.Load),
+		total("relay_bytes_total", "Bytes of the posts that Jaeger took, before compression.", m.bytes.Load),
 		total("relay_dead_letters_cut_total", "Records, and parts of records, set aside that were too large for the dead-letter topic and are cut.", dlq.Cut),
 		m.posts, m.asides, m.duration, m.delay, m.retention,
 	}
@@ -65,10 +68,15 @@ func (m *metrics) collectors(dlq *deadletter.Queue) []prometheus.Collector {
 func (m *metrics) posted(err error, took time.Duration, spans, size int) {
 	m.posts.WithLabelValues(outcome(err)).Inc()
 	m.duration.Observe(took.Seconds())
-	if err == nil {
-		m.spans.Add(uint64(spans))
-		m.bytes.Add(uint64(size))
+	if !deliver.Taken(err) {
+		return
 	}
+	if partly := (*collector.Rejection)(nil); errors.As(err, &partly) {
+		m.rejected.Add(uint64(partly.Spans))
+		spans = max(0, spans-int(partly.Spans))
+	}
+	m.spans.Add(uint64(spans))
+	m.bytes.Add(uint64(size))
 }
 
 // delivered counts a record that Jaeger has taken, if it has a timestamp.
@@ -96,6 +104,8 @@ func outcome(err error) string {
 	switch {
 	case err == nil:
 		return "2xx"
+	case deliver.Taken(err):
+		return "partly rejected"
 	case errors.As(err, &answer):
 		return strconv.Itoa(answer.Status)
 	case errors.Is(err, context.Canceled):

@@ -15,7 +15,7 @@ func (r *relay) traceOutage(o dispatch.Outage) {
 		string(ext.SpanKind):    ext.SpanKindRPCClientEnum,
 		string(ext.Component):   "relay",
 		string(ext.PeerService): "jaeger",
-		string(ext.HTTPUrl):     r.jaeger.URL(),
+		string(ext.HTTPUrl):     r.endpoint.URL(),
 		string(ext.Error):       true,
 		"attempts":              o.Attempts,
 		"records.held":          o.Records,

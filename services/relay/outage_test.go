@@ -9,13 +9,14 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"fault-tolerant-tracing/services/internal/collector"
+	"fault-tolerant-tracing/services/internal/deliver"
 	"fault-tolerant-tracing/services/internal/dispatch"
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
 
 func TestAnOutageIsATraceOfItsOwn(t *testing.T) {
 	tracer, recorder := tracingtest.NewTracer(t, "relay")
-	r := newRelay(collector.New(url.URL{Scheme: "http", Host: "jaeger:14268"}, "", "", 1), tracer, slog.New(slog.DiscardHandler))
+	r := newRelay(deliver.Endpoint{Poster: collector.New(collector.OTLP(url.URL{Scheme: "http", Host: "jaeger:4318"}))}, tracer, slog.New(slog.DiscardHandler))
 	began := time.UnixMicro(1_700_000_000_000_000)
 	r.dispatch(0).Recovered(dispatch.Outage{Began: began, End: began.Add(90 * time.Second), Attempts: 12, Records: 345, Errors: []string{"refused", "reset"}})
 	span := tracingtest.Named(t, recorder.Spans(), "outage")

@@ -11,13 +11,11 @@ import (
 	"github.com/opentracing/opentracing-go"
 	"golang.org/x/time/rate"
 
-	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/consume"
 	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/deliver"
 	"fault-tolerant-tracing/services/internal/dispatch"
 	"fault-tolerant-tracing/services/internal/ledger"
-	"fault-tolerant-tracing/services/internal/service"
 )
 
 // slow is how long a post may take before fewer of them are made at once.
@@ -26,7 +24,7 @@ const slow = time.Second
 // relay is the work for the records of tracing-topic. It is safe for several
 // goroutines.
 type relay struct {
-	jaeger   *collector.Collector
+	endpoint deliver.Endpoint
 	dlq      *deadletter.Queue
 	consumer atomic.Pointer[consume.Consumer] // nil while the relay waits for Kafka
 	tracer   opentracing.Tracer
@@ -37,43 +35,32 @@ type relay struct {
 	sending, failing throttled // the article's two log lines
 }
 
-func newCollector(c service.Collector) *collector.Collector {
-	return collector.New(c.Endpoint, c.User, c.Password, deliver.Connections)
-}
-
-func newRelay(jaeger *collector.Collector, tracer opentracing.Tracer, log *slog.Logger) *relay {
+func newRelay(endpoint deliver.Endpoint, tracer opentracing.Tracer, log *slog.Logger) *relay {
 	return &relay{
-		jaeger:  jaeger,
-		tracer:  tracer,
-		log:     log,
-		metrics: newMetrics(),
-		ledger:  ledger.New(),
-		sending: throttled{interval: logInterval},
-		failing: throttled{interval: logInterval},
+		endpoint: endpoint,
+		tracer:   tracer,
+		log:      log,
+		metrics:  newMetrics(),
+		ledger:   ledger.New(),
+		sending:  throttled{interval: logInterval},
+		failing:  throttled{interval: logInterval},
 	}
 }
 
 func (r *relay) close(context.Context) error {
 	r.sending.flush()
 	r.failing.flush()
-	r.jaeger.Close()
 	return nil
 }
 
 // dispatch says what to do with the records.
 func (r *relay) dispatch(spansPerSecond int) dispatch.Config {
-	return dispatch.Config{
-		InFlight:  deliver.Connections,
-		Slow:      slow,
-		MaxPieces: deliver.MaxSpans,
-		MaxBytes:  deliver.MaxBytes,
-		Limit:     newLimit(spansPerSecond),
-		Read:      r.read,
-		Handle:    r.handle,
-		SetAside:  r.setAside,
-		Finished:  r.finished,
-		Recovered: r.traceOutage,
-	}
+	cfg := r.endpoint.Bounds()
+	cfg.Slow = slow
+	cfg.Limit = newLimit(spansPerSecond)
+	cfg.Read, cfg.Handle, cfg.SetAside = r.read, r.handle, r.setAside
+	cfg.Finished, cfg.Recovered = r.finished, r.traceOutage
+	return cfg
 }
 
 // newLimit lets so many spans a second through; 0: as many as there are.
@@ -86,26 +73,29 @@ func newLimit(spansPerSecond int) *rate.Limiter {
 
 // read looks at each record in the order of the topic.
 func (r *relay) read(rec *dispatch.Record) error {
-	err := deliver.Read(rec)
+	err := r.endpoint.Read(rec)
 	if errors.Is(err, dispatch.ErrSkip) {
 		r.log.Warn("record without a value skipped", "partition", rec.TopicPartition.Partition, "offset", int64(rec.TopicPartition.Offset))
 	}
-	r.ledger.Read(rec.TopicPartition.Partition, int64(rec.TopicPartition.Offset), rec.Key, deliver.FrameOf(rec))
+	r.ledger.Read(rec.TopicPartition.Partition, int64(rec.TopicPartition.Offset), rec.Key, ledger.Of(rec.Message, r.endpoint.SpansOf(rec)))
 	return err
 }
 
-// handle posts some parts of records to Jaeger in one post.
+// handle posts some parts of records to the backend in one post.
 func (r *relay) handle(ctx context.Context, parts []dispatch.Part) error {
-	body, spans, err := deliver.Body(parts)
-	if err != nil {
-		return err
+	body, spans, err := r.endpoint.Body(parts)
+	if err == nil {
+		r.sending.add(spans, func(total int) { r.log.Info(fmt.Sprintf("sending %d span(s) to jaeger", total)) })
+		began := time.Now()
+		err = r.endpoint.Post(ctx, body)
+		r.metrics.posted(err, time.Since(began), spans, len(body))
 	}
-	r.sending.add(spans, func(total int) { r.log.Info(fmt.Sprintf("sending %d span(s) to jaeger", total)) })
-	began := time.Now()
-	err = r.jaeger.Post(ctx, body)
-	r.metrics.posted(err, time.Since(began), spans, len(body))
-	if err != nil && ctx.Err() == nil {
+	switch {
+	case ctx.Err() != nil:
+	case !deliver.Taken(err):
 		r.logFailure(parts[0], err)
+	case err != nil:
+		r.log.Warn("jaeger took spans, but refused some for good", "spans", spans, "err", err)
 	}
 	return deliver.Verdict(err)
 }
@@ -115,7 +105,7 @@ func (r *relay) logFailure(p dispatch.Part, err error) {
 	args := []any{"partition", partition, "offset", offset, "err", err}
 	if deliver.Misconfigured(err) {
 		level = slog.LevelError
-		args = append(args, "cause", "JAEGER_ENDPOINT or what stands before it is wrong", "url", r.jaeger.URL())
+		args = append(args, "cause", r.endpoint.Setting()+" or what stands before it is wrong", "url", r.endpoint.URL())
 	}
 	r.failing.add(1, func(times int) {
 		r.log.Log(context.Background(), level, fmt.Sprintf("could not send spans to jaeger, retrying offset %d", offset),
@@ -126,7 +116,7 @@ func (r *relay) logFailure(p dispatch.Part, err error) {
 // setAside keeps a part of a record that Jaeger cannot take.
 func (r *relay) setAside(ctx context.Context, p dispatch.Part, reason error) error {
 	letter := deadletter.Of(p.Message, reason)
-	letter.Value = deliver.Value(p)
+	letter.Value = r.endpoint.Value(p)
 	if err := r.dlq.Write(ctx, letter); err != nil {
 		return err
 	}

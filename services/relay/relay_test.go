@@ -82,7 +82,7 @@ func TestARedirectIsNotFollowed(t *testing.T) {
 	right := collectortest.Start(t, collectortest.Status(202))
 	elsewhere := httptest.NewServer(http.RedirectHandler(right.URL(), http.StatusMovedPermanently))
 	t.Cleanup(elsewhere.Close)
-	r := startRelay(t, elsewhere.URL+"/api/traces")
+	r := startRelay(t, elsewhere.URL+"/v1/traces")
 	r.produce(newBatch(t, "a"))
 	r.eventually("the relay says what is wrong", func() bool {
 		return strings.Contains(r.logs.String(), "jaeger answered 301") && strings.Contains(r.logs.String(), "not followed")

@@ -33,7 +33,7 @@ func (r *relay) status(w http.ResponseWriter, _ *http.Request) {
 	answer.SetIndent("", "  ")
 	_ = answer.Encode(status{ // fails only if the client is gone
 		Status:        consumer.Status(),
-		Jaeger:        r.jaeger.URL(),
+		Jaeger:        r.endpoint.URL(),
 		SpansSent:     r.metrics.spans.Load(),
 		PartsSetAside: r.metrics.parts.Load(),
 		Ledger:        r.ledger.Status(),

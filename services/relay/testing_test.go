@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"regexp"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -104,7 +105,7 @@ func (r *rig) start(endpoint string, settings ...string) {
 	var cfg config
 	require.NoError(r.t, service.Load(&cfg, append([]string{
 		"KAFKA_BROKERS=" + tracingtest.FreeAddr(r.t), // the cluster with the data is not asked for anything
-		"TRACING_KAFKA_BROKERS=" + r.broker.Addr(), "JAEGER_ENDPOINT=" + endpoint, "HTTP_ADDR=127.0.0.1:0",
+		"TRACING_KAFKA_BROKERS=" + r.broker.Addr(), setting(endpoint) + "=" + endpoint, "HTTP_ADDR=127.0.0.1:0",
 		"SESSION_TIMEOUT=6s", "GROUP_INSTANCE_ID=relay-1",
 	}, settings...)))
 	r.logs = &tracingtest.Log{}
@@ -123,6 +124,14 @@ func (r *rig) start(endpoint string, settings ...string) {
 		}
 		return found != nil
 	})
+}
+
+// setting names the variable that takes an endpoint.
+func setting(endpoint string) string {
+	if strings.HasSuffix(endpoint, "/api/traces") {
+		return "JAEGER_ENDPOINT"
+	}
+	return "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 }
 
 // produce writes records with these values, without keys, as Java clients do.

@@ -1,6 +1,7 @@
 package systemtest
 
 import (
+	"encoding/binary"
 	"fault-tolerant-tracing/services/internal/collectortest"
 	"net/http"
 	"slices"
@@ -31,25 +32,31 @@ func newFakedSystem(t *testing.T, poison int64) (*system, *fakeCollector) {
 }
 
 func (c *fakeCollector) answer(w http.ResponseWriter, p collectortest.Post) {
-	if p.Batch == nil {
+	if p.Services == nil {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, span := range p.Batch.Spans {
-		if c.poison != 0 && span.TraceIdLow == c.poison {
+	for _, span := range p.Spans {
+		if c.poison != 0 && traceOf(span) == c.poison {
 			c.refused++
 			http.Error(w, "poison", http.StatusBadRequest)
 			return
 		}
 	}
-	if p.Batch.Process.ServiceName == "killed" {
-		for _, span := range p.Batch.Spans {
-			c.taken[span.TraceIdLow]++
+	for _, span := range p.Spans {
+		if span.Service == "killed" {
+			c.taken[traceOf(span)]++
 		}
 	}
 	w.WriteHeader(http.StatusAccepted)
+}
+
+// traceOf returns the lower half of a trace's id.
+func traceOf(span collectortest.Span) int64 {
+	id := span.TraceID()
+	return int64(binary.BigEndian.Uint64(id[8:]))
 }
 
 func (c *fakeCollector) takeAll() {

@@ -44,7 +44,7 @@ func TestRealKafkaArchiveOutlivesTheTopic(t *testing.T) {
 	assert.Contains(t, s.relay("replay", "--since", "1h"), "sent 0 records with 0 spans")
 	assert.Contains(t, s.relay("archive", "verify", url), "\nwhole: ")
 	empty := jaeger.StartForTest(t)
-	restored := s.relay("replay", "--archive", url, "--jaeger", empty.Endpoint())
+	restored := s.relay("replay", "--archive", url, "--endpoint", empty.OTLPEndpoint())
 	s.query = jaeger.NewQuery(empty.QueryURL())
 	t.Cleanup(s.query.Close)
 	s.requireTraces(produced)

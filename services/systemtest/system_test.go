@@ -69,7 +69,7 @@ type system struct {
 	patience  time.Duration // only a failing test waits so long
 	broker    broker
 	tracing   broker // where the spans go; mostly the same
-	collector string // JAEGER_ENDPOINT
+	collector string // of OTLP
 	jaeger    *jaeger.Process
 	query     *jaeger.Query
 	client    *kgo.Client
@@ -94,7 +94,7 @@ func newSystemOn(t *testing.T, data, tracing broker, patience time.Duration) *sy
 	j := jaeger.StartForTest(t)
 	query := jaeger.NewQuery(j.QueryURL())
 	t.Cleanup(query.Close)
-	s := newSystemFor(t, data, tracing, j.Endpoint(), patience)
+	s := newSystemFor(t, data, tracing, j.OTLPEndpoint(), patience)
 	s.jaeger, s.query = j, query
 	return s
 }
@@ -139,7 +139,7 @@ func (s *system) env(instance string) []string {
 	return append(append(os.Environ(),
 		"KAFKA_BROKERS="+s.broker.Addr(),
 		"TRACING_KAFKA_BROKERS="+s.tracing.Addr(),
-		"JAEGER_ENDPOINT="+s.collector,
+		"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT="+s.collector,
 		"RANDOM_URL=http://"+s.addr("random"),
 		"HTTP_ADDR="+s.addr(instance),
 		"GROUP_INSTANCE_ID="+instance, // static membership: a killed one is back at once

@@ -9,6 +9,8 @@
 package otlp
 
 import (
+	"encoding/binary"
+
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
@@ -19,6 +21,13 @@ import (
 
 // TraceID is the id of a trace.
 type TraceID [16]byte
+
+// NewTraceID returns the id with these halves.
+func NewTraceID(high, low int64) (id TraceID) {
+	binary.BigEndian.PutUint64(id[:8], uint64(high))
+	binary.BigEndian.PutUint64(id[8:], uint64(low))
+	return id
+}
 
 // Request is the structure of a request. It keeps the bytes it was parsed from, which
 // must not change; it is safe for several goroutines. The zero Request is an empty one.
@@ -46,27 +55,32 @@ func (r Request) Bytes() []byte { return r.value }
 // Spans returns the number of spans.
 func (r Request) Spans() int { return r.spans }
 
-// Slice returns a request with the spans from the one included to the other excluded,
-// counted from 0, and what stands around them: resources, scopes and unknown fields.
-func (r Request) Slice(from, to int) []byte {
+// Slice appends a request to dst with the spans from the one included to the other
+// excluded, counted from 0, and what stands around them: resources, scopes and unknown
+// fields. dst must not share memory with the request.
+func (r Request) Slice(dst []byte, from, to int) []byte {
+	if from == 0 && to == r.spans {
+		return append(dst, r.value...)
+	}
 	n := -1
-	value, _ := r.pick(func([]byte) bool {
+	dst, _ = r.pick(dst, func([]byte) bool {
 		n++
 		return n >= from && n < to
 	})
-	return value
+	return dst
 }
 
 // Select returns the request with only the spans that keep wants, with what stands around
 // them, and their number. If it wants none, value is nil. keep is called once for each
 // span, in order.
 func (r Request) Select(keep func(TraceID) bool) (value []byte, spans int) {
-	return r.pick(func(span []byte) bool { return keep(traceOf(span)) })
+	return r.pick(nil, func(span []byte) bool { return keep(traceOf(span)) })
 }
 
-// pick returns the request with some spans, and their number.
-func (r Request) pick(keep func(span []byte) bool) (value []byte, spans int) {
-	var m wire.Message
+// pick appends the request with some spans to dst, nothing if there are none, and returns
+// their number.
+func (r Request) pick(dst []byte, keep func(span []byte) bool) (value []byte, spans int) {
+	m := wire.Message{B: dst}
 	for f := range fieldsOf(r.value) {
 		if f.is(wire.RequestResourceSpans) {
 			begin := len(m.B)
@@ -87,7 +101,7 @@ func (r Request) pick(keep func(span []byte) bool) (value []byte, spans int) {
 		}
 	}
 	if spans == 0 {
-		return nil, 0
+		return dst, 0
 	}
 	return m.B, spans
 }

@@ -144,7 +144,7 @@ func check(t *testing.T, value []byte) {
 	require.Len(t, all, request.Spans())
 
 	middle := request.Spans() / 2
-	first, second := request.Slice(0, middle), request.Slice(middle, request.Spans())
+	first, second := request.Slice(nil, 0, middle), request.Slice(nil, middle, request.Spans())
 	require.Equal(t, all, slices.Concat(spansOf(t, first), spansOf(t, second)))
 	require.Equal(t, all, spansOf(t, slices.Concat(first, second)), "requests merge by appending their bytes")
 	for _, half := range [][]byte{first, second} {

@@ -7,7 +7,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/ugorji/go/codec"
 
-	"fault-tolerant-tracing/tracing/batch"
+	"fault-tolerant-tracing/services/internal/payload"
 )
 
 // frameBytes is how much is compressed at a time, as one frame of zstd.
@@ -48,8 +48,8 @@ func (b *builder) add(r Record) {
 		s.To = at
 	}
 	b.records++
-	if f, err := batch.Parse(r.Value); err == nil {
-		b.spans += f.Spans()
+	if held, err := payload.Parse(r.Value); err == nil {
+		b.spans += held.Len()
 	}
 	before := b.chunk.Len()
 	b.array.MustEncode(r) // it has nothing that could fail

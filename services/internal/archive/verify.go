@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"fault-tolerant-tracing/tracing/batch"
+	"fault-tolerant-tracing/services/internal/payload"
 )
 
 // Report is what Verify has found.
@@ -87,8 +87,8 @@ func (p *PartitionReport) add(s Segment, records []Record) {
 		}
 		p.Last = r.Offset
 		p.Records++
-		if f, err := batch.Parse(r.Value); err == nil {
-			p.Spans += int64(f.Spans())
+		if held, err := payload.Parse(r.Value); err == nil {
+			p.Spans += int64(held.Len())
 		} else {
 			p.NotBatches++
 		}

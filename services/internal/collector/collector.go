@@ -1,10 +1,11 @@
-// Package collector posts batches of jaeger.thrift to Jaeger's HTTP endpoint for
-// them, and tells what it answered. What follows from an answer is the caller's.
+// Package collector posts spans to an endpoint that takes them by HTTP, of OTLP or of
+// jaeger.thrift, and tells what it answered. What follows from an answer is the caller's.
 package collector
 
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -12,29 +13,47 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
+
+	"github.com/klauspost/compress/gzip"
 )
 
 const (
-	postTimeout     = 10 * time.Second
-	dialTimeout     = 5 * time.Second // shorter, so that a host that is away is told from an answer that does not come
-	maxExplanation  = 512             // bytes of an error's body that are kept
-	maxDrainedBytes = 64 << 10        // read to keep the connection; a longer answer closes it
+	dialTimeout    = 5 * time.Second // shorter than that of a post, so that a host that is away is told from an answer that does not come
+	maxAnswer      = 64 << 10        // bytes that are read of an answer; a longer one closes the connection
+	maxExplanation = 512             // bytes of it that are shown
+
+	protobuf = "application/x-protobuf"
 )
 
-// Collector is one endpoint of Jaeger's collector. It is safe for several
-// goroutines.
-type Collector struct {
-	url    url.URL
-	client *http.Client
+// DefaultTimeout is how long a post waits for its answer, unless something else is said.
+const DefaultTimeout = 10 * time.Second
+
+// Config says where to post, and how.
+type Config struct {
+	URL         url.URL // its user and password log in
+	ContentType string
+	Header      http.Header
+	TLS         *tls.Config   // nil: as Go does it
+	Gzip        bool          // compress what is posted
+	Timeout     time.Duration // of a post with its answer; 0: [DefaultTimeout]
+
+	// Connections is how many stay open between posts; more posts than that at once open
+	// further ones.
+	Connections int
 }
 
-// New posts to endpoint, to which the format that Jaeger's collector documents is
-// added: ?format=jaeger.thrift. It logs in as user unless that is "" or endpoint names
-// another one. Up to the given number of connections stay open between posts; more posts
-// than that at once open further ones. It connects to nothing yet.
-func New(endpoint url.URL, user, password string, connections int) *Collector {
+// OTLP is the config for an endpoint of OTLP/HTTP that takes Protocol Buffers.
+func OTLP(endpoint url.URL) Config {
+	return Config{URL: endpoint, ContentType: protobuf}
+}
+
+// Thrift is the config for Jaeger's endpoint for batches of jaeger.thrift, to which the
+// format that Jaeger documents is added: ?format=jaeger.thrift. It logs in as user unless
+// that is "" or endpoint names another one.
+func Thrift(endpoint url.URL, user, password string) Config {
 	if user != "" && endpoint.User == nil {
 		endpoint.User = url.UserPassword(user, password) // net/http sends it
 	}
@@ -43,46 +62,95 @@ func New(endpoint url.URL, user, password string, connections int) *Collector {
 		query.Set("format", "jaeger.thrift")
 		endpoint.RawQuery = query.Encode()
 	}
+	return Config{URL: endpoint, ContentType: "application/x-thrift"}
+}
+
+// Collector is one endpoint. It is safe for several goroutines.
+type Collector struct {
+	cfg    Config
+	client *http.Client
+}
+
+// New makes a collector. It connects to nothing yet.
+func New(cfg Config) *Collector {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = connections
+	transport.MaxIdleConnsPerHost = cfg.Connections
 	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	transport.TLSClientConfig = cfg.TLS
+	if cfg.Timeout == 0 {
+		cfg.Timeout = DefaultTimeout
+	}
 	return &Collector{
-		url: endpoint,
+		cfg: cfg,
 		client: &http.Client{
 			Transport: transport,
-			Timeout:   postTimeout,
+			Timeout:   cfg.Timeout,
 			// A POST that follows a 301 becomes a GET, whose 200 says nothing.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
 }
 
-// Post sends one batch and blocks for the answer, for 10 seconds at most. The
-// error is nil only if the collector took it, which is 2xx without a web page; a
-// *Refusal if it answered something else; any other error means that there was no
-// answer.
-func (c *Collector) Post(ctx context.Context, batch []byte) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url.String(), bytes.NewReader(batch))
+// Post sends spans and blocks for the answer, for the timeout at most. The error is nil
+// only if the collector took all of them, which is 2xx without a web page; a *Rejection
+// if it took the post but for some; a *Refusal if it answered something else; any other
+// error means that there was no answer.
+func (c *Collector) Post(ctx context.Context, body []byte) error {
+	request, err := c.request(ctx, body)
 	if err != nil {
 		return fmt.Errorf("post to jaeger: %w", err)
 	}
-	request.Header.Set("Content-Type", "application/x-thrift")
 	response, err := c.client.Do(request)
 	if err != nil {
 		return fmt.Errorf("post to jaeger: %w", err)
 	}
 	defer response.Body.Close()
-	explanation, _ := io.ReadAll(io.LimitReader(response.Body, maxExplanation))
-	_, _ = io.CopyN(io.Discard, response.Body, maxDrainedBytes)
+	answer, _ := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if response.StatusCode/100 == 2 {
-		return notAPage(response)
+		if err := notAPage(response); err != nil {
+			return err
+		}
+		return rejection(response.Header.Get("Content-Type"), answer)
 	}
 	return &Refusal{
 		Status:      response.StatusCode,
-		Explanation: oneLine(string(explanation)),
+		Explanation: oneLine(explanation(response.Header.Get("Content-Type"), answer)),
 		Location:    response.Header.Get("Location"),
 		After:       retryAfter(response.Header.Get("Retry-After"), time.Now()),
 	}
+}
+
+func (c *Collector) request(ctx context.Context, body []byte) (*http.Request, error) {
+	if c.cfg.Gzip {
+		body = compressed(body)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.cfg.URL.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	for name, values := range c.cfg.Header {
+		request.Header[name] = values
+	}
+	if host := request.Header.Get("Host"); host != "" {
+		request.Host = host
+	}
+	request.Header.Set("Content-Type", c.cfg.ContentType)
+	if c.cfg.Gzip {
+		request.Header.Set("Content-Encoding", "gzip")
+	}
+	return request, nil
+}
+
+var compressors = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
+
+func compressed(body []byte) []byte {
+	w := compressors.Get().(*gzip.Writer)
+	defer compressors.Put(w)
+	var b bytes.Buffer
+	w.Reset(&b)
+	_, _ = w.Write(body) // a buffer takes all
+	_ = w.Close()
+	return b.Bytes()
 }
 
 // notAPage returns a Refusal if what answered is for people. Jaeger's UI answers
@@ -94,19 +162,18 @@ func notAPage(response *http.Response) error {
 	return &Refusal{Status: response.StatusCode, Explanation: "a web page, as of Jaeger's UI; a collector answers with none"}
 }
 
-// oneLine returns text as one line without what could change a terminal.
+// oneLine returns the beginning of text as one line without what could change a terminal.
 func oneLine(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r
-	}, strings.Join(strings.Fields(text), " "))
+	}, strings.Join(strings.Fields(text[:min(len(text), maxExplanation)]), " "))
 }
 
-// URL is where Post sends to, to be shown: the format included, a password left
-// out.
-func (c *Collector) URL() string { return c.url.Redacted() }
+// URL is where Post sends to, to be shown, a password left out.
+func (c *Collector) URL() string { return c.cfg.URL.Redacted() }
 
 // Close closes the connections that are idle; those of posts on their way are
 // closed behind them. The collector can still be used.

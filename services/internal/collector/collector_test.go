@@ -22,7 +22,7 @@ func start(t *testing.T, answer http.HandlerFunc) *Collector {
 	t.Cleanup(server.Close)
 	endpoint, err := url.Parse(server.URL + "/api/traces")
 	require.NoError(t, err)
-	c := New(*endpoint, "", "", 2)
+	c := New(Thrift(*endpoint, "", ""))
 	t.Cleanup(c.Close)
 	return c
 }
@@ -60,7 +60,7 @@ func TestItLogsIn(t *testing.T) {
 			t.Cleanup(server.Close)
 			endpoint, err := url.Parse(fmt.Sprintf(tt.address, server.Listener.Addr()))
 			require.NoError(t, err)
-			c := New(*endpoint, tt.user, "secret", 2)
+			c := New(Thrift(*endpoint, tt.user, "secret"))
 			t.Cleanup(c.Close)
 			require.NoError(t, c.Post(t.Context(), []byte("batch")))
 			assert.Equal(t, tt.want, got)

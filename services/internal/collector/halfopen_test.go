@@ -29,7 +29,7 @@ func TestAPostEndsThoughNothingAnswers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := New(url.URL{Scheme: "http", Host: "jaeger"}, "", "", 1)
+				c := New(OTLP(url.URL{Scheme: "http", Host: "jaeger"}))
 				defer c.Close()
 				transport := c.client.Transport.(*http.Transport)
 				transport.Proxy = nil
@@ -48,7 +48,7 @@ func TestAPostEndsThoughNothingAnswers(t *testing.T) {
 				}
 				began := time.Now()
 				err := c.Post(t.Context(), []byte("batch")) // without an end this is a deadlock
-				assert.Equal(t, postTimeout, time.Since(began))
+				assert.Equal(t, DefaultTimeout, time.Since(began))
 				if tt.taken {
 					require.NoError(t, err)
 					return

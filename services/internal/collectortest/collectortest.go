@@ -1,5 +1,5 @@
-// Package collectortest stands in for Jaeger's collector in tests: an HTTP server that answers each post as the test tells it to,
-// and counts what it took.
+// Package collectortest stands in for Jaeger's collector in tests: an HTTP server that answers each post of OTLP or jaeger.thrift
+// as the test tells it to, and counts what it took.
 package collectortest
 
 import (
@@ -10,16 +10,23 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/uber/jaeger-client-go/thrift-gen/jaeger"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 
-	"fault-tolerant-tracing/tracing/batch"
+	"fault-tolerant-tracing/services/internal/payload"
 )
 
 // Post is what was posted.
 type Post struct {
 	Body       []byte
-	Batch      *jaeger.Batch // nil if the body is no batch
-	Operations []string      // of the spans of Batch
+	Services   []string // of its resources; nil if the body holds no spans
+	Spans      []Span
+	Operations []string // of the spans
+}
+
+// Span is a span as OTLP has it.
+type Span struct {
+	ptrace.Span
+	Service string
 }
 
 // Answer answers a post. It is called from several goroutines at once, and may block. The spans of a post that it answers with 2xx
@@ -50,8 +57,13 @@ func Start(t testing.TB, answer Answer) *Collector {
 	return c
 }
 
-// URL is where to post batches.
-func (c *Collector) URL() string { return c.server.URL + "/api/traces" }
+// URL is where to post OTLP.
+func (c *Collector) URL() string { return c.server.URL + "/v1/traces" }
+
+// ThriftURL is where to post jaeger.thrift.
+func (c *Collector) ThriftURL() string { return c.server.URL + "/api/traces" }
+
+var types = map[string]string{"/v1/traces": "application/x-protobuf", "/api/traces": "application/x-thrift"}
 
 // Close waits for the posts under way and stops the collector: from then on nothing answers at its URL.
 func (c *Collector) Close() { c.server.Close() }
@@ -90,23 +102,18 @@ func (c *Collector) serve(w http.ResponseWriter, r *http.Request) {
 		return // the sender is gone
 	}
 	switch {
-	case r.URL.Path != "/api/traces":
+	case types[r.URL.Path] == "":
 		w.WriteHeader(http.StatusNotFound)
 		return
 	case r.Method != http.MethodPost:
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
-	case r.Header.Get("Content-Type") != "application/x-thrift":
+	case r.Header.Get("Content-Type") != types[r.URL.Path]:
 		w.WriteHeader(http.StatusUnsupportedMediaType)
 		return
 	}
 	p := Post{Body: body}
-	if b, err := batch.Decode(body); err == nil {
-		p.Batch = b
-		for _, s := range b.Spans {
-			p.Operations = append(p.Operations, s.OperationName)
-		}
-	}
+	p.decode()
 	c.mu.Lock()
 	c.posts++
 	answer := c.answer
@@ -120,6 +127,27 @@ func (c *Collector) serve(w http.ResponseWriter, r *http.Request) {
 	defer c.mu.Unlock()
 	for _, operation := range p.Operations {
 		c.taken[operation]++
+	}
+}
+
+func (p *Post) decode() {
+	held, err := payload.Parse(p.Body)
+	if err != nil {
+		return
+	}
+	traces, err := held.Decode()
+	if err != nil {
+		return
+	}
+	for _, r := range traces.ResourceSpans().All() {
+		service, _ := r.Resource().Attributes().Get("service.name")
+		p.Services = append(p.Services, service.AsString())
+		for _, scope := range r.ScopeSpans().All() {
+			for _, s := range scope.Spans().All() {
+				p.Spans = append(p.Spans, Span{s, service.AsString()})
+				p.Operations = append(p.Operations, s.Name())
+			}
+		}
 	}
 }
 

@@ -23,7 +23,7 @@ func TestCollectorCountsOnlyWhatItTook(t *testing.T) {
 	body := batch.Encode(process, span, 1, 1, batch.Stats{})
 	c := Start(t, func(w http.ResponseWriter, p Post) {
 		assert.Equal(t, body, p.Body)
-		assert.Equal(t, "test", p.Batch.Process.ServiceName)
+		assert.Equal(t, []string{"test"}, p.Services)
 		assert.Equal(t, []string{"a"}, p.Operations)
 		w.WriteHeader(http.StatusServiceUnavailable)
 	})
@@ -36,16 +36,16 @@ func TestCollectorCountsOnlyWhatItTook(t *testing.T) {
 		require.NoError(t, answer.Body.Close())
 		return answer.StatusCode
 	}
-	assert.Equal(t, 503, post(c.URL(), "application/x-thrift"))
+	assert.Equal(t, 503, post(c.ThriftURL(), "application/x-thrift"))
 	assert.Empty(t, c.AllTaken())
 	c.Answer(HangUp)
-	assert.Equal(t, 0, post(c.URL(), "application/x-thrift"))
+	assert.Equal(t, 0, post(c.ThriftURL(), "application/x-thrift"))
 	c.Answer(Status(202))
-	assert.Equal(t, 202, post(c.URL(), "application/x-thrift"))
-	assert.Equal(t, 404, post(c.URL()+"/elsewhere", "application/x-thrift"))
-	assert.Equal(t, 415, post(c.URL(), "text/plain"))
+	assert.Equal(t, 202, post(c.ThriftURL(), "application/x-thrift"))
+	assert.Equal(t, 404, post(c.ThriftURL()+"/elsewhere", "application/x-thrift"))
+	assert.Equal(t, 415, post(c.ThriftURL(), "text/plain"))
 	assert.Equal(t, 3, c.Posts())
 	assert.Equal(t, 1, c.Taken("a"))
 	c.Close()
-	assert.Equal(t, 0, post(c.URL(), "application/x-thrift"))
+	assert.Equal(t, 0, post(c.ThriftURL(), "application/x-thrift"))
 }

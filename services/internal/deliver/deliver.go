@@ -1,19 +1,17 @@
-// Package deliver is how spans get to Jaeger, for the relay, for its replay and its
-// redrive: which records may travel in one post, what a post holds, and what follows
-// from the answer. When that is done is package dispatch's.
+// Package deliver is how spans get to the backend, for the relay, for its replay and its
+// redrive: what a post holds, and what follows from the answer. When that is done is
+// package dispatch's.
 package deliver
 
 import (
+	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 
-	"github.com/cespare/xxhash/v2"
-
 	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/dispatch"
-	"fault-tolerant-tracing/tracing/batch"
+	"fault-tolerant-tracing/services/internal/payload"
 )
 
 // Connections is how many posts are on their way at once. Jaeger carries more over 16
@@ -27,54 +25,86 @@ const (
 	MaxBytes = 512 << 10
 )
 
-// Read implements Read of [dispatch.Config]: what is no batch is never posted, and
-// batches of one process may travel together.
-func Read(r *dispatch.Record) error {
+// Poster posts to a backend. It is implemented by collector.Collector.
+type Poster interface {
+	Post(ctx context.Context, body []byte) error
+	URL() string // to be shown
+}
+
+// Endpoint is where spans go to, and what stands on the topic.
+type Endpoint struct {
+	Poster
+	Thrift bool // it is Jaeger's, for jaeger.thrift: each record travels by itself, as it is; else OTLP
+	Format payload.Setting
+}
+
+// Setting names the variable that says where it is.
+func (e Endpoint) Setting() string {
+	if e.Thrift {
+		return "JAEGER_ENDPOINT"
+	}
+	return "OTEL_EXPORTER_OTLP_ENDPOINT"
+}
+
+// Bounds returns the part of a [dispatch.Config] that says what travels together.
+func (e Endpoint) Bounds() dispatch.Config {
+	bounds := dispatch.Config{InFlight: Connections, MaxPieces: MaxSpans, MaxBytes: MaxBytes}
+	if e.Thrift {
+		bounds.MaxRecords = 1
+	}
+	return bounds
+}
+
+// Read implements Read of [dispatch.Config]: what holds no spans is never posted.
+func (e Endpoint) Read(r *dispatch.Record) error {
 	if len(r.Value) == 0 {
 		return dispatch.ErrSkip
 	}
-	frame, err := batch.Parse(r.Value)
+	spans, err := e.Format.Parse(r.Value)
 	if err != nil {
-		return dispatch.Permanent(fmt.Errorf("no batch of jaeger.thrift: %w", err))
+		return dispatch.Permanent(err)
 	}
-	r.Group, r.Pieces, r.State = max(xxhash.Sum64(frame.Process()), 1), frame.Spans(), frame
+	r.Pieces, r.State = spans.Len(), spans
 	return nil
 }
 
-// FrameOf returns the batch that a record holds, the zero one if it holds none.
-func FrameOf(r *dispatch.Record) batch.Frame {
-	if frame, ok := r.State.(batch.Frame); ok {
-		return frame
+// SpansOf returns the spans of a record, none if it holds none.
+func (e Endpoint) SpansOf(r *dispatch.Record) payload.Spans {
+	if spans, ok := r.State.(payload.Spans); ok {
+		return spans
 	}
-	frame, _ := batch.Parse(r.Value) // State went with the value when that was dropped
-	return frame
+	spans, _ := e.Format.Parse(r.Value) // State went with the value when that was dropped
+	return spans
 }
 
-// Value returns the batch with the spans of a part; of what is no batch, all of it.
-func Value(p dispatch.Part) []byte {
+// Value returns the record with the spans of a part; of what holds none, all of it.
+func (e Endpoint) Value(p dispatch.Part) []byte {
 	if p.Whole() || len(p.Record.Value) == 0 {
 		return p.Record.Value
 	}
-	return FrameOf(p.Record).Slice(p.From, p.To)
+	return e.SpansOf(p.Record).Slice(p.From, p.To)
 }
+
+var errThriftOnly = errors.New("JAEGER_ENDPOINT takes jaeger.thrift only, and this record is OTLP or jaeger_proto: " +
+	"set OTEL_EXPORTER_OTLP_ENDPOINT instead, to the OTLP receiver that Jaeger has since 1.35")
 
 // Body returns what to post for these parts, and how many spans that are. The error
 // is for the dispatcher.
-func Body(parts []dispatch.Part) (body []byte, spans int, err error) {
+func (e Endpoint) Body(parts []dispatch.Part) (body []byte, spans int, err error) {
+	size := 0
 	for _, p := range parts {
 		spans += min(p.To, p.Pieces) - p.From
-	}
-	if len(parts) == 1 {
-		return Value(parts[0]), spans, nil
-	}
-	frames, size := make([]batch.Frame, len(parts)), 0
-	for i, p := range parts {
-		frames[i] = FrameOf(p.Record)
 		size += len(p.Record.Value)
 	}
-	body, ok := batch.Merge(make([]byte, 0, size), frames...)
-	if !ok {
-		return nil, 0, dispatch.Split(errors.New("cannot travel together"))
+	if e.Thrift {
+		if _, is := e.SpansOf(parts[0].Record).Thrift(); !is {
+			return nil, 0, errThriftOnly
+		}
+		return e.Value(parts[0]), spans, nil
+	}
+	body = make([]byte, 0, size+size/4)
+	for _, p := range parts {
+		body = e.SpansOf(p.Record).AppendOTLP(body, p.From, min(p.To, p.Pieces))
 	}
 	return body, spans, nil
 }
@@ -87,6 +117,8 @@ func Verdict(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case Taken(err):
+		return dispatch.Partial(err)
 	case errors.As(err, &answer):
 		err = dispatch.RetryAfter(err, answer.After)
 		switch answer.Status {
@@ -101,13 +133,19 @@ func Verdict(err error) error {
 	return err
 }
 
+// Taken tells whether a post was taken, be it but for some spans.
+func Taken(err error) bool {
+	var partly *collector.Rejection
+	return err == nil || errors.As(err, &partly)
+}
+
 // Unreachable tells whether there was not even a connection.
 func Unreachable(err error) bool {
 	var network *net.OpError
 	return errors.As(err, &network) && network.Op == "dial"
 }
 
-// Misconfigured tells whether a person has to look at JAEGER_ENDPOINT, or at what
+// Misconfigured tells whether a person has to look at the endpoint's address, or at what
 // stands before it: no collector answers so.
 func Misconfigured(err error) bool {
 	var answer *collector.Refusal

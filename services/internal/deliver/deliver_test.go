@@ -2,7 +2,6 @@ package deliver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,6 +17,7 @@ import (
 
 	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/dispatch"
+	"fault-tolerant-tracing/services/internal/payload"
 	"fault-tolerant-tracing/tracing/batch"
 )
 
@@ -34,35 +34,53 @@ func newBatch(t *testing.T, service string, operations ...string) []byte {
 	return batch.Encode(process, spans, len(operations), 7, batch.Stats{})
 }
 
+// otlpEndpoint takes OTLP.
+var otlpEndpoint = Endpoint{}
+
 // read makes a record of a value, as the dispatcher has it once it is read.
 func read(t *testing.T, value []byte) *dispatch.Record {
 	t.Helper()
 	r := &dispatch.Record{Message: &kafka.Message{Value: value}}
-	require.NoError(t, Read(r))
+	require.NoError(t, otlpEndpoint.Read(r))
 	return r
 }
 
-// spansOf returns the service of a batch and the operations of its spans.
-func spansOf(t *testing.T, value []byte) (service string, operations []string) {
+// spansOf returns the services of a request or a batch, and the operations of its spans.
+func spansOf(t *testing.T, value []byte) (services, operations []string) {
 	t.Helper()
-	b, err := batch.Decode(value)
+	held, err := payload.Parse(value)
 	require.NoError(t, err)
-	for _, s := range b.Spans {
-		operations = append(operations, s.OperationName)
+	traces, err := held.Decode()
+	require.NoError(t, err)
+	for _, r := range traces.ResourceSpans().All() {
+		name, _ := r.Resource().Attributes().Get("service.name")
+		services = append(services, name.AsString())
+		for _, scope := range r.ScopeSpans().All() {
+			for _, s := range scope.Spans().All() {
+				operations = append(operations, s.Name())
+			}
+		}
 	}
-	return b.Process.ServiceName, operations
+	return services, operations
 }
 
 func TestReadTellsWhatARecordHolds(t *testing.T) {
-	one, two, other := read(t, newBatch(t, "one", "a", "b", "c")), read(t, newBatch(t, "one", "d")), read(t, newBatch(t, "other", "e"))
-	assert.Equal(t, []int{3, 1, 1}, []int{one.Pieces, two.Pieces, other.Pieces})
-	assert.Equal(t, one.Group, two.Group, "batches of one process may travel together")
-	assert.NotEqual(t, one.Group, other.Group)
-	assert.NotZero(t, one.Group)
-	assert.Zero(t, read(t, newBatch(t, "one")).Pieces, "a batch without spans carries stats")
+	request, err := payload.Parse(newBatch(t, "one", "a", "b"))
+	require.NoError(t, err)
+	for _, tt := range []struct {
+		name  string
+		value []byte
+		want  int
+	}{
+		{"jaeger.thrift", newBatch(t, "one", "a", "b", "c"), 3},
+		{"without spans it carries stats", newBatch(t, "one"), 0},
+		{"OTLP", request.AppendOTLP(nil, 0, 2), 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want, read(t, tt.value).Pieces) })
+	}
 }
 
-func TestWhatIsNoBatchIsNeverPosted(t *testing.T) {
+func TestWhatHoldsNoSpansIsNeverPosted(t *testing.T) {
 	valid := newBatch(t, "one", "a", "b")
 	for _, tt := range []struct {
 		name  string
@@ -74,17 +92,18 @@ func TestWhatIsNoBatchIsNeverPosted(t *testing.T) {
 		{"garbage", []byte("garbage"), false},
 		{"half a batch", valid[:len(valid)/2], false},
 		{"two batches", slices.Concat(valid, valid), false},
+		{"other JSON", []byte(`{"resourceSpans": 3}`), false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := &dispatch.Record{Message: &kafka.Message{Value: tt.value}}
-			err := Read(r)
+			err := otlpEndpoint.Read(r)
 			if tt.skip {
 				assert.Equal(t, dispatch.ErrSkip, err)
 				return
 			}
 			assert.True(t, dispatch.IsPermanent(err), "%v", err)
-			assert.Equal(t, tt.value, Value(dispatch.Part{Record: r, To: 1}), "all of it is set aside")
-			assert.Equal(t, batch.Frame{}, FrameOf(r))
+			assert.Equal(t, tt.value, otlpEndpoint.Value(dispatch.Part{Record: r, To: 1}), "all of it is set aside")
+			assert.Zero(t, otlpEndpoint.SpansOf(r))
 		})
 	}
 }
@@ -107,45 +126,54 @@ func TestABodyHoldsTheSpansOfItsParts(t *testing.T) {
 			if tt.dropped {
 				r.State = nil
 			}
-			body, n, err := Body([]dispatch.Part{{Record: r, From: tt.from, To: tt.to}})
+			body, n, err := otlpEndpoint.Body([]dispatch.Part{{Record: r, From: tt.from, To: tt.to}})
 			require.NoError(t, err)
-			service, got := spansOf(t, body)
-			assert.Equal(t, "one", service)
+			services, got := spansOf(t, body)
+			assert.Equal(t, []string{"one"}, services)
 			assert.Equal(t, names[tt.from:tt.to], got)
 			assert.Equal(t, tt.to-tt.from, n)
 		})
 	}
 }
 
-func TestAWholeRecordTravelsAsItIs(t *testing.T) {
+func TestRecordsOfAllProcessesAndFormatsAreOneBody(t *testing.T) {
+	one, two := read(t, newBatch(t, "one", "a", "b")), read(t, newBatch(t, "two", "c", "d"))
+	other, err := payload.Parse(newBatch(t, "three", "e"))
+	require.NoError(t, err)
+	three := read(t, other.AppendOTLP(nil, 0, 1))
+	two.State = nil // as after its value was dropped
+	body, n, err := otlpEndpoint.Body([]dispatch.Part{{Record: one, To: 2}, {Record: two, From: 1, To: 2}, {Record: three, To: 1}})
+	require.NoError(t, err)
+	services, got := spansOf(t, body)
+	assert.Equal(t, []string{"one", "two", "three"}, services)
+	assert.Equal(t, []string{"a", "b", "d", "e"}, got)
+	assert.Equal(t, 4, n)
+}
+
+// The article's way: each record as it is.
+func TestJaegersOwnEndpointGetsThriftAsItIs(t *testing.T) {
+	e := Endpoint{Thrift: true}
+	assert.Equal(t, 1, e.Bounds().MaxRecords)
+	assert.Zero(t, otlpEndpoint.Bounds().MaxRecords)
 	value := newBatch(t, "one", "a", "b")
-	body, _, err := Body([]dispatch.Part{{Record: read(t, value), To: 2}})
+	body, n, err := e.Body([]dispatch.Part{{Record: read(t, value), To: 2}})
 	require.NoError(t, err)
 	assert.Equal(t, value, body)
-
+	assert.Equal(t, 2, n)
 	stats := newBatch(t, "one")
-	body, n, err := Body([]dispatch.Part{{Record: read(t, stats), To: 1}})
+	body, n, err = e.Body([]dispatch.Part{{Record: read(t, stats), To: 1}})
 	require.NoError(t, err)
 	assert.Equal(t, stats, body)
 	assert.Zero(t, n, "a batch without spans has one piece and no span")
-}
-
-func TestRecordsOfOneProcessAreOneBody(t *testing.T) {
-	one, two := read(t, newBatch(t, "one", "a", "b")), read(t, newBatch(t, "one", "c"))
-	two.State = nil // as after its value was dropped
-	body, n, err := Body([]dispatch.Part{{Record: one, To: 2}, {Record: two, To: 1}})
+	body, _, err = e.Body([]dispatch.Part{{Record: read(t, value), From: 1, To: 2}})
 	require.NoError(t, err)
-	service, got := spansOf(t, body)
-	assert.Equal(t, "one", service)
-	assert.Equal(t, []string{"a", "b", "c"}, got)
-	assert.Equal(t, 3, n)
-}
+	_, got := spansOf(t, body)
+	assert.Equal(t, []string{"b"}, got)
 
-// Two processes may have one hash.
-func TestWhatCannotTravelTogetherIsSplit(t *testing.T) {
-	one, other := read(t, newBatch(t, "one", "a")), read(t, newBatch(t, "other", "b"))
-	_, _, err := Body([]dispatch.Part{{Record: one, To: 1}, {Record: other, To: 1}})
-	assert.Equal(t, dispatch.Split(errors.New("cannot travel together")), err)
+	held, err := payload.Parse(value)
+	require.NoError(t, err)
+	_, _, err = e.Body([]dispatch.Part{{Record: read(t, held.AppendOTLP(nil, 0, 2)), To: 2}})
+	assert.ErrorContains(t, err, "set OTEL_EXPORTER_OTLP_ENDPOINT")
 }
 
 // refusedConnection is the error of a post to where nobody listens.
@@ -154,7 +182,7 @@ func refusedConnection(t *testing.T) error {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	require.NoError(t, listener.Close())
-	c := collector.New(url.URL{Scheme: "http", Host: listener.Addr().String()}, "", "", 1)
+	c := collector.New(collector.OTLP(url.URL{Scheme: "http", Host: listener.Addr().String()}))
 	defer c.Close()
 	return c.Post(t.Context(), nil)
 }
@@ -172,6 +200,7 @@ func TestVerdict(t *testing.T) {
 		want func(error) error
 	}{
 		{"taken", nil, plain},
+		{"taken but for some", &collector.Rejection{Spans: 3}, dispatch.Partial},
 		{"400", answer(400), func(err error) error { return dispatch.Conclusive(after(err)) }},
 		{"413", answer(413), func(err error) error { return dispatch.Split(after(err)) }},
 		{"301", answer(301), after},

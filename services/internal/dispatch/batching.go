@@ -3,14 +3,20 @@ package dispatch
 // batching says how many records are tried together for the first time: as many as may
 // be while all goes well, and fewer where bad ones are among them, since a bad one has
 // the others of its attempt tried again in halves.
-type batching struct{ records int }
+type batching struct{ records, max int }
 
-func newBatching() batching { return batching{freshRecords} }
+// newBatching has at most so many tried together; 0: any number.
+func newBatching(limit int) batching {
+	if limit == 0 {
+		limit = freshRecords
+	}
+	return batching{limit, limit}
+}
 
 // pass takes in a first try of so many records that went through.
 func (b *batching) pass(records int) {
 	if records >= b.records {
-		b.records = min(b.records*2, freshRecords)
+		b.records = min(b.records*2, b.max)
 	}
 }
 

@@ -6,7 +6,7 @@ import (
 )
 
 func TestBatching(t *testing.T) {
-	b := newBatching()
+	b := newBatching(0)
 	for _, step := range []struct {
 		name string
 		do   func()
@@ -33,7 +33,7 @@ func TestBatchingSettles(t *testing.T) {
 		oneBadIn, least, most int
 	}{{3, 1, 3}, {50, 10, 60}, {1000, 150, 1200}} {
 		random := rand.New(rand.NewPCG(1, 2))
-		b, sum := newBatching(), 0
+		b, sum := newBatching(0), 0
 		const tries = 10_000
 		for range tries {
 			n, bad := min(b.records, 1000), false

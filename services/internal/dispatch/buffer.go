@@ -5,7 +5,8 @@ type stage int
 
 const (
 	fresh   stage = iota // not refused yet
-	suspect              // refused, and tried again
+	mixed                // refused together with others, of which most are innocent
+	suspect              // refused alone, and tried again
 	dead                 // to be set aside
 	stages
 )

@@ -1,6 +1,9 @@
 package dispatch
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // next chooses what to try: suspects whose time has come, within slots of their own; what
 // was refused together, and records that were not tried yet, within the others. All take
@@ -22,39 +25,46 @@ func (d *Dispatcher) next(now time.Time) (a *attempt, wait time.Duration) {
 			return nil, idle
 		}
 		a.probe = true
+		d.isolate(a)
 		return d.begin(a, now), 0
 	}
-	mixed, untried := d.freshWaits(now)
-	again := d.suspectWait(now)
-	switch first := min(mixed, untried); {
-	case first > 0 && again > 0:
-		return nil, min(first, again)
-	case first > 0 || again <= 0 && d.last != suspect:
-		a = d.suspects.pop()
-	case mixed <= 0 && (untried > 0 || !d.tookMixed):
-		a, d.tookMixed = d.mixed.pop(), true
-	default:
-		a, d.tookMixed = d.fromQueue(d.batching.records), false
+	for {
+		together, untried := d.freshWaits(now)
+		again := d.suspectWait(now)
+		switch first := min(together, untried); {
+		case first > 0 && again > 0:
+			return nil, min(first, again)
+		case first > 0 || again <= 0 && d.last != suspect:
+			a = d.suspects.pop()
+		case together <= 0 && (untried > 0 || !d.tookMixed):
+			a, d.tookMixed = d.mixed.pop(), true
+		default:
+			a, d.tookMixed = d.fromQueue(d.batching.records), false
+		}
+		d.last = a.stage
+		d.isolate(a)
+		if !a.split || a.isolated == 0 || a.pieces() == 1 || d.luck.explains(a.isolated, doubtSplit) {
+			return d.begin(a, now), 0
+		}
+		d.split(a, now) // without another try: of what it is a half had two
 	}
-	d.last = a.stage
-	return d.begin(a, now), 0
 }
 
 // freshWaits says how long to wait for a try of what was refused together, and for one
 // of what was not tried yet. They share the slots.
-func (d *Dispatcher) freshWaits(now time.Time) (mixed, untried time.Duration) {
-	mixed, untried = idle, idle
+func (d *Dispatcher) freshWaits(now time.Time) (together, untried time.Duration) {
+	together, untried = idle, idle
 	if len(d.mixed) == 0 && d.queue.empty() {
-		return mixed, untried
+		return together, untried
 	}
-	slot := d.slotWait(fresh, now)
+	slot := d.slotWait(false, now)
 	if len(d.mixed) > 0 {
-		mixed = max(d.mixed[0].due.Sub(now), slot)
+		together = max(d.mixed[0].due.Sub(now), slot)
 	}
 	if !d.queue.empty() {
 		untried = slot
 	}
-	return mixed, untried
+	return together, untried
 }
 
 // firstSuspect returns the suspects of which the next one is due first.
@@ -70,7 +80,7 @@ func (d *Dispatcher) suspectWait(now time.Time) time.Duration {
 	if len(d.suspects) == 0 {
 		return idle
 	}
-	return max(d.suspects[0].due.Sub(now), d.slotWait(suspect, now))
+	return max(d.suspects[0].due.Sub(now), d.slotWait(true, now))
 }
 
 // rateWait says how long to wait for the limit of pieces.
@@ -117,13 +127,14 @@ func (d *Dispatcher) probeWait(now time.Time) time.Duration {
 	return wait
 }
 
-// slotWait says how long to wait for a slot of a stage. A try that is overdue while
-// others go through does not take one up: it is suspect by now. Where even the latest
-// one is overdue, another may begin, which tells whether the endpoint still answers.
-func (d *Dispatcher) slotWait(s stage, now time.Time) time.Duration {
+// slotWait says how long to wait for a slot, of suspects or of all others. A try that is
+// overdue while others go through does not take one up: it is suspect by now. Where even
+// the latest one is overdue, another may begin, which tells whether the endpoint still
+// answers.
+func (d *Dispatcher) slotWait(suspects bool, now time.Time) time.Duration {
 	taken, young, overdue, wait := 0, 0, 0, idle
 	for a := range d.running {
-		if a.stage != s {
+		if suspects != (a.stage == suspect) {
 			continue
 		}
 		left := a.began.Add(d.limiter.overdue()).Sub(now)
@@ -131,18 +142,36 @@ func (d *Dispatcher) slotWait(s stage, now time.Time) time.Duration {
 		case left > 0:
 			taken, young = taken+1, young+1
 			wait = min(wait, left)
-		case d.passed > a.tick && overdue < maxOverdue && d.moveOverdue(a):
-			overdue++
+		case d.passed > a.tick && overdue < maxOverdue && (len(a.parts) > 1 || d.moveOverdue(a)):
+			overdue++ // those of several records are cut short
 		default:
 			taken++
 		}
 	}
 	slots := d.limiter.allowed
-	if s == suspect {
+	if suspects {
 		slots = max(slots/suspectShare, 1)
 	}
 	if taken < slots || young == 0 && taken < slots+maxProbes {
 		return 0
+	}
+	return wait
+}
+
+// cutHopeless cuts tries of several records short that have no answer while others go
+// through: their halves are tried instead, so that those in them that are not to blame
+// wait no longer. It says after how long to look again.
+func (d *Dispatcher) cutHopeless(now time.Time) (wait time.Duration) {
+	wait = idle
+	for a := range d.running {
+		if len(a.parts) == 1 {
+			continue
+		}
+		if left := a.began.Add(d.limiter.hopeless()).Sub(now); left > 0 {
+			wait = min(wait, left)
+		} else if d.passed > a.tick {
+			a.cut()
+		}
 	}
 	return wait
 }
@@ -152,21 +181,29 @@ func (d *Dispatcher) moveOverdue(a *attempt) bool {
 	if a.stage == suspect {
 		return true
 	}
+	from := d.buffers[a.stage]
 	if !d.buffers[suspect].admit(a) {
 		return false
 	}
-	d.buffers[fresh].release(a)
-	signal(d.freed)
+	from.release(a)
+	d.signalRoom()
 	return true
+}
+
+// isolate counts the last refusal of an attempt against it if others went through since.
+// It is called once before the next try.
+func (d *Dispatcher) isolate(a *attempt) {
+	if a.answered && (d.passed > a.tick || d.ending) {
+		a.isolated++
+		a.answered = false
+	}
 }
 
 // begin begins a try.
 func (d *Dispatcher) begin(a *attempt, now time.Time) *attempt {
-	if a.answered && (d.passed > a.tick || d.ending) {
-		a.isolated++
-	}
 	d.ticks++
 	a.tick, a.began = d.ticks, now
+	a.ctx, a.cut = context.WithCancel(d.working)
 	d.running[a] = struct{}{}
 	a.enter()
 	if limit := d.cfg.Limit; limit != nil {

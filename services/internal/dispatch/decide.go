@@ -28,6 +28,9 @@ func (d *Dispatcher) end(a *attempt, err error, now time.Time) (over *Outage) {
 	case err == ErrSkip: //nolint:errorlint // it is never wrapped
 		d.report.counts.Skipped += uint64(len(a.parts))
 		d.settle(a, err)
+	case v.partial:
+		over = d.pass(a, now)
+		d.convict(a, err)
 	case d.working.Err() != nil:
 		d.suspect(a) // cut short by the stop
 	case v.permanent || v.split && a.pieces() == 1:
@@ -75,6 +78,7 @@ func (d *Dispatcher) acquit() {
 	}
 	d.mixed.removeIf(d.beginAnew)
 	d.suspects.removeIf(d.beginAnew)
+	d.signalRoom()
 }
 
 // beginAnew is acquit for one attempt, and reports whether it was acquitted.
@@ -103,7 +107,7 @@ func (d *Dispatcher) refuse(a *attempt, err error, v verdict, now time.Time) {
 	d.ticks++
 	a.refused, a.failedAt, a.answered = a.refused+1, d.ticks, !v.unreachable
 	switch several, guilty := a.pieces() > 1, d.guilty(a, v); {
-	case several && (guilty || d.lonely(a)):
+	case several && (guilty || d.lonely(a, now)):
 		d.split(a, now)
 	case guilty:
 		d.convict(a, err)
@@ -143,9 +147,9 @@ func (d *Dispatcher) guilty(a *attempt, v verdict) bool {
 }
 
 // lonely tells whether no record is there to be tried that could speak for or against
-// an attempt, after some tries of it. Its halves can.
-func (d *Dispatcher) lonely(a *attempt) bool {
-	return a.answered && a.refused >= lonelyTries && d.queue.empty()
+// an attempt, after some tries of it, or one that had no answer. Its halves can.
+func (d *Dispatcher) lonely(a *attempt, now time.Time) bool {
+	return a.answered && (a.refused >= lonelyTries || now.Sub(a.began) >= noAnswer) && d.queue.empty()
 }
 
 // explained tells whether a refusal says nothing about the endpoint, because others
@@ -185,14 +189,23 @@ func (d *Dispatcher) split(a *attempt, now time.Time) {
 	d.suspect(second)
 }
 
-// suspect puts an attempt among the suspects, or parks it. One of several records keeps
-// its room, and so does a record of it until it is refused alone: they go before others.
+// suspect puts an attempt among the suspects, or parks it. One of several records, and a
+// record of it until it is refused alone, stays apart from the others.
 func (d *Dispatcher) suspect(a *attempt) {
-	switch {
-	case !d.prune(a):
-	case a.stage == fresh && (len(a.parts) > 1 || a.refused == 0 && a.parts[0].Whole()):
+	to := suspect
+	if len(a.parts) > 1 || a.stage != suspect && a.refused == 0 && a.parts[0].Whole() {
+		to = mixed
+	}
+	if d.prune(a) && d.move(a, to) {
+		d.wait(a)
+	}
+}
+
+// wait puts an attempt among those of its stage, to be tried when it is due.
+func (d *Dispatcher) wait(a *attempt) {
+	if a.stage == mixed {
 		d.mixed.push(a)
-	case d.move(a, suspect):
+	} else {
 		d.suspects.push(a)
 	}
 }

@@ -37,6 +37,7 @@ const (
 	// What is held in memory, by stage. Beyond the first, reading pauses; beyond the
 	// others, values are dropped and read again.
 	freshBytes   = 6 << 20
+	mixedBytes   = 3 << 20
 	suspectBytes = 4 << 20
 	deadBytes    = 4 << 20
 	freshRecords = 10_000
@@ -84,18 +85,18 @@ type Config struct {
 	Slow     time.Duration // a try that goes through but takes longer halves the slots; 0: it does not matter
 
 	// What is tried together at most, in pieces and bytes. A record above that goes
-	// alone.
-	MaxPieces, MaxBytes int
-	Limit               *rate.Limiter // of pieces; nil: there is none
+	// alone, and so does each if MaxRecords is 1; 0: any number of them.
+	MaxRecords, MaxPieces, MaxBytes int
+	Limit                           *rate.Limiter // of pieces; nil: there is none
 
 	// Read, if there is one, is called once for each record, in the order of adding;
-	// it must not block. It may set Group, Pieces and State. A [Permanent] error has the
+	// it must not block. It may set Pieces and State. A [Permanent] error has the
 	// record set aside without a try, any other, as [ErrSkip], ends it.
 	Read func(r *Record) error
-	// Handle tries some parts, at least one, all of one group. It may block and is
-	// called from several goroutines. Its answer holds for all of the parts: nil,
-	// they are delivered; ErrSkip, there was nothing to do; Permanent, Split; any
-	// other error has them tried again.
+	// Handle tries some parts, at least one. It may block and is called from several
+	// goroutines. Its answer holds for all of the parts: nil, they are delivered;
+	// ErrSkip, there was nothing to do; Partial, Permanent, Split; any other error has
+	// them tried again.
 	Handle func(ctx context.Context, parts []Part) error
 	// SetAside keeps a part that can never be delivered. It is called in the
 	// background, and blocks until the part is safe, for as long as that takes. If it
@@ -176,10 +177,10 @@ func New(cfg Config) *Dispatcher {
 		queue:      newQueue(cfg.Ordered),
 		running:    make(map[*attempt]struct{}),
 		writing:    make(map[*attempt]struct{}),
-		buffers:    [stages]*buffer{{stage: fresh, max: freshBytes}, {stage: suspect, max: suspectBytes}, {stage: dead, max: deadBytes}},
+		buffers:    [stages]*buffer{{stage: fresh, max: freshBytes}, {stage: mixed, max: mixedBytes}, {stage: suspect, max: suspectBytes}, {stage: dead, max: deadBytes}},
 		breaker:    newBreaker(),
 		passes:     1,
-		batching:   newBatching(),
+		batching:   newBatching(cfg.MaxRecords),
 		limiter:    limiter{max: cfg.InFlight, allowed: cfg.InFlight, slow: cfg.Slow},
 		report:     report{state: Delivering, since: time.Now()},
 	}
@@ -193,9 +194,10 @@ func (d *Dispatcher) Run(ctx context.Context, grace time.Duration) {
 	for ctx.Err() == nil {
 		d.mu.Lock()
 		a, wait := d.next(time.Now())
+		wait = min(wait, d.cutHopeless(time.Now()))
 		d.mu.Unlock()
 		if a != nil {
-			d.work.Go(func() { d.finish(a, d.cfg.Handle(d.working, a.parts)) })
+			d.work.Go(func() { d.try(a) })
 			continue
 		}
 		timer := time.NewTimer(wait)
@@ -214,6 +216,16 @@ func (d *Dispatcher) Run(ctx context.Context, grace time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.report.become(Stopped, time.Now())
+}
+
+// try calls the handler once.
+func (d *Dispatcher) try(a *attempt) {
+	err := d.cfg.Handle(a.ctx, a.parts)
+	if a.ctx.Err() != nil && d.working.Err() == nil && err != nil {
+		err = Split(err)
+	}
+	a.cut()
+	d.finish(a, err)
 }
 
 func signal(token chan<- struct{}) {
@@ -236,9 +248,6 @@ func (d *Dispatcher) Add(m *kafka.Message) {
 	var err error
 	if d.cfg.Read != nil {
 		err = d.cfg.Read(r)
-	}
-	if d.cfg.Ordered {
-		r.Group = uint64(r.partition.id) + 1
 	}
 	r.left = max(r.Pieces, 1)
 	d.mu.Lock()
@@ -277,11 +286,20 @@ func (d *Dispatcher) fills(share int) bool {
 }
 
 func (d *Dispatcher) full(share int) bool {
-	f, s, x := d.buffers[fresh], d.buffers[suspect], d.buffers[dead]
-	if d.cfg.Fetch == nil && (s.used > s.max/share || x.used > x.max/share) {
-		return true
+	for _, b := range d.buffers[mixed:] {
+		if d.cfg.Fetch == nil && b.used > b.max/share {
+			return true
+		}
 	}
-	return d.queue.records >= freshRecords/share || f.used >= f.max/share || len(s.parked)+len(x.parked) >= maxParked/share
+	f := d.buffers[fresh]
+	return d.queue.records >= freshRecords/share || f.used >= f.max/share || d.parkedAttempts() >= maxParked/share
+}
+
+func (d *Dispatcher) parkedAttempts() (n int) {
+	for _, b := range d.buffers {
+		n += len(b.parked)
+	}
+	return n
 }
 
 // AwaitRoom blocks until there is room, for limit at most, and reports whether there

@@ -189,7 +189,7 @@ func TestOnePieceIsGuilty(t *testing.T) {
 				var delivered atomic.Int64
 				b := newBench(t, Config{
 					InFlight: 4, MaxPieces: 100, MaxBytes: 1 << 20,
-					Read: func(r *Record) error { r.Group, r.Pieces = 1, len(r.Value); return nil },
+					Read: func(r *Record) error { r.Pieces = len(r.Value); return nil },
 					Handle: func(_ context.Context, parts []Part) error {
 						for _, p := range parts {
 							if strings.Contains(string(p.Value[p.From:p.To]), "x") {
@@ -225,7 +225,6 @@ func TestGoodRecordsWaitForNoOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Config{
 			MaxPieces: 100, MaxBytes: 1 << 20,
-			Read:   func(r *Record) error { r.Group = 1; return nil },
 			Handle: refuse("x", errors.New("500")),
 		})
 		b.add("a", "b", "c", "x", "d")
@@ -562,7 +561,6 @@ func TestRecoveryBeginsSlowlyAndTogether(t *testing.T) {
 		var now, most atomic.Int32
 		b := newBench(t, Config{
 			InFlight: 16, MaxPieces: 10, MaxBytes: 1 << 20,
-			Read: func(r *Record) error { r.Group = 1; return nil },
 			Handle: func(context.Context, []Part) error {
 				n := now.Add(1)
 				defer now.Add(-1)

@@ -28,6 +28,7 @@ type verdict struct {
 	split       bool
 	unreachable bool
 	conclusive  bool
+	partial     bool
 	after       time.Duration
 }
 
@@ -49,6 +50,10 @@ func Unreachable(err error) error { return &verdict{err: err, unreachable: true}
 // Conclusive says that a second refusal settles it, if others go through.
 func Conclusive(err error) error { return &verdict{err: err, conclusive: true} }
 
+// Partial says that the endpoint took what was tried, but refused something in it for
+// good. It went through; each part is set aside with err as the reason.
+func Partial(err error) error { return &verdict{err: err, partial: true} }
+
 // RetryAfter says that the endpoint asked not to be tried again before d has passed.
 // At most 30 s are honoured.
 func RetryAfter(err error, d time.Duration) error {
@@ -65,6 +70,7 @@ func verdictOf(err error) (all verdict) {
 		all.split = all.split || v.split
 		all.unreachable = all.unreachable || v.unreachable
 		all.conclusive = all.conclusive || v.conclusive
+		all.partial = all.partial || v.partial
 		all.after = max(all.after, v.after)
 	}
 	return all

@@ -94,7 +94,10 @@ func (d *Dispatcher) fetchParked(ctx context.Context) {
 		}
 		for ctx.Err() == nil {
 			d.mu.Lock()
-			next := append(d.buffers[suspect].next(maxFetch), d.buffers[dead].next(maxFetch)...)
+			var next []*attempt
+			for _, b := range d.buffers {
+				next = append(next, b.next(maxFetch)...)
+			}
 			d.mu.Unlock()
 			if len(next) == 0 {
 				break
@@ -150,7 +153,7 @@ func (d *Dispatcher) fetch(ctx context.Context, next []*attempt) error {
 
 // endFetchError ends a failure to read again when nothing waits for it any more.
 func (d *Dispatcher) endFetchError() {
-	if len(d.buffers[suspect].parked)+len(d.buffers[dead].parked) == 0 {
+	if d.parkedAttempts() == 0 {
 		d.report.fetchErr = nil
 	}
 }
@@ -191,6 +194,6 @@ func (d *Dispatcher) restore(a *attempt, fetched map[*partition]map[int64]*kafka
 		d.convict(&attempt{parts: gone, stage: a.stage}, ErrGone)
 	}
 	if a.parts = left; d.prune(a) {
-		d.suspects.push(a)
+		d.wait(a)
 	}
 }

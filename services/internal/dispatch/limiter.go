@@ -30,5 +30,15 @@ func (l *limiter) succeed(began, now time.Time) {
 // restart begins slowly.
 func (l *limiter) restart() { l.allowed = min(slowStart, l.max) }
 
+// A try is overdue, so that others begin beside it, and hopeless, so that its halves are
+// tried instead, after these times at the earliest.
+const (
+	minOverdue  = 100 * time.Millisecond
+	minHopeless = time.Second
+)
+
 // overdue is after how long a try counts as overdue.
-func (l *limiter) overdue() time.Duration { return max(slowProbe, 8*l.average) }
+func (l *limiter) overdue() time.Duration { return max(minOverdue, 8*l.average) }
+
+// hopeless is after how long a try of several records is cut short.
+func (l *limiter) hopeless() time.Duration { return max(minHopeless, 8*l.average) }

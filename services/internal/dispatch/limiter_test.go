@@ -43,8 +43,8 @@ func TestLimiterBeginsAnew(t *testing.T) {
 func TestOverdue(t *testing.T) {
 	l := limiter{max: 10, allowed: 10}
 	now := time.Unix(0, 0)
-	if got := l.overdue(); got != slowProbe {
-		t.Errorf("overdue after %v, want %v", got, slowProbe)
+	if got := l.overdue(); got != minOverdue {
+		t.Errorf("overdue after %v, want %v", got, minOverdue)
 	}
 	for range 100 {
 		l.succeed(now, now.Add(time.Second))

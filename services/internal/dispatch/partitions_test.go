@@ -92,7 +92,6 @@ func TestForgetTakesOnlyItsOwn(t *testing.T) {
 		down.Store(true)
 		b := newBench(t, Config{
 			MaxPieces: 10, MaxBytes: 1 << 20,
-			Read: func(r *Record) error { r.Group = 1; return nil },
 			Handle: func(context.Context, []Part) error {
 				if down.Load() {
 					return errors.New("503")

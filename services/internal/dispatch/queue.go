@@ -7,71 +7,69 @@ import (
 	"slices"
 )
 
-// queue holds the records that were not tried yet, by group. The groups take turns,
-// and the records of one leave in the order of reading.
+// queue holds the records that were not tried yet, in lines: one for each partition if
+// they are ordered, else one for all. The lines take turns, and the records of one leave
+// in the order of reading.
 type queue struct {
-	ordered bool // one record of a group at a time, the next when it is finished
-	groups  map[uint64]*group
-	ready   *list.List // of *group, in turn: those with a record to take
+	ordered bool // one record of a line at a time, the next when it is finished
+	lines   map[int32]*line
+	ready   *list.List // of *line, in turn: those with a record to take
 	records int
 }
 
-type group struct {
+type line struct {
 	records []*Record
 	place   *list.Element // in ready; nil: not there
 	busy    *Record       // ordered: the one in work
 }
 
 func newQueue(ordered bool) queue {
-	return queue{ordered: ordered, groups: make(map[uint64]*group), ready: list.New()}
+	return queue{ordered: ordered, lines: make(map[int32]*line), ready: list.New()}
 }
 
-// push puts a record behind the others of its group.
+// push puts a record at the end of its line.
 func (q *queue) push(r *Record) {
-	g := q.groupOf(r)
-	g.records = append(g.records, r)
+	l := q.lineOf(r)
+	l.records = append(l.records, r)
 	q.records++
-	q.update(g)
+	q.update(l)
 }
 
-// putBack puts records of one group before all others.
+// putBack puts records before all others, which are not ordered.
 func (q *queue) putBack(records []*Record) {
-	g := q.groupOf(records[0])
-	g.records = slices.Insert(g.records, 0, records...)
+	l := q.lineOf(records[0])
+	l.records = slices.Insert(l.records, 0, records...)
 	q.records += len(records)
-	if q.update(g); g.place != nil {
-		q.ready.MoveToFront(g.place)
-	}
+	q.update(l)
 }
 
-// groupOf returns the group that a record belongs to from now on.
-func (q *queue) groupOf(r *Record) *group {
-	g := q.groups[r.Group]
-	if g == nil || r.Group == 0 {
-		g = new(group)
-		if r.Group != 0 {
-			q.groups[r.Group] = g
-		}
+// lineOf returns the line that a record stands in.
+func (q *queue) lineOf(r *Record) *line {
+	id := int32(0)
+	if q.ordered {
+		id = r.partition.id
 	}
-	r.group = g
-	return g
+	if q.lines[id] == nil {
+		q.lines[id] = new(line)
+	}
+	return q.lines[id]
 }
 
-// update puts a group among those that are ready, or takes it away.
-func (q *queue) update(g *group) {
-	ready := len(g.records) > 0 && g.busy == nil
-	if ready && g.place == nil {
-		g.place = q.ready.PushBack(g)
-	} else if !ready && g.place != nil {
-		q.ready.Remove(g.place)
-		g.place = nil
+// update puts a line among those that are ready, or takes it away.
+func (q *queue) update(l *line) {
+	ready := len(l.records) > 0 && l.busy == nil
+	if ready && l.place == nil {
+		l.place = q.ready.PushBack(l)
+	} else if !ready && l.place != nil {
+		q.ready.Remove(l.place)
+		l.place = nil
 	}
 }
 
 // empty tells whether there is nothing to take.
 func (q *queue) empty() bool { return q.ready.Len() == 0 }
 
-// take returns the records of the next group, as many as may be tried together; nil:
+// take returns the next records of the next line, as many as may be tried together; nil:
 // there is nothing to take.
 func (q *queue) take(maxRecords, maxPieces, maxBytes int) []*Record {
 	front := q.ready.Front()
@@ -81,84 +79,76 @@ func (q *queue) take(maxRecords, maxPieces, maxBytes int) []*Record {
 	if q.ordered {
 		maxRecords = 1
 	}
-	g := front.Value.(*group)
+	l := front.Value.(*line)
 	n, pieces, bytes := 0, 0, 0
-	for ; n < len(g.records) && n < maxRecords; n++ {
-		r := g.records[n]
+	for ; n < len(l.records) && n < maxRecords; n++ {
+		r := l.records[n]
 		pieces, bytes = pieces+max(r.Pieces, 1), bytes+r.size
 		if n > 0 && (pieces > maxPieces || bytes > maxBytes) {
 			break
 		}
 	}
-	taken := g.records[:n:n]
-	g.records = g.records[n:]
-	q.took(g, taken)
+	taken := slices.Clone(l.records[:n])
+	q.took(l, 0, taken)
 	return taken
 }
 
-// takeLast returns the last record of the last group, or its next one if they are
-// ordered; nil: there is nothing to take.
+// takeLast returns the last record, or the next one of the last line if they are ordered;
+// nil: there is nothing to take.
 func (q *queue) takeLast() []*Record {
 	back := q.ready.Back()
 	if back == nil {
 		return nil
 	}
-	g := back.Value.(*group)
-	n := len(g.records) - 1
-	taken := []*Record{g.records[n]}
-	if q.ordered {
-		taken[0], g.records = g.records[0], g.records[1:]
-	} else {
-		g.records[n], g.records = nil, g.records[:n]
+	l := back.Value.(*line)
+	at := 0
+	if !q.ordered {
+		at = len(l.records) - 1
 	}
-	q.took(g, taken)
+	taken := []*Record{l.records[at]}
+	q.took(l, at, taken)
 	return taken
 }
 
-// took notes that records of a group have left. It is another one's turn.
-func (q *queue) took(g *group, taken []*Record) {
-	q.records -= len(taken)
-	q.ready.Remove(g.place)
-	g.place = nil
-	if q.ordered {
-		g.busy = taken[0]
-	} else if len(g.records) == 0 {
-		delete(q.groups, taken[0].Group)
+// took removes what was taken from its line. It is another one's turn.
+func (q *queue) took(l *line, at int, taken []*Record) {
+	if at == 0 {
+		clear(l.records[:len(taken)])
+		l.records = l.records[len(taken):]
+	} else {
+		l.records = slices.Delete(l.records, at, at+len(taken))
 	}
-	q.update(g)
+	q.records -= len(taken)
+	q.ready.Remove(l.place)
+	l.place = nil
+	if q.ordered {
+		l.busy = taken[0]
+	}
+	q.update(l)
 }
 
 // finished lets the record behind this one go, if they are ordered. Further calls do
 // nothing.
 func (q *queue) finished(r *Record) {
-	if r.group != nil && r.group.busy == r {
-		r.group.busy = nil
-		q.update(r.group)
+	if l := q.lineOf(r); l.busy == r {
+		l.busy = nil
+		q.update(l)
 	}
 }
 
 // leave drops the records of partitions that are leaving, and returns them.
 func (q *queue) leave() (dropped []*Record) {
-	var all []*Record
-	for e := q.ready.Front(); e != nil; e = e.Next() {
-		all = append(all, e.Value.(*group).records...)
+	for _, l := range q.lines {
+		l.records = slices.DeleteFunc(l.records, func(r *Record) bool {
+			if r.partition.leaving {
+				dropped = append(dropped, r)
+			}
+			return r.partition.leaving
+		})
+		q.update(l)
 	}
-	for _, g := range q.groups {
-		if g.place == nil {
-			all = append(all, g.records...)
-		}
-		g.records, g.place = nil, nil
-	}
-	q.ready.Init()
-	q.records = 0
-	for _, r := range all {
-		if r.partition.leaving {
-			dropped = append(dropped, r)
-		} else {
-			q.push(r)
-		}
-	}
-	maps.DeleteFunc(q.groups, func(_ uint64, g *group) bool { return len(g.records) == 0 && g.busy == nil })
+	q.records -= len(dropped)
+	maps.DeleteFunc(q.lines, func(_ int32, l *line) bool { return len(l.records) == 0 && l.busy == nil })
 	return dropped
 }
 

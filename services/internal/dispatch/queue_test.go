@@ -9,8 +9,7 @@ import (
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 )
 
-// queueOf makes a queue of records, each given as group and pieces: "a1 b1 a20". Group
-// "-" is none.
+// queueOf makes a queue of records, each given as partition and pieces: "a1 b1 a20".
 func queueOf(ordered bool, records string) *queue {
 	q := newQueue(ordered)
 	for i, text := range strings.Fields(records) {
@@ -21,10 +20,7 @@ func queueOf(ordered bool, records string) *queue {
 
 func queued(offset int, text string) *Record {
 	r := newRecord(&kafka.Message{TopicPartition: kafka.TopicPartition{Offset: kafka.Offset(offset)}}, time.Now())
-	r.partition = new(partition)
-	if text[0] != '-' {
-		r.Group = uint64(text[0])
-	}
+	r.partition = &partition{id: int32(text[0])}
 	_, _ = fmt.Sscan(text[1:], &r.Pieces)
 	return r
 }
@@ -45,14 +41,11 @@ func TestQueueTake(t *testing.T) {
 		want    string // what is taken one after the other, at most 10 pieces and 3 records together
 	}{
 		{"nothing", false, "", ""},
-		{"records without a group go alone", false, "-1 -1 -1", "0 1 2"},
-		{"records of a group go together", false, "a1 a1 a1", "0+1+2"},
+		{"records go together, wherever they come from", false, "a1 b1 a1", "0+1+2"},
 		{"as many as are allowed", false, "a1 a1 a1 a1", "0+1+2 3"},
 		{"as many pieces as are allowed", false, "a6 a4 a1", "0+1 2"},
 		{"one that is too large goes alone", false, "a20 a1", "0 1"},
 		{"one that cannot be split counts as a piece", false, "a9 a0 a0", "0+1 2"},
-		{"groups take turns", false, "a6 a6 a6 b1", "0 3 1 2"},
-		{"a record without a group does not wait for a large one", false, "a6 a6 a6 -1", "0 3 1 2"},
 		{"ordered ones wait for the one before", true, "a1 a1 b1", "0 2"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -64,8 +57,8 @@ func TestQueueTake(t *testing.T) {
 			if got := strings.Join(got, " "); got != tt.want {
 				t.Errorf("took %q, want %q", got, tt.want)
 			}
-			if !tt.ordered && (q.records != 0 || len(q.groups) != 0 || !q.empty()) {
-				t.Errorf("%d records and %d groups are left", q.records, len(q.groups))
+			if !tt.ordered && (q.records != 0 || !q.empty()) {
+				t.Errorf("%d records are left", q.records)
 			}
 		})
 	}
@@ -86,8 +79,7 @@ func TestQueueTakeLast(t *testing.T) {
 		want    string
 	}{
 		{"nothing", false, "", ""},
-		{"the latest first", false, "-1 -1 -1", "2 1 0"},
-		{"one at a time", false, "a1 a1 a1", "2 1 0"},
+		{"the latest first, one at a time", false, "a1 b1 a1", "2 1 0"},
 		{"ordered ones keep their order", true, "a1 b1 b1", "1 0"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -119,14 +111,10 @@ func TestQueueFinished(t *testing.T) {
 }
 
 func TestQueuePutBack(t *testing.T) {
-	q := queueOf(false, "-1 a1 a1")
-	q.putBack([]*Record{queued(7, "a1"), queued(8, "a1")})
-	q.putBack([]*Record{queued(9, "-1")})
-	var got []string
-	for records := q.take(9, 9, 1<<20); records != nil; records = q.take(9, 9, 1<<20) {
-		got = append(got, offsets(records))
-	}
-	if got, want := strings.Join(got, " "), "9 7+8+1+2 0"; got != want {
+	q := queueOf(false, "a1 a1")
+	q.putBack([]*Record{queued(7, "a1"), queued(8, "b1")})
+	q.putBack([]*Record{queued(9, "a1")})
+	if got, want := offsets(q.take(9, 9, 1<<20)), "9+7+8+0+1"; got != want {
 		t.Errorf("took %q, want %q", got, want)
 	}
 }
@@ -134,13 +122,10 @@ func TestQueuePutBack(t *testing.T) {
 func TestQueueLeave(t *testing.T) {
 	for _, ordered := range []bool{false, true} {
 		q := newQueue(ordered)
-		gone, stays := &partition{leaving: true}, new(partition)
 		var busy *Record
 		for i, text := range strings.Fields("a1 b1 a1 b1 a1") {
 			r := queued(i, text)
-			if r.partition = stays; text[0] == 'b' {
-				r.partition = gone
-			}
+			r.partition.leaving = text[0] == 'b'
 			if q.push(r); i == 0 && ordered {
 				busy = q.take(1, 1, 1<<20)[0]
 			}

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"context"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -16,10 +17,8 @@ type Record struct {
 	// Time is the record's timestamp; zero: it has none, or one that cannot be.
 	Time time.Time
 
-	// Group and Pieces are set by [Config.Read]. Records of one group may be tried
-	// together; 0: only alone. Pieces is how many parts the record can be split
-	// into, its spans for example; less than 2: it cannot be split.
-	Group  uint64
+	// Pieces is set by [Config.Read]: how many parts the record can be split into, its
+	// spans for example; less than 2: it cannot be split.
 	Pieces int
 
 	// State and Span belong to the handler and are kept from one try to the next.
@@ -29,7 +28,6 @@ type Record struct {
 
 	partition *partition
 	mark      *progress.Mark
-	group     *group
 	size      int         // of what is dropped, with something for the rest
 	held      [stages]int // tries and letters that hold the value in memory, by stage
 	dropped   bool        // the value is not in memory
@@ -85,12 +83,14 @@ type attempt struct {
 	parts []Part
 	stage stage
 	evidence
-	reason error     // why it is set aside
-	due    time.Time // of the next try
-	began  time.Time // the current try
-	tick   uint64    // when it began; between tries, when the last one did
-	split  bool      // it is a half of another one
-	probe  bool      // it began while the breaker was open
+	reason error           // why it is set aside
+	due    time.Time       // of the next try
+	began  time.Time       // the current try
+	tick   uint64          // when it began; between tries, when the last one did
+	split  bool            // it is a half of another one
+	probe  bool            // it began while the breaker was open
+	ctx    context.Context // of the current try
+	cut    context.CancelFunc
 }
 
 func newAttempt(records []*Record) *attempt {

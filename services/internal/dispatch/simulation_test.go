@@ -135,7 +135,6 @@ type plan struct {
 	badShare int // of 100
 	conds    []condition
 	large    int // how large values are
-	groups   int
 	quiet    int // partition without bad records; -1: none
 	answers  []answer
 	hanging  int // records
@@ -147,11 +146,14 @@ func newWorld(seed uint64) *world {
 	w := &world{rng: rand.New(rand.NewPCG(seed, 1)), changed: make(chan struct{})}
 	w.plan = plan{
 		schedule: rng, steps: 5 + rng.IntN(30), badShare: []int{0, 5, 30, 80}[rng.IntN(4)], refetch: chance(90),
-		fair: chance(85), large: []int{20, 300, 3000}[rng.IntN(3)], groups: rng.IntN(4), quiet: -1, ending: chance(10),
+		fair: chance(85), large: []int{20, 300, 3000}[rng.IntN(3)], quiet: -1, ending: chance(10),
 	}
 	w.config = Config{
 		InFlight: 1 + rng.IntN(8), Ordered: chance(25), MaxPieces: 1 + rng.IntN(60), MaxBytes: 10_000 + rng.IntN(10_000),
 		Log: slog.New(slog.DiscardHandler),
+	}
+	if chance(25) {
+		w.config.MaxRecords = 1 + rng.IntN(3)
 	}
 	if chance(20) {
 		w.config.Slow = time.Second
@@ -159,9 +161,9 @@ func newWorld(seed uint64) *world {
 	if chance(10) {
 		w.config.Limit = rate.NewLimiter(rate.Limit(20+rng.IntN(200)), 1+rng.IntN(50))
 	}
-	w.buffers = [stages]int{freshBytes, suspectBytes, deadBytes}
+	w.buffers = [stages]int{freshBytes, mixedBytes, suspectBytes, deadBytes}
 	if w.refetch {
-		w.buffers = [stages]int{1000 + rng.IntN(30_000), 1000 + rng.IntN(20_000), 1000 + rng.IntN(20_000)}
+		w.buffers = [stages]int{1000 + rng.IntN(30_000), 1000 + rng.IntN(20_000), 1000 + rng.IntN(20_000), 1000 + rng.IntN(20_000)}
 	}
 	if w.config.Ordered {
 		w.quiet = 0
@@ -174,7 +176,7 @@ func newWorld(seed uint64) *world {
 	} else {
 		w.conds = append(w.conds, refusing, overloaded, halfUp, halfUp, halfUp, frozen)
 	}
-	w.answers = []answer{plain, conclusive, tooLarge, cut}
+	w.answers = []answer{plain, conclusive, tooLarge, cut, partial}
 	if chance(20) {
 		w.answers = append(w.answers, hang)
 	}
@@ -200,9 +202,6 @@ func (w *world) produce(id int32, keeper bool) {
 		l.records = append(l.records, nil)
 	}
 	rec := &record{partition: id, offset: l.end(), generation: l.generation, at: time.Now(), pieces: 1, keeper: keeper}
-	if w.groups > 0 {
-		rec.group = uint64(rng.IntN(w.groups + 1))
-	}
 	if rng.IntN(3) == 0 && !w.config.Ordered {
 		rec.pieces = 1 + rng.IntN(20)
 	}

@@ -136,8 +136,8 @@ func (d *Dispatcher) Status() Status {
 	r := &d.report
 	s := Status{
 		State: r.state, Since: r.since, Counts: r.counts,
-		Suspects:    parts(d.mixed) + parts(d.suspects) + parts(d.buffers[suspect].parked),
-		Parked:      len(d.buffers[suspect].parked) + len(d.buffers[dead].parked),
+		Suspects:    parts(d.mixed) + parts(d.suspects) + parts(d.buffers[mixed].parked) + parts(d.buffers[suspect].parked),
+		Parked:      d.parkedAttempts(),
 		DeadLetters: r.letters, DeadLettersError: r.deadErr, FetchError: r.fetchErr,
 		Partitions: make([]PartitionStatus, 0, len(d.partitions)),
 	}
@@ -181,7 +181,7 @@ func parts(attempts []*attempt) (n int) {
 // goes through, and what is tried is refused, or a try has no answer. A few suspects on
 // an idle topic cannot open the breaker: they may be guilty.
 func (d *Dispatcher) stuck(now time.Time) (since time.Time, stuck bool) {
-	if waits := len(d.running)+len(d.mixed)+len(d.suspects)+len(d.buffers[suspect].parked) > 0; waits && !d.report.refusing.IsZero() && now.Sub(d.report.refusing) >= noAnswer {
+	if waits := len(d.running)+len(d.mixed)+len(d.suspects)+len(d.buffers[mixed].parked)+len(d.buffers[suspect].parked) > 0; waits && !d.report.refusing.IsZero() && now.Sub(d.report.refusing) >= noAnswer {
 		since = d.report.refusing
 	}
 	for a := range d.running {

@@ -56,7 +56,6 @@ type record struct {
 	at         time.Time
 	value      []byte
 	pieces     int
-	group      uint64
 	keeper     bool
 
 	bad      pieces // are always refused
@@ -102,6 +101,7 @@ const (
 	tooLarge                 // 413
 	hang                     // none
 	cut                      // the connection ends
+	partial                  // it takes the others
 	answers
 )
 
@@ -208,7 +208,7 @@ func (m *member) read(r *Record) error {
 	rec := l.records[r.TopicPartition.Offset]
 	m.known[r] = rec
 	m.live = append(m.live, r)
-	r.Group, r.Pieces = rec.group, rec.pieces
+	r.Pieces = rec.pieces
 	switch {
 	case rec.null:
 		rec.skipped = true
@@ -258,8 +258,8 @@ func (m *member) handle(ctx context.Context, parts []Part) error {
 		if m.told[p.Record] && !m.leftOver[p.Record] {
 			w.violate("tried after it was finished: %v", rec)
 		}
-		if p.Group == 0 && len(parts) > 1 || p.Group != parts[0].Group {
-			w.violate("tried with another group: %v", rec)
+		if most := w.config.MaxRecords; most > 0 && len(parts) > most {
+			w.violate("tried with %d others: %v", len(parts)-1, rec)
 		}
 		m.trying[p.Record] |= mask
 		defer func() { m.trying[p.Record] &^= mask }()
@@ -314,11 +314,13 @@ func (m *member) try(ctx context.Context, parts []Part) error {
 	case frozen:
 		return context.DeadlineExceeded
 	}
-	refused, lost := false, false
+	refused, refusedInPart, lost := false, false, false
 	var with answer
 	for _, p := range parts {
 		rec := m.known[p.Record]
-		if rec.bad&span(p.From, p.To) != 0 {
+		if rec.bad&span(p.From, p.To) != 0 && rec.answer == partial {
+			refusedInPart = true
+		} else if rec.bad&span(p.From, p.To) != 0 {
 			with, refused = rec.answer, true
 		} else if rec.refusals > 0 {
 			rec.refusals--
@@ -341,6 +343,9 @@ func (m *member) try(ctx context.Context, parts []Part) error {
 	}
 	for _, p := range parts {
 		m.deliver(p)
+	}
+	if refusedInPart {
+		return Partial(errors.New("some spans are refused"))
 	}
 	if lost {
 		return errors.New("EOF")
@@ -413,7 +418,11 @@ func (m *member) write(ctx context.Context, p Part, rec *record, reason error) (
 		w.violate("set aside with the value %.9q: %v", p.Value, rec)
 	}
 	mask := span(p.From, p.To)
-	if wrong := mask &^ rec.bad; wrong != 0 && !rec.garbage && !(expired && errors.Is(reason, ErrGone)) {
+	wrong := mask &^ rec.bad
+	if verdictOf(reason).partial {
+		wrong &^= rec.delivered
+	}
+	if wrong != 0 && !rec.garbage && !(expired && errors.Is(reason, ErrGone)) {
 		if w.fair {
 			w.violate("good pieces %b set aside, %v: %v", wrong, reason, rec)
 		}

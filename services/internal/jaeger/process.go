@@ -3,7 +3,7 @@
 // it, and the relay only knows its address.
 //
 // What the running Jaeger promises comes from deploy/jaeger/jaeger.yaml: a batch
-// that was answered with 202 is there after the process was killed.
+// that was answered with 2xx is there after the process was killed.
 package jaeger
 
 import (
@@ -31,6 +31,7 @@ type Options struct {
 	DataDir    string // the traces; made if it is missing
 	LogFile    string // appended to; made if it is missing
 
+	OTLPPort      int
 	CollectorPort int
 	QueryPort     int
 
@@ -79,7 +80,7 @@ func (p *Process) Start(ctx context.Context) error {
 	if r := p.last.Load(); r != nil && !r.ended() {
 		return errors.New("start jaeger: it is running")
 	}
-	for _, port := range []int{p.opts.CollectorPort, p.opts.QueryPort} {
+	for _, port := range []int{p.opts.OTLPPort, p.opts.CollectorPort, p.opts.QueryPort} {
 		if err := checkFree(port); err != nil {
 			return fmt.Errorf("start jaeger: %w", err)
 		}
@@ -139,7 +140,10 @@ func (p *Process) Kill() error {
 // Start it is another channel.
 func (p *Process) Done() <-chan struct{} { return p.last.Load().done }
 
-// Endpoint is the URL that takes batches of spans.
+// OTLPEndpoint is the URL that takes requests of OTLP.
+func (p *Process) OTLPEndpoint() string { return p.opts.url(p.opts.OTLPPort) + "/v1/traces" }
+
+// Endpoint is the URL that takes batches of jaeger.thrift.
 func (p *Process) Endpoint() string { return p.opts.url(p.opts.CollectorPort) + "/api/traces" }
 
 // QueryURL is the URL of the UI and, for NewQuery, of its API.
@@ -161,6 +165,7 @@ func (o Options) start() (*run, error) {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(),
 		"JAEGER_LISTEN_HOST="+host,
+		"JAEGER_OTLP_PORT="+strconv.Itoa(o.OTLPPort),
 		"JAEGER_COLLECTOR_PORT="+strconv.Itoa(o.CollectorPort),
 		"JAEGER_QUERY_PORT="+strconv.Itoa(o.QueryPort),
 		"JAEGER_HEALTH_PORT=0",

@@ -31,10 +31,11 @@ func (p *Process) waitReady(ctx context.Context, r *run) error {
 }
 
 // answers asks the collector and the query API for a sign of life. The collector
-// has one path, which takes posts only.
+// takes posts only.
 func (p *Process) answers(ctx context.Context) error {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	for url, want := range map[string]int{
+		p.OTLPEndpoint():               http.StatusMethodNotAllowed,
 		p.Endpoint():                   http.StatusMethodNotAllowed,
 		p.QueryURL() + "/api/services": http.StatusOK,
 	} {

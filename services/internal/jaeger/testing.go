@@ -54,6 +54,7 @@ func optionsForTest(t testing.TB) Options {
 		UIDir:         filepath.Join(root, "bin", "jaeger-ui"),
 		DataDir:       filepath.Join(dir, "data"),
 		LogFile:       filepath.Join(dir, "jaeger.log"),
+		OTLPPort:      tracingtest.FreePort(t),
 		CollectorPort: tracingtest.FreePort(t),
 		QueryPort:     tracingtest.FreePort(t),
 	}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"fault-tolerant-tracing/services/internal/payload"
 	"fault-tolerant-tracing/tracing/batch"
 )
 
@@ -142,19 +143,17 @@ func (c *client) drop(says batch.Stats, known bool) (fresh DroppedSpans) {
 }
 
 // name finds out what the client is called. It decodes a batch, once per client.
-func (c *client) name(frame batch.Frame) {
+func (c *client) name(spans payload.Spans) {
 	if c.service != "" {
 		return
 	}
-	b, err := batch.Decode(frame.Bytes())
-	if err != nil {
+	c.service = clip(spans.Service())
+	traces, err := spans.Decode()
+	if err != nil || traces.ResourceSpans().Len() == 0 {
 		return
 	}
-	c.service = clip(b.Process.ServiceName)
-	for _, tag := range b.Process.Tags {
-		if tag.Key == "hostname" {
-			c.host = clip(tag.GetVStr())
-		}
+	if host, found := traces.ResourceSpans().At(0).Resource().Attributes().Get("host.name"); found {
+		c.host = clip(host.AsString())
 	}
 }
 

@@ -24,8 +24,6 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/hashicorp/golang-lru/v2/simplelru"
-
-	"fault-tolerant-tracing/tracing/batch"
 )
 
 // What a ledger remembers at most. A client takes 500 bytes, its gaps and names
@@ -69,15 +67,13 @@ func New() *Ledger {
 }
 
 // Read takes note of a record. It is to be called once for each record that was
-// read, in the order of reading, by one goroutine; the frame of a record that is
-// no batch is empty. It never blocks for long: its time is that of a hash of the
-// batch.
-func (l *Ledger) Read(id int32, offset int64, key []byte, frame batch.Frame) {
-	seqNo, numbered := frame.SeqNo()
-	numbered = numbered && seqNo >= 1 && seqNo <= maxSeqNo && len(key) > 0 && len(key) <= maxKey
+// read, in the order of reading, by one goroutine; the batch of a record that holds
+// none is empty. It never blocks for long: its time is that of a hash of the batch.
+func (l *Ledger) Read(id int32, offset int64, key []byte, b Batch) {
+	numbered := b.SeqNo >= 1 && b.SeqNo <= maxSeqNo && len(key) > 0 && len(key) <= maxKey
 	var hash uint64
 	if numbered {
-		hash = xxhash.Sum64(frame.Bytes())
+		hash = xxhash.Sum64(b.spans.Bytes())
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -86,16 +82,14 @@ func (l *Ledger) Read(id int32, offset int64, key []byte, frame batch.Frame) {
 		l.totals.RecordsOutside++
 		return
 	}
-	c, continued := l.client(key, id, p, seqNo)
-	known := continued || seqNo == 1
+	c, continued := l.client(key, id, p, b.SeqNo)
+	known := continued || b.SeqNo == 1
 	before := c.losses
-	l.note(p, c, seqNo, hash, len(frame.Bytes()))
-	if stats, ok := frame.Stats(); ok {
-		l.totals.SpansDropped.add(c.drop(stats, known))
-	}
+	l.note(p, c, b.SeqNo, hash, len(b.spans.Bytes()))
+	l.totals.SpansDropped.add(c.drop(b.Lost, known))
 	if c.losses != before {
 		c.lastLoss = time.Now()
-		c.name(frame)
+		c.name(b.spans)
 	}
 }
 

@@ -14,11 +14,12 @@ import (
 	"github.com/uber/jaeger-client-go/thrift"
 	"github.com/uber/jaeger-client-go/thrift-gen/jaeger"
 
+	"fault-tolerant-tracing/services/internal/payload"
 	"fault-tolerant-tracing/tracing/batch"
 )
 
 // numbered encodes a batch as package tracing does: one span, a number, counters.
-func numbered(t testing.TB, operation string, seqNo int64, stats batch.Stats) batch.Frame {
+func numbered(t testing.TB, operation string, seqNo int64, stats batch.Stats) Batch {
 	t.Helper()
 	host := "host-1"
 	process, err := batch.EncodeProcess(&jaeger.Process{
@@ -27,9 +28,14 @@ func numbered(t testing.TB, operation string, seqNo int64, stats batch.Stats) ba
 	require.NoError(t, err)
 	span, err := batch.AppendSpan(nil, &jaeger.Span{OperationName: operation})
 	require.NoError(t, err)
-	frame, err := batch.Parse(batch.Encode(process, span, 1, seqNo, stats))
+	return of(t, batch.Encode(process, span, 1, seqNo, stats))
+}
+
+func of(t testing.TB, value []byte) Batch {
+	t.Helper()
+	spans, err := payload.Parse(value)
 	require.NoError(t, err)
-	return frame
+	return Of(nil, spans)
 }
 
 // reading feeds a ledger with records of partition 0.
@@ -57,7 +63,7 @@ func (r *reading) client(uuid, history string) {
 	}
 }
 
-func (r *reading) batch(uuid string, frame batch.Frame) {
+func (r *reading) batch(uuid string, frame Batch) {
 	r.Read(0, r.offset, []byte(uuid), frame)
 	r.offset++
 }
@@ -143,7 +149,7 @@ func TestLedgerBreaksOnlyThePartition(t *testing.T) {
 		l.Read(1, int64(i), []byte("b"), numbered(t, "", seqNo, batch.Stats{}))
 	}
 	require.EqualValues(t, 2, l.Status().BatchesMissing)
-	l.Read(1, 5, nil, batch.Frame{})
+	l.Read(1, 5, nil, Batch{})
 	s := l.Status()
 	require.EqualValues(t, 1, s.BatchesMissing)
 	require.EqualValues(t, 1, s.BatchesUnconfirmed)
@@ -160,7 +166,7 @@ func TestLedgerClientThatMovesToAnotherPartition(t *testing.T) {
 	require.EqualValues(t, 0, s.BatchesMissing)
 	require.EqualValues(t, 1, s.BatchesUnconfirmed)
 	require.EqualValues(t, 7, s.Losses[0].KnownFrom)
-	l.Read(0, 3, nil, batch.Frame{}) // a break where the client no longer is
+	l.Read(0, 3, nil, Batch{}) // a break where the client no longer is
 	require.EqualValues(t, 1, l.Status().BatchesUnconfirmed)
 }
 
@@ -200,14 +206,13 @@ func TestLedgerRecordsOutside(t *testing.T) {
 	unnumbered := thrift.NewTMemoryBuffer()
 	java := jaeger.Batch{Process: &jaeger.Process{ServiceName: "test"}, Spans: []*jaeger.Span{{OperationName: "operation"}}}
 	require.NoError(t, java.Write(t.Context(), thrift.NewTBinaryProtocolConf(unnumbered, nil)))
-	frame, err := batch.Parse(unnumbered.Bytes())
-	require.NoError(t, err)
+	frame := of(t, unnumbered.Bytes())
 	for _, test := range []struct {
 		name  string
 		key   string
-		frame batch.Frame
+		frame Batch
 	}{
-		{"no batch", "a", batch.Frame{}},
+		{"no batch", "a", Batch{}},
 		{"no number", "a", frame},
 		{"no key", "", numbered(t, "", 1, batch.Stats{})},
 		{"a key that is no client-uuid", strings.Repeat("a", maxKey+1), numbered(t, "", 1, batch.Stats{})},
@@ -248,7 +253,7 @@ func TestLedgerMemoryIsBounded(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return int64(m.HeapAlloc)
 	}
-	var frames []batch.Frame
+	var frames []Batch
 	for n := range int64(maxGaps + 2) {
 		frames = append(frames, numbered(t, "", 1+2*n, batch.Stats{}))
 	}
@@ -298,7 +303,7 @@ func TestLedgerRemembersTheLatestBatches(t *testing.T) {
 
 func TestLedgerStatus(t *testing.T) {
 	r := newReading(t)
-	r.batch("", batch.Frame{})
+	r.batch("", Batch{})
 	r.client("quiet", "1 2")
 	r.client("closed", "1 3 2")
 	r.client("a\xff", "1 2 4")
@@ -360,7 +365,7 @@ func TestLedgerStatusWhileReading(t *testing.T) {
 func BenchmarkLedger(b *testing.B) {
 	r := newReading(b)
 	operation := strings.Repeat("x", 40_000) // as large as 100 spans
-	frames := make([]batch.Frame, 1000)
+	frames := make([]Batch, 1000)
 	for i := range frames {
 		frames[i] = numbered(b, operation, int64(i+1), batch.Stats{})
 	}

@@ -29,7 +29,7 @@ type world struct {
 type written struct {
 	uuid  string
 	seqNo int64
-	frame batch.Frame
+	frame Batch
 }
 
 // writer is a client process.
@@ -173,7 +173,7 @@ func (w *world) read(p, n int) {
 		}
 		run := r.runs[p]
 		if slices.ContainsFunc(w.topic[p][run.from:offset], func(o written) bool {
-			return o.uuid == record.uuid && string(o.frame.Bytes()) == string(record.frame.Bytes())
+			return o.uuid == record.uuid && string(o.frame.spans.Bytes()) == string(record.frame.spans.Bytes())
 		}) {
 			r.twice[record.uuid]++
 		}
@@ -197,7 +197,7 @@ func (w *world) judge(r *reader, p int, uuid string) {
 		if offset < r.runs[p].to {
 			arrived[record.seqNo] = true
 		}
-		stats, _ := record.frame.Stats()
+		stats := record.frame.Lost
 		says.FullQueueDropped = max(says.FullQueueDropped, stats.FullQueueDropped)
 		says.TooLargeDropped = max(says.TooLargeDropped, stats.TooLargeDropped)
 		says.FailedToEmit = max(says.FailedToEmit, stats.FailedToEmit)

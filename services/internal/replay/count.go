@@ -3,7 +3,7 @@ package replay
 import (
 	"context"
 
-	"fault-tolerant-tracing/tracing/batch"
+	"fault-tolerant-tracing/services/internal/payload"
 )
 
 // maxTraces is how many traces are told apart: about 50 MB of memory.
@@ -14,7 +14,7 @@ type Counts struct {
 	Records, Spans int64
 	Traces         int64 // at least, if there are MoreTraces
 	MoreTraces     bool
-	NoBatch        int64 // records among them that hold no batch of spans
+	NoBatch        int64 // records among them that hold no spans
 	Services       map[string]ServiceCounts
 }
 
@@ -29,7 +29,7 @@ func Count(ctx context.Context, source Source, filter Filter, done func(records 
 	err := source.Read(ctx, func(record Record) error {
 		done(1)
 		if value, wanted := filter.apply(record); wanted && len(value) > 0 {
-			counts.add(value, traces)
+			counts.add(filter.Format, value, traces)
 		}
 		return ctx.Err()
 	})
@@ -37,20 +37,20 @@ func Count(ctx context.Context, source Source, filter Filter, done func(records 
 	return counts, err
 }
 
-func (c *Counts) add(value []byte, traces map[TraceID]struct{}) {
+func (c *Counts) add(f payload.Setting, value []byte, traces map[TraceID]struct{}) {
 	c.Records++
-	frame, err := batch.Parse(value)
+	held, err := f.Parse(value)
 	if err != nil {
 		c.NoBatch++
 		return
 	}
-	c.Spans += int64(frame.Spans())
-	service := c.Services[frame.Service()]
+	name := held.Service()
+	c.Spans += int64(held.Len())
+	service := c.Services[name]
 	service.Records++
-	service.Spans += int64(frame.Spans())
-	c.Services[frame.Service()] = service
-	frame.Select(func(high, low int64) bool {
-		id := TraceID{high, low}
+	service.Spans += int64(held.Len())
+	c.Services[name] = service
+	held.Select(func(id TraceID) bool {
 		if _, known := traces[id]; !known && len(traces) >= maxTraces {
 			c.MoreTraces = true
 		} else {

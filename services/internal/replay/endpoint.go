@@ -44,7 +44,7 @@ func (e *endpoint) ended(began time.Time, err error) error {
 	if e.began.IsZero() {
 		e.began = began
 	}
-	if err == nil {
+	if deliver.Taken(err) {
 		e.there, e.taken, e.judges = true, true, true
 		return nil
 	}
@@ -56,7 +56,7 @@ func (e *endpoint) ended(began time.Time, err error) error {
 	switch {
 	case deliver.Misconfigured(err):
 		if e.odd++; !e.taken && e.odd >= strange {
-			return fmt.Errorf("%s is not Jaeger's collector, such as http://localhost:14268/api/traces: %w", e.url, err)
+			return fmt.Errorf("%s takes no spans, as http://localhost:4318/v1/traces does, or, in Jaeger's own format, http://localhost:14268/api/traces: %w", e.url, err)
 		}
 	case answer.Status == http.StatusBadRequest, answer.Status == http.StatusInternalServerError:
 		e.judges = true

@@ -5,7 +5,8 @@ import (
 	"strconv"
 	"time"
 
-	"fault-tolerant-tracing/tracing/batch"
+	"fault-tolerant-tracing/services/internal/payload"
+	"fault-tolerant-tracing/tracing/otlp"
 )
 
 // Filter says which spans are wanted. The zero Filter wants all.
@@ -13,10 +14,11 @@ type Filter struct {
 	From, To time.Time // of the record's timestamp, To excluded; zero: no limit
 	Service  string    // name of the service; "": any
 	Trace    TraceID   // zero: any
+	Format   payload.Setting
 }
 
 // apply returns the value of a record with the spans that are wanted; false: nothing
-// of it is. A value that is no batch has no spans, and is wanted only if all are.
+// of it is. A value that holds no spans is wanted only if all are.
 func (f Filter) apply(r Record) (value []byte, wanted bool) {
 	switch {
 	case r.Time.Before(f.From) || !f.To.IsZero() && !r.Time.Before(f.To):
@@ -24,19 +26,19 @@ func (f Filter) apply(r Record) (value []byte, wanted bool) {
 	case f.Service == "" && f.Trace == TraceID{}:
 		return r.Value, true
 	}
-	frame, err := batch.Parse(r.Value)
-	if err != nil || f.Service != "" && frame.Service() != f.Service {
+	held, err := f.Format.Parse(r.Value)
+	if err != nil || f.Service != "" && held.Service() != f.Service {
 		return nil, false
 	}
 	if f.Trace == (TraceID{}) {
 		return r.Value, true
 	}
-	value, spans := frame.Select(func(high, low int64) bool { return TraceID{high, low} == f.Trace })
+	value, spans := held.Select(func(id TraceID) bool { return id == f.Trace })
 	return value, spans > 0
 }
 
-// TraceID is the id of a trace, as in jaeger.thrift.
-type TraceID struct{ High, Low int64 }
+// TraceID is the id of a trace.
+type TraceID = otlp.TraceID
 
 // ParseTraceID reads an id as Jaeger's UI shows it: up to 32 hexadecimal digits,
 // or up to 16 for 64 bits. Leading zeros do not matter.
@@ -47,7 +49,7 @@ func ParseTraceID(text string) (TraceID, error) {
 	}
 	h, errHigh := strconv.ParseUint(high, 16, 64)
 	l, errLow := strconv.ParseUint(low, 16, 64)
-	id := TraceID{int64(h), int64(l)}
+	id := otlp.NewTraceID(int64(h), int64(l))
 	if len(text) > 32 || errHigh != nil || errLow != nil || id == (TraceID{}) {
 		return TraceID{}, fmt.Errorf("%q is no trace id: it has up to 32 hexadecimal digits, not all of them 0", text)
 	}

@@ -5,17 +5,19 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"fault-tolerant-tracing/tracing/otlp"
 )
 
 func TestParseTraceID(t *testing.T) {
 	for text, want := range map[string]TraceID{
-		"1":                                {0, 1},
-		"0000000000000001":                 {0, 1},
-		"ffffffffffffffff":                 {0, -1},
-		"5DDFfd7a":                         {0, 0x5ddffd7a},
-		"0000000000000000ffffffffffffffff": {0, -1},
-		"20000000000000001":                {2, 1},
-		"7fffffffffffffff0000000000000000": {math.MaxInt64, 0},
+		"1":                                otlp.NewTraceID(0, 1),
+		"0000000000000001":                 otlp.NewTraceID(0, 1),
+		"ffffffffffffffff":                 otlp.NewTraceID(0, -1),
+		"5DDFfd7a":                         otlp.NewTraceID(0, 0x5ddffd7a),
+		"0000000000000000ffffffffffffffff": otlp.NewTraceID(0, -1),
+		"20000000000000001":                otlp.NewTraceID(2, 1),
+		"7fffffffffffffff0000000000000000": otlp.NewTraceID(math.MaxInt64, 0),
 	} {
 		got, err := ParseTraceID(text)
 		assert.NoError(t, err, text)
@@ -28,7 +30,7 @@ func TestParseTraceID(t *testing.T) {
 }
 
 func TestFilter(t *testing.T) {
-	a, b, long := TraceID{0, 1}, TraceID{0, 2}, TraceID{1, 1}
+	a, b, long := otlp.NewTraceID(0, 1), otlp.NewTraceID(0, 2), otlp.NewTraceID(1, 1)
 	all := recordsOf(newBatch(t, "one", a, b), newBatch(t, "two", a, long, a), []byte("garbage"), nil, newBatch(t, "one"))
 	type counts struct{ records, spans, traces, noBatch int64 }
 	for _, tt := range []struct {
@@ -42,7 +44,7 @@ func TestFilter(t *testing.T) {
 		{"a trace", Filter{Trace: a}, counts{2, 3, 1, 0}},
 		{"a trace of 128 bits", Filter{Trace: long}, counts{1, 1, 1, 0}},
 		{"a trace in a service", Filter{Trace: a, Service: "two"}, counts{1, 2, 1, 0}},
-		{"an unknown trace", Filter{Trace: TraceID{1, 2}}, counts{}},
+		{"an unknown trace", Filter{Trace: otlp.NewTraceID(1, 2)}, counts{}},
 		{"from the time of a record", Filter{From: all[1].Time}, counts{3, 3, 2, 1}},
 		{"up to the time of a record", Filter{To: all[1].Time}, counts{1, 2, 2, 0}},
 	} {

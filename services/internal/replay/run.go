@@ -27,12 +27,6 @@ const (
 	maxStall = 10 * time.Second
 )
 
-// Jaeger takes batches. It is implemented by collector.Collector.
-type Jaeger interface {
-	Post(ctx context.Context, batch []byte) error
-	URL() string // to be shown
-}
-
 // Meter shows how far a run has come. It is implemented by meter.Meter.
 type Meter interface {
 	Add(records int64)    // so many more are finished
@@ -41,11 +35,12 @@ type Meter interface {
 
 // Config says what a run sends and where to.
 type Config struct {
-	Jaeger Jaeger
-	Filter Filter
-	Meter  Meter
+	Endpoint deliver.Endpoint
+	Alone    bool // each record is sent by itself: it was refused before, and is likely to be again
+	Filter   Filter
+	Meter    Meter
 
-	// Read is [deliver.Read], or does more.
+	// Read is that of the endpoint, or does more.
 	Read func(*dispatch.Record) error
 	// SetAside, if there is one, keeps a part of a record that can never be delivered;
 	// an error ends the run. Without it such parts are only listed, and the run ends if
@@ -68,7 +63,7 @@ type Result struct {
 type Refusal struct {
 	Partition int32
 	Offset    int64
-	Spans     int // how many of its spans; 0: it is no batch
+	Spans     int // how many of its spans; 0: it holds none
 	Reason    error
 }
 
@@ -84,13 +79,15 @@ func Run(ctx context.Context, source Source, cfg Config) (Result, error) {
 	defer end(nil)
 	r := &run{
 		cfg: cfg, end: end, refused: map[*dispatch.Record]*Refusal{},
-		endpoint: endpoint{url: cfg.Jaeger.URL(), picky: cfg.SetAside == nil},
+		endpoint: endpoint{url: cfg.Endpoint.URL(), picky: cfg.SetAside == nil},
 	}
-	r.work = dispatch.New(dispatch.Config{
-		InFlight: deliver.Connections, MaxPieces: deliver.MaxSpans, MaxBytes: deliver.MaxBytes,
-		Read: cfg.Read, Handle: r.post, SetAside: r.setAside, Finished: r.finished,
-		Log: slog.New(slog.DiscardHandler), // a command tells its errors itself
-	})
+	work := cfg.Endpoint.Bounds()
+	if cfg.Alone {
+		work.MaxRecords = 1
+	}
+	work.Read, work.Handle, work.SetAside, work.Finished = cfg.Read, r.post, r.setAside, r.finished
+	work.Log = slog.New(slog.DiscardHandler) // a command tells its errors itself
+	r.work = dispatch.New(work)
 	var parts sync.WaitGroup
 	parts.Go(func() { r.work.Run(ctx, grace) })
 	parts.Go(func() { r.watch(ctx) })
@@ -206,12 +203,13 @@ func (r *run) report() error {
 
 // post implements Handle of [dispatch.Config].
 func (r *run) post(ctx context.Context, parts []dispatch.Part) error {
-	body, _, err := deliver.Body(parts)
+	body, _, err := r.cfg.Endpoint.Body(parts)
 	if err != nil {
+		r.cfg.Meter.Waiting(err)
 		return err
 	}
 	began := time.Now()
-	err = r.cfg.Jaeger.Post(ctx, body)
+	err = r.cfg.Endpoint.Post(ctx, body)
 	if ctx.Err() != nil {
 		return err // cut off: that says nothing of Jaeger
 	}

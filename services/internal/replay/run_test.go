@@ -22,6 +22,7 @@ import (
 	"fault-tolerant-tracing/services/internal/scan"
 	"fault-tolerant-tracing/tracing/batch"
 	"fault-tolerant-tracing/tracing/kafkaclient"
+	"fault-tolerant-tracing/tracing/otlp"
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
 
@@ -34,7 +35,7 @@ func TestReplayReproducesEverySpan(t *testing.T) {
 	wanted, poison := produceSpans(t, broker, random)
 
 	faults := []int{hangUp, 408, 429, 500, 502, 503}
-	jaeger := newJaeger(func(_ string, operations []string) int {
+	jaeger := newJaeger(func(_, operations []string) int {
 		for _, operation := range operations {
 			if poison[operation] != 0 {
 				return poison[operation]
@@ -59,7 +60,7 @@ func TestReplayReproducesEverySpan(t *testing.T) {
 	var shown fakeMeter
 	ctx, cancel := context.WithTimeout(t.Context(), 45*time.Second)
 	defer cancel()
-	result, err := Run(ctx, source, Config{Jaeger: jaeger, Meter: &shown, Read: deliver.Read})
+	result, err := Run(ctx, source, Config{Endpoint: jaeger.endpoint(), Meter: &shown, Read: deliver.Endpoint{}.Read})
 	require.NoError(t, err)
 	assert.Equal(t, total, shown.records)
 	for operation := range wanted {
@@ -96,12 +97,12 @@ func produceSpans(t *testing.T, broker *tracingtest.Broker, random *rand.Rand) (
 		switch {
 		case i%150 == 7:
 			traces = traces[:1]
-			poison[name(service, TraceID{0, int64(i) << 32})] = []int{400, 500}[i%300/150]
+			poison[name(service, otlp.NewTraceID(0, int64(i)<<32))] = []int{400, 500}[i%300/150]
 		case i%200 == 3:
 			traces = make([]TraceID, 700)
 		}
 		for s := range traces {
-			traces[s] = TraceID{0, int64(i)<<32 | int64(s)}
+			traces[s] = otlp.NewTraceID(0, int64(i)<<32|int64(s))
 			if poison[name(service, traces[s])] == 0 {
 				wanted[name(service, traces[s])] = true
 			}
@@ -117,14 +118,14 @@ func six(t *testing.T) records {
 	t.Helper()
 	var values [][]byte
 	for i := range 6 {
-		values = append(values, newBatch(t, "one", TraceID{0, int64(i)}))
+		values = append(values, newBatch(t, "one", otlp.NewTraceID(0, int64(i))))
 	}
 	return recordsOf(values...)
 }
 
 // ofOneSpan answers posts with a certain span with this, all others with 202.
 func ofOneSpan(operation string, status int) *fakeJaeger {
-	return newJaeger(func(_ string, operations []string) int {
+	return newJaeger(func(_, operations []string) int {
 		if slices.Contains(operations, operation) {
 			return status
 		}
@@ -153,10 +154,10 @@ func TestOneBadRecordIsNamedAndTheOthersAreSent(t *testing.T) {
 
 func TestRecordsOfAProcessTravelTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		jaeger := newJaeger(func(string, []string) int { return 202 })
+		jaeger := newJaeger(func(_, _ []string) int { return 202 })
 		var values [][]byte
 		for i := range 1000 {
-			values = append(values, newBatch(t, fmt.Sprint("service-", i%2), TraceID{0, int64(i)}, TraceID{1, int64(i)}))
+			values = append(values, newBatch(t, fmt.Sprint("service-", i%2), otlp.NewTraceID(0, int64(i)), otlp.NewTraceID(1, int64(i))))
 		}
 		result, err := jaeger.send(t, recordsOf(values...))
 		require.NoError(t, err)
@@ -168,9 +169,9 @@ func TestRecordsOfAProcessTravelTogether(t *testing.T) {
 
 func TestOnlyTheSpansOfATraceAreSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		jaeger := newJaeger(func(string, []string) int { return 202 })
-		all := recordsOf(newBatch(t, "one", TraceID{0, 1}, TraceID{0, 2}), newBatch(t, "two", TraceID{0, 2}, TraceID{1, 1}), []byte("garbage"), nil)
-		result, err := jaeger.sendSome(t, all, Filter{Trace: TraceID{0, 1}})
+		jaeger := newJaeger(func(_, _ []string) int { return 202 })
+		all := recordsOf(newBatch(t, "one", otlp.NewTraceID(0, 1), otlp.NewTraceID(0, 2)), newBatch(t, "two", otlp.NewTraceID(0, 2), otlp.NewTraceID(1, 1)), []byte("garbage"), nil)
+		result, err := jaeger.sendSome(t, all, Filter{Trace: otlp.NewTraceID(0, 1)})
 		require.NoError(t, err)
 		assert.Equal(t, Result{Records: 1, Spans: 1}, result)
 		assert.Equal(t, map[string]int{"one-0-1": 1}, jaeger.taken)
@@ -179,19 +180,19 @@ func TestOnlyTheSpansOfATraceAreSent(t *testing.T) {
 
 func TestRefusalsAreListed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		jaeger := newJaeger(func(service string, operations []string) int {
+		jaeger := newJaeger(func(services, operations []string) int {
 			switch {
-			case service == "bad":
+			case slices.Contains(services, "bad"):
 				return 400
-			case len(operations) > 1 && service == "large":
+			case len(operations) > 1 && slices.Contains(services, "large"):
 				return 413
 			case slices.Contains(operations, "large-0-2"):
 				return 500
 			}
 			return 202
 		})
-		all := recordsOf(newBatch(t, "good", TraceID{0, 1}), newBatch(t, "bad", TraceID{0, 1}, TraceID{0, 2}),
-			newBatch(t, "large", TraceID{0, 1}, TraceID{0, 2}, TraceID{0, 3}), nil)
+		all := recordsOf(newBatch(t, "good", otlp.NewTraceID(0, 1)), newBatch(t, "bad", otlp.NewTraceID(0, 1), otlp.NewTraceID(0, 2)),
+			newBatch(t, "large", otlp.NewTraceID(0, 1), otlp.NewTraceID(0, 2), otlp.NewTraceID(0, 3)), nil)
 		result, err := jaeger.send(t, all)
 		require.NoError(t, err)
 		assert.EqualValues(t, 2, result.Records)
@@ -213,12 +214,12 @@ func TestRefusalsAreListed(t *testing.T) {
 // many spans makes it allocate for them all.
 func TestWhatIsNoBatchIsNeverPosted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		two := append(newBatch(t, "one", TraceID{0, 1}), newBatch(t, "one", TraceID{0, 2})...)
+		two := append(newBatch(t, "one", otlp.NewTraceID(0, 1)), newBatch(t, "one", otlp.NewTraceID(0, 2))...)
 		process, err := batch.EncodeProcess(&jaegerthrift.Process{ServiceName: "one"})
 		require.NoError(t, err)
 		claims := batch.Encode(process, nil, 100_000_000, 1, batch.Stats{})
 		begin := time.Now()
-		jaeger := newJaeger(func(string, []string) int {
+		jaeger := newJaeger(func(_, _ []string) int {
 			if time.Since(begin) < time.Second {
 				return 503
 			}
@@ -228,25 +229,25 @@ func TestWhatIsNoBatchIsNeverPosted(t *testing.T) {
 		for range 40 {
 			values = append(values, two, claims, []byte("garbage"))
 		}
-		result, err := jaeger.send(t, recordsOf(append(values, newBatch(t, "one", TraceID{0, 3}))...))
+		result, err := jaeger.send(t, recordsOf(append(values, newBatch(t, "one", otlp.NewTraceID(0, 3)))...))
 		require.NoError(t, err)
 		assert.Equal(t, map[string]int{"one-0-3": 1}, jaeger.taken)
 		assert.EqualValues(t, 120, result.Refused, "they are no reason to give up: Jaeger has not refused them")
-		assert.ErrorContains(t, result.Refusals[0].Reason, "no batch of jaeger.thrift: ")
+		assert.ErrorContains(t, result.Refusals[0].Reason, "no batch of spans: ")
 	})
 }
 
 func TestJaegerThatRefusesEverythingEndsTheRun(t *testing.T) {
 	for _, status := range []int{400, 413, 500} {
 		synctest.Test(t, func(t *testing.T) {
-			jaeger := newJaeger(func(string, []string) int { return status })
+			jaeger := newJaeger(func(_, _ []string) int { return status })
 			var values [][]byte
 			for i := range 30_000 {
-				values = append(values, newBatch(t, "one", TraceID{0, int64(i)}))
+				values = append(values, newBatch(t, "one", otlp.NewTraceID(0, int64(i))))
 			}
 			begin := time.Now()
 			_, err := jaeger.send(t, recordsOf(values...))
-			assert.ErrorContains(t, err, fmt.Sprint("jaeger at http://jaeger/api/traces has refused everything so far: jaeger answered ", status))
+			assert.ErrorContains(t, err, fmt.Sprint("jaeger at http://jaeger/v1/traces has refused everything so far: jaeger answered ", status))
 			assert.Less(t, jaeger.posted(), 1000)
 			assert.Less(t, time.Since(begin), time.Minute)
 		})
@@ -257,19 +258,19 @@ func TestJaegerThatRefusesEverythingEndsTheRun(t *testing.T) {
 // the room in memory.
 func TestManyLargeBadRecordsDoNotBlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		jaeger := newJaeger(func(service string, _ []string) int {
-			if service != "good" {
+		jaeger := newJaeger(func(services, _ []string) int {
+			if slices.ContainsFunc(services, func(service string) bool { return service != "good" }) {
 				return 500
 			}
 			return 202
 		})
 		var values [][]byte
 		for i := range 90 {
-			values = append(values, newBatch(t, fmt.Sprint(i, string(make([]byte, 100_000))), TraceID{0, 1}))
+			values = append(values, newBatch(t, fmt.Sprint(i, string(make([]byte, 100_000))), otlp.NewTraceID(0, 1)))
 		}
-		values = slices.Insert(values, 0, newBatch(t, "good", TraceID{0, 1}))
+		values = slices.Insert(values, 0, newBatch(t, "good", otlp.NewTraceID(0, 1)))
 		for i := range 100 {
-			values = append(values, newBatch(t, "good", TraceID{1, int64(i)}))
+			values = append(values, newBatch(t, "good", otlp.NewTraceID(1, int64(i))))
 		}
 		result, err := jaeger.send(t, recordsOf(values...))
 		require.NoError(t, err)
@@ -282,18 +283,18 @@ func TestARunThatIsStoppedTellsWhatWasSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		jaeger := newJaeger(func(service string, _ []string) int {
-			if service == "7" {
+		jaeger := newJaeger(func(services, _ []string) int {
+			if slices.Equal(services, []string{"7"}) {
 				return 202
 			}
 			return 503
 		})
 		var values [][]byte
 		for i := range 50 {
-			values = append(values, newBatch(t, fmt.Sprint(i), TraceID{0, int64(i) + 1}))
+			values = append(values, newBatch(t, fmt.Sprint(i), otlp.NewTraceID(0, int64(i)+1)))
 		}
 		shown := fakeMeter{added: func(int64) { cancel() }}
-		result, err := Run(ctx, recordsOf(values...), Config{Jaeger: jaeger, Meter: &shown, Read: deliver.Read})
+		result, err := Run(ctx, recordsOf(values...), Config{Endpoint: jaeger.endpoint(), Meter: &shown, Read: deliver.Endpoint{}.Read})
 		assert.ErrorIs(t, err, context.Canceled)
 		assert.Equal(t, Result{Records: 1, Spans: 1}, result)
 		assert.EqualError(t, shown.waiting, "jaeger answered 503 Service Unavailable")
@@ -309,7 +310,7 @@ func TestAbsenceIsWaitedOut(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begin := time.Now()
 				taken := 0
-				jaeger := newJaeger(func(string, []string) int {
+				jaeger := newJaeger(func(_, _ []string) int {
 					if taken >= tt.before && time.Since(begin) < 5*time.Minute {
 						return tt.status
 					}
@@ -318,7 +319,7 @@ func TestAbsenceIsWaitedOut(t *testing.T) {
 				})
 				var values [][]byte
 				for i := range tt.records {
-					values = append(values, newBatch(t, fmt.Sprint(i), TraceID{0, 1}))
+					values = append(values, newBatch(t, fmt.Sprint(i), otlp.NewTraceID(0, 1)))
 				}
 				result, err := jaeger.send(t, recordsOf(values...))
 				require.NoError(t, err)
@@ -334,15 +335,15 @@ func TestWrongAddressesAreOneSentence(t *testing.T) {
 		want   string
 		within time.Duration
 	}{
-		{404, "http://jaeger/api/traces is not Jaeger's collector, such as http://localhost:14268/api/traces: jaeger answered 404 Not Found", 5 * time.Second},
-		{200, "http://jaeger/api/traces is not Jaeger's collector, such as http://localhost:14268/api/traces: jaeger answered 200 OK", 5 * time.Second},
-		{away, "jaeger at http://jaeger/api/traces cannot be reached: post to jaeger: dial: connection refused", 11 * time.Second},
-		{hangUp, "jaeger at http://jaeger/api/traces cannot be reached: post to jaeger: EOF", 11 * time.Second},
-		{silence, "jaeger at http://jaeger/api/traces cannot be reached: post to jaeger: context deadline exceeded", 3 * time.Minute},
+		{404, "http://jaeger/v1/traces takes no spans, as http://localhost:4318/v1/traces does, or, in Jaeger's own format, http://localhost:14268/api/traces: jaeger answered 404 Not Found", 5 * time.Second},
+		{200, "http://jaeger/v1/traces takes no spans, as http://localhost:4318/v1/traces does, or, in Jaeger's own format, http://localhost:14268/api/traces: jaeger answered 200 OK", 5 * time.Second},
+		{away, "jaeger at http://jaeger/v1/traces cannot be reached: post to jaeger: dial: connection refused", 11 * time.Second},
+		{hangUp, "jaeger at http://jaeger/v1/traces cannot be reached: post to jaeger: EOF", 11 * time.Second},
+		{silence, "jaeger at http://jaeger/v1/traces cannot be reached: post to jaeger: context deadline exceeded", 3 * time.Minute},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			begin := time.Now()
-			_, err := newJaeger(func(string, []string) int { return tt.status }).send(t, six(t))
+			_, err := newJaeger(func(_, _ []string) int { return tt.status }).send(t, six(t))
 			assert.EqualError(t, err, tt.want)
 			assert.Less(t, time.Since(begin), tt.within, tt.want)
 		})
@@ -365,14 +366,14 @@ func TestThroughIsToldOnlyWhatIsFinished(t *testing.T) {
 		jaeger := ofOneSpan("700-0-1", 500)
 		var values [][]byte
 		for i := range 2000 {
-			values = append(values, newBatch(t, fmt.Sprint(i), TraceID{0, 1}))
+			values = append(values, newBatch(t, fmt.Sprint(i), otlp.NewTraceID(0, 1)))
 		}
 		kept := false
 		var told []int64
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		_, err := Run(ctx, recordsOf(values...), Config{
-			Jaeger: jaeger, Meter: new(fakeMeter), Read: deliver.Read,
+			Endpoint: jaeger.endpoint(), Meter: new(fakeMeter), Read: deliver.Endpoint{}.Read,
 			SetAside: func(_ context.Context, p dispatch.Part, _ error) error {
 				assert.EqualValues(t, 700, p.TopicPartition.Offset)
 				kept = true
@@ -397,7 +398,7 @@ func TestWhatCannotBeKeptEndsTheRun(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		_, err := Run(ctx, six(t), Config{
-			Jaeger: ofOneSpan("one-0-3", 400), Meter: new(fakeMeter), Read: deliver.Read,
+			Endpoint: ofOneSpan("one-0-3", 400).endpoint(), Meter: new(fakeMeter), Read: deliver.Endpoint{}.Read,
 			SetAside: func(context.Context, dispatch.Part, error) error { return full },
 			Through:  func(before map[int32]int64) error { told = before; return nil },
 		})
@@ -419,10 +420,10 @@ func (s brokenSource) Read(ctx context.Context, yield func(Record) error) error 
 
 func TestASourceThatFailsEndsTheRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		jaeger := newJaeger(func(string, []string) int { return 202 })
+		jaeger := newJaeger(func(_, _ []string) int { return 202 })
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
-		result, err := Run(ctx, brokenSource{six(t)}, Config{Jaeger: jaeger, Meter: new(fakeMeter), Read: deliver.Read})
+		result, err := Run(ctx, brokenSource{six(t)}, Config{Endpoint: jaeger.endpoint(), Meter: new(fakeMeter), Read: deliver.Endpoint{}.Read})
 		assert.ErrorIs(t, err, errBroken)
 		assert.Equal(t, Result{Records: 6, Spans: 6}, result)
 	})

@@ -2,6 +2,7 @@ package replay
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -17,6 +18,7 @@ import (
 	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/deliver"
 	"fault-tolerant-tracing/tracing/batch"
+	"fault-tolerant-tracing/tracing/otlp"
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
 
@@ -29,8 +31,9 @@ func newBatch(t testing.TB, service string, traces ...TraceID) []byte {
 	require.NoError(t, err)
 	var spans []byte
 	for i, id := range traces {
+		high, low := halves(id)
 		spans, err = batch.AppendSpan(spans, &jaeger.Span{
-			TraceIdHigh: id.High, TraceIdLow: id.Low, SpanId: int64(i + 1), OperationName: name(service, id), StartTime: 1, Duration: 1, Flags: 1,
+			TraceIdHigh: high, TraceIdLow: low, SpanId: int64(i + 1), OperationName: name(service, id), StartTime: 1, Duration: 1, Flags: 1,
 		})
 		require.NoError(t, err)
 	}
@@ -38,12 +41,17 @@ func newBatch(t testing.TB, service string, traces ...TraceID) []byte {
 }
 
 func name(service string, id TraceID) string {
-	return fmt.Sprintf("%s-%d-%d", service, id.High, id.Low)
+	high, low := halves(id)
+	return fmt.Sprintf("%s-%d-%d", service, high, low)
+}
+
+func halves(id TraceID) (high, low int64) {
+	return int64(binary.BigEndian.Uint64(id[:8])), int64(binary.BigEndian.Uint64(id[8:]))
 }
 
 // fakeJaeger answers at once, as a test tells it to, and keeps what it took.
 type fakeJaeger struct {
-	answer func(service string, operations []string) int
+	answer func(services, operations []string) int
 
 	mu    sync.Mutex
 	taken map[string]int // by operation
@@ -57,25 +65,32 @@ const (
 	away    = -3 // refuses the connection
 )
 
-func newJaeger(answer func(service string, operations []string) int) *fakeJaeger {
+func newJaeger(answer func(services, operations []string) int) *fakeJaeger {
 	return &fakeJaeger{answer: answer, taken: map[string]int{}}
 }
 
-func (j *fakeJaeger) URL() string { return "http://jaeger/api/traces" }
+func (j *fakeJaeger) endpoint() deliver.Endpoint { return deliver.Endpoint{Poster: j} }
+
+func (j *fakeJaeger) URL() string { return "http://jaeger/v1/traces" }
 
 func (j *fakeJaeger) Post(ctx context.Context, body []byte) error {
-	b, err := batch.Decode(body)
+	request, err := otlp.Decode(body)
 	if err != nil {
-		panic("what is no batch must never be posted")
+		panic("what holds no spans must never be posted")
 	}
-	var operations []string
-	for _, s := range b.Spans {
-		operations = append(operations, s.OperationName)
+	var services, operations []string
+	for _, r := range request.ResourceSpans {
+		services = append(services, r.Resource.Attributes[0].Value.GetStringValue())
+		for _, scope := range r.ScopeSpans {
+			for _, s := range scope.Spans {
+				operations = append(operations, s.Name)
+			}
+		}
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.posts++
-	switch status := j.answer(b.Process.ServiceName, operations); status {
+	switch status := j.answer(services, operations); status {
 	case 202:
 		for _, operation := range operations {
 			j.taken[operation]++
@@ -140,7 +155,7 @@ func (j *fakeJaeger) sendSome(t *testing.T, source records, filter Filter) (Resu
 	var shown fakeMeter
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	result, err := Run(ctx, source, Config{Jaeger: j, Filter: filter, Meter: &shown, Read: deliver.Read})
+	result, err := Run(ctx, source, Config{Endpoint: j.endpoint(), Filter: filter, Meter: &shown, Read: deliver.Endpoint{}.Read})
 	if err == nil {
 		assert.EqualValues(t, len(source), shown.records, "each record is counted once")
 	}

@@ -23,6 +23,7 @@ import (
 //	oneof       the values allowed, separated by commas
 //	secret      "true": may be given as NAME_FILE, the name of a file with the value; never shown. A field of the same name with
 //	            File at its end gets that name, for those who read it again
+//	or          name of the variable that is read when this one is not set
 //	envPrefix   on a struct: put before each of its names
 //	fallback    "true", beside envPrefix: a struct with none of its variables set reads those without the prefix
 //
@@ -97,7 +98,11 @@ func walk(v reflect.Value, prefix, base string, vars map[string]string, leaf fun
 	for i := range v.NumField() {
 		field := v.Type().Field(i)
 		if name := field.Tag.Get("env"); name != "" {
-			leaf(setting{name: prefix + name, source: source + name, value: v.Field(i), file: v.FieldByName(field.Name + "File"), field: field})
+			s := setting{name: prefix + name, source: source + name, value: v.Field(i), file: v.FieldByName(field.Name + "File"), field: field}
+			if or := field.Tag.Get("or"); or != "" && !isSet(s.source, vars) {
+				s.source = source + or
+			}
+			leaf(s)
 		} else if field.Type.Kind() == reflect.Struct {
 			added := field.Tag.Get("envPrefix")
 			inner, innerBase := prefix+added, base+added
@@ -117,11 +122,15 @@ func walk(v reflect.Value, prefix, base string, vars map[string]string, leaf fun
 // anySet tells whether one of the variables of struct type t, its inner structs left out, is set.
 func anySet(t reflect.Type, prefix string, vars map[string]string) bool {
 	for i := range t.NumField() {
-		if name := t.Field(i).Tag.Get("env"); name != "" && (vars[prefix+name] != "" || vars[prefix+name+"_FILE"] != "") {
+		if name := t.Field(i).Tag.Get("env"); name != "" && isSet(prefix+name, vars) {
 			return true
 		}
 	}
 	return false
+}
+
+func isSet(name string, vars map[string]string) bool {
+	return vars[name] != "" || vars[name+"_FILE"] != ""
 }
 
 func (s setting) secret() bool { return s.field.Tag.Get("secret") == "true" }

@@ -91,7 +91,7 @@ func (s *Security) Check() []Problem {
 
 // Collector are the settings of a client of Jaeger's collector.
 type Collector struct {
-	Endpoint url.URL `env:"JAEGER_ENDPOINT" envDefault:"http://localhost:14268/api/traces" help:"Jaeger's collector: the relay's, and that of TRACING_TRANSPORT direct"`
+	Endpoint url.URL `env:"JAEGER_ENDPOINT" help:"Jaeger's collector for jaeger.thrift: of TRACING_TRANSPORT direct, default http://localhost:14268/api/traces; the relay's if there is no OTLP endpoint"`
 	User     string  `env:"JAEGER_USER" help:"who logs in there"`
 	Password string  `env:"JAEGER_PASSWORD" secret:"true" help:"password"`
 }
@@ -158,6 +158,10 @@ func (t Tracing) Config(service string, log *slog.Logger) tracing.Config {
 	if t.jaeger.ServiceName != "" {
 		service = t.jaeger.ServiceName
 	}
+	endpoint := t.Collector.Endpoint
+	if endpoint.Host == "" {
+		endpoint = url.URL{Scheme: "http", Host: "localhost:14268", Path: "/api/traces"}
+	}
 	cluster := t.Kafka.Cluster()
 	cluster.ClientID = service + "-tracing"
 	return tracing.Config{
@@ -165,7 +169,7 @@ func (t Tracing) Config(service string, log *slog.Logger) tracing.Config {
 		Transport:     t.Transport,
 		Kafka:         cluster,
 		Topic:         t.Topic,
-		Endpoint:      t.Collector.Endpoint.String(),
+		Endpoint:      endpoint.String(),
 		User:          t.Collector.User,
 		Password:      t.Collector.Password,
 		Sampler:       *t.jaeger.Sampler,
