@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -9,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"fault-tolerant-tracing/tracing/batch"
+	"fault-tolerant-tracing/services/internal/payload"
 )
 
 // arrivals is a collector that answers 202 and keeps what was posted, with the
@@ -27,17 +28,17 @@ type arrival struct {
 // spanID names a span.
 type spanID struct{ trace, span int64 }
 
-// startArrivals serves one at the URL it returns, until stop is called, which
+// startArrivals serves one at the URLs it returns, until stop is called, which
 // waits for the posts on their way to be kept.
-func startArrivals() (a *arrivals, url string, stop func(), err error) {
+func startArrivals() (a *arrivals, at urls, stop func(), err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, "", nil, err
+		return nil, urls{}, nil, err
 	}
 	a = &arrivals{}
 	server := &http.Server{Handler: a}
 	go func() { _ = server.Serve(l) }() // until it is shut down
-	return a, "http://" + l.Addr().String() + "/api/traces", func() { _ = server.Shutdown(context.Background()) }, nil
+	return a, addrs{l.Addr().String(), l.Addr().String()}.urls(), func() { _ = server.Shutdown(context.Background()) }, nil
 }
 
 // ServeHTTP implements http.Handler.
@@ -64,16 +65,36 @@ func (a *arrivals) first() (map[spanID]time.Time, error) {
 	defer a.mu.Unlock()
 	all := map[spanID]time.Time{}
 	for _, post := range a.posts {
-		decoded, err := batch.Decode(post.batch)
+		ids, err := idsOf(post.batch)
 		if err != nil {
 			return nil, fmt.Errorf("decode what the relay posted: %w", err)
 		}
-		for _, span := range decoded.Spans {
-			id := spanID{trace: span.TraceIdLow, span: span.SpanId}
+		for _, id := range ids {
 			if at, seen := all[id]; !seen || post.at.Before(at) {
 				all[id] = post.at
 			}
 		}
 	}
 	return all, nil
+}
+
+// idsOf returns the spans of a post, of jaeger.thrift or OTLP.
+func idsOf(body []byte) (ids []spanID, err error) {
+	held, err := payload.Parse(body)
+	if err != nil {
+		return nil, err
+	}
+	traces, err := held.Decode()
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range traces.ResourceSpans().All() {
+		for _, scope := range r.ScopeSpans().All() {
+			for _, s := range scope.Spans().All() {
+				trace, span := s.TraceID(), s.SpanID()
+				ids = append(ids, spanID{int64(binary.BigEndian.Uint64(trace[8:])), int64(binary.BigEndian.Uint64(span[:]))})
+			}
+		}
+	}
+	return ids, nil
 }

@@ -15,10 +15,12 @@ import (
 // Backlogs keep a measurement running for 5 to 15 seconds on two cores.
 var (
 	spans9   = backlog{topic: "spans-9", size: 9, spans: 1_500_000, encode: asThrift}
+	apart9   = backlog{topic: "spans-9-apart", size: 9, spans: 1_500_000, encode: asThrift, apart: true}
 	spans100 = backlog{topic: "spans-100", size: 100, spans: 2_000_000, encode: asThrift}
 	long9    = backlog{topic: "spans-9-long", size: 9, spans: 9_000_000, encode: asThrift} // a million batches, for a collector that does nothing
 	long100  = backlog{topic: "spans-100-long", size: 100, spans: 12_000_000, encode: asThrift}
 	otlp9    = backlog{topic: "otlp-9", size: 9, spans: 1_500_000, encode: asOTLP}
+	longOTLP = backlog{topic: "otlp-100-long", size: 100, spans: 12_000_000, encode: asOTLP}
 	otlp100  = backlog{topic: "otlp-100", size: 100, spans: 3_000_000, encode: asOTLP}
 )
 
@@ -99,6 +101,23 @@ func (b *bench) measurements() (all []measurement) {
 			run: func(ctx context.Context) (result, error) { return b.ingester(ctx, *s.ingester, true) },
 		})
 	}
+	for _, m := range []measurement{
+		{name: "relay-9-apart", label: "relay, each batch of a process of its own", size: 9, backlog: &apart9},
+		{name: "relay-otlp-9", label: "relay, records of otlp_proto", size: 9, backlog: &otlp9},
+		{name: "relay-otlp-100", label: "relay, records of otlp_proto", size: 100, backlog: &otlp100},
+	} {
+		m.kind = relayingBeside
+		m.run = func(ctx context.Context) (result, error) {
+			return b.relays(ctx, b.programs[0], 1, *m.backlog, b.startCollector)
+		}
+		all = append(all, m)
+	}
+	all = append(all, measurement{
+		name: "ceiling-otlp-100-1", label: "relays: 1, records of otlp_proto", size: 100, kind: ceiling, backlog: &longOTLP,
+		run: func(ctx context.Context) (result, error) {
+			return b.relays(ctx, b.programs[0], 1, longOTLP, b.startSink)
+		},
+	})
 	for _, from := range []*backlog{&long9, &long100} {
 		for _, relays := range []int{1, 2, 4} {
 			for _, by := range b.programs {

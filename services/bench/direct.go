@@ -29,7 +29,7 @@ func (b *bench) direct(ctx context.Context, size, connections int) (result, erro
 	all := parts{collector: to.child, kafka: b.kafka.child}
 	before := all.cpu()
 	var answer bytes.Buffer
-	client, err := startChild("post", b.work, nil, &answer, self, "post", "--url", to.url,
+	client, err := startChild("post", b.work, nil, &answer, self, "post", "--url", to.urls.thrift,
 		"--connections", strconv.Itoa(connections), "--spans", strconv.Itoa(size), "--for", postFor.String())
 	if err != nil {
 		return result{}, err

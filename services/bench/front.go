@@ -9,8 +9,6 @@ import (
 	"net/url"
 	"sync"
 	"time"
-
-	"fault-tolerant-tracing/tracing/batch"
 )
 
 // front is a proxy before Jaeger that keeps when Jaeger had taken which span. It
@@ -24,26 +22,36 @@ type front struct {
 	taken map[spanID]time.Time // the first time
 }
 
-// startFront serves one before the Jaeger at a URL, at the URL it returns, until stop is called.
-func startFront(jaeger string, fault http.HandlerFunc) (f *front, at string, stop func(), err error) {
-	to, err := url.Parse(jaeger)
+// startFront serves one before a Jaeger, at the URLs it returns, until stop is called.
+func startFront(jaeger urls, fault http.HandlerFunc) (f *front, at urls, stop func(), err error) {
+	thrift, err := url.Parse(jaeger.thrift)
 	if err != nil {
-		return nil, "", nil, err
+		return nil, urls{}, nil, err
+	}
+	otlp, err := url.Parse(jaeger.otlp)
+	if err != nil {
+		return nil, urls{}, nil, err
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return nil, "", nil, err
+		return nil, urls{}, nil, err
 	}
 	f = &front{
 		jaeger: &httputil.ReverseProxy{
-			Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(&url.URL{Scheme: to.Scheme, Host: to.Host}) },
+			Rewrite: func(r *httputil.ProxyRequest) {
+				to := thrift
+				if r.In.URL.Path == otlp.Path {
+					to = otlp
+				}
+				r.SetURL(&url.URL{Scheme: to.Scheme, Host: to.Host})
+			},
 			Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true},
 		},
 		fault: fault, text: []byte(process(refused).ServiceName), taken: map[spanID]time.Time{},
 	}
 	server := &http.Server{Handler: f}
 	go func() { _ = server.Serve(l) }() // until it is closed
-	return f, "http://" + l.Addr().String() + to.Path, func() { _ = server.Close() }, nil
+	return f, addrs{l.Addr().String(), l.Addr().String()}.urls(), func() { _ = server.Close() }, nil
 }
 
 // ServeHTTP implements http.Handler.
@@ -64,16 +72,15 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// note keeps that the spans of a batch were taken.
+// note keeps that the spans of a post were taken.
 func (f *front) note(body []byte, at time.Time) {
-	decoded, err := batch.Decode(body)
+	ids, err := idsOf(body)
 	if err != nil {
-		return // no batch, and Jaeger took it: it holds no span
+		return // Jaeger took it all the same: it holds no span
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, s := range decoded.Spans {
-		id := spanID{trace: s.TraceIdLow, span: s.SpanId}
+	for _, id := range ids {
 		if _, seen := f.taken[id]; !seen {
 			f.taken[id] = at
 		}

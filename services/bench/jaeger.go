@@ -27,9 +27,27 @@ func badgerStore(folder string) string {
 // target is what takes spans: a Jaeger or the program sink.
 type target struct {
 	*child
-	url    string                             // of its collector
+	urls   urls                               // of its collector
 	pprof  string                             // address that serves profiles; empty: none
 	stored func(context.Context) (int, error) // how many spans it has taken
+}
+
+// urls are where a collector takes jaeger.thrift, and where it takes OTLP.
+type urls struct{ thrift, otlp string }
+
+// addrs are the addresses of a collector for the two.
+type addrs struct{ thrift, otlp string }
+
+func freeAddrs() (a addrs, err error) {
+	a.thrift, err = freeAddr()
+	if err == nil {
+		a.otlp, err = freeAddr()
+	}
+	return a, err
+}
+
+func (a addrs) urls() urls {
+	return urls{thrift: "http://" + a.thrift + "/api/traces", otlp: "http://" + a.otlp + "/v1/traces"}
 }
 
 // ingest says what Jaeger's own ingester reads.
@@ -41,30 +59,32 @@ type ingest struct {
 // startCollector starts a fresh Jaeger with a memory store that takes posts, and
 // returns when it does.
 func (b *bench) startCollector(ctx context.Context) (*target, error) {
-	addr, err := freeAddr()
+	at, err := freeAddrs()
 	if err != nil {
 		return nil, err
 	}
-	return b.startCollectorAt(ctx, addr, memoryStore)
+	return b.startCollectorAt(ctx, at, memoryStore)
 }
 
-// startCollectorAt does so at an address and with a store of the caller's choice.
-func (b *bench) startCollectorAt(ctx context.Context, addr, store string) (*target, error) {
-	j, err := b.startJaeger(ctx, store, "RECEIVER=jaeger", "COLLECTOR_ADDR="+addr)
+// startCollectorAt does so at addresses and with a store of the caller's choice.
+func (b *bench) startCollectorAt(ctx context.Context, at addrs, store string) (*target, error) {
+	j, err := b.startJaeger(ctx, store, "RECEIVERS=[otlp, jaeger]", "COLLECTOR_ADDR="+at.thrift, "OTLP_ADDR="+at.otlp)
 	if err != nil {
 		return nil, err
 	}
-	j.url = "http://" + addr + "/api/traces"
-	if err := j.await(ctx, func(ctx context.Context) error { return dial(ctx, addr) }); err != nil {
-		j.stop()
-		return nil, err
+	j.urls = at.urls()
+	for _, addr := range []string{at.thrift, at.otlp} {
+		if err := j.await(ctx, func(ctx context.Context) error { return dial(ctx, addr) }); err != nil {
+			j.stop()
+			return nil, err
+		}
 	}
 	return j, nil
 }
 
 // startIngester starts a fresh Jaeger with a memory store that reads Kafka.
 func (b *bench) startIngester(ctx context.Context, from ingest) (*target, error) {
-	return b.startJaeger(ctx, memoryStore, "RECEIVER=kafka", "KAFKA_ADDR="+from.brokers, "KAFKA_TOPIC="+from.topic,
+	return b.startJaeger(ctx, memoryStore, "RECEIVERS=[kafka]", "KAFKA_ADDR="+from.brokers, "KAFKA_TOPIC="+from.topic,
 		"KAFKA_GROUP="+from.group, "MARK_AFTER="+strconv.FormatBool(from.markAfter))
 }
 

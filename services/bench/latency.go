@@ -32,12 +32,12 @@ func (b *bench) latency(ctx context.Context, by program) (table, error) {
 	if err := errors.Join(err, b.kafka.forget(ctx, relayGroup)); err != nil {
 		return nil, err
 	}
-	collector, url, stop, err := startArrivals()
+	collector, at, stop, err := startArrivals()
 	if err != nil {
 		return nil, err
 	}
 	defer stop()
-	r, err := b.startRelay(by, topic, deadLetter, url)
+	r, err := b.startRelay(by, topic, deadLetter, at)
 	if err != nil {
 		return nil, err
 	}

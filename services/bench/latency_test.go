@@ -79,12 +79,12 @@ func TestQuantilesAreValuesThatWereMeasured(t *testing.T) {
 }
 
 func TestASpanArrivesWhenItsAnswerIsWritten(t *testing.T) {
-	a, url, stop, err := startArrivals()
+	a, at, stop, err := startArrivals()
 	require.NoError(t, err)
 	defer stop()
 	defer http.DefaultClient.CloseIdleConnections()
 	before := time.Now()
-	response, err := http.Post(url, "application/x-thrift", bytes.NewReader(endingAt(t, before, before)))
+	response, err := http.Post(at.thrift, "application/x-thrift", bytes.NewReader(endingAt(t, before, before)))
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	require.Equal(t, http.StatusAccepted, response.StatusCode)

@@ -28,21 +28,21 @@ func (b *bench) poison(ctx context.Context, by program, s scenario) (table, erro
 	}
 	store := filepath.Join(b.work, "badger")
 	defer os.RemoveAll(store)
-	addr, err := freeAddr()
+	at, err := freeAddrs()
 	if err != nil {
 		return nil, err
 	}
-	jaeger, err := b.startCollectorAt(ctx, addr, badgerStore(store))
+	jaeger, err := b.startCollectorAt(ctx, at, badgerStore(store))
 	if err != nil {
 		return nil, err
 	}
 	defer jaeger.stop()
-	front, url, stop, err := startFront(jaeger.url, s.fault)
+	front, to, stop, err := startFront(jaeger.urls, s.fault)
 	if err != nil {
 		return nil, err
 	}
 	defer stop()
-	r, err := b.startRelay(by, topic, deadLetters, url)
+	r, err := b.startRelay(by, topic, deadLetters, to)
 	if err != nil {
 		return nil, err
 	}

@@ -96,12 +96,12 @@ func TestAFrontPassesOnWhatItDoesNotRefuse(t *testing.T) {
 	answer := http.StatusAccepted
 	jaeger := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(answer) }))
 	defer jaeger.Close()
-	f, url, stop, err := startFront(jaeger.URL+"/api/traces", status(http.StatusTeapot))
+	f, at, stop, err := startFront(urls{thrift: jaeger.URL + "/api/traces", otlp: jaeger.URL + "/v1/traces"}, status(http.StatusTeapot))
 	require.NoError(t, err)
 	defer stop()
 	defer http.DefaultClient.CloseIdleConnections()
 	post := func(value []byte) int {
-		response, err := http.Post(url, "application/x-thrift", bytes.NewReader(value))
+		response, err := http.Post(at.thrift, "application/x-thrift", bytes.NewReader(value))
 		require.NoError(t, err)
 		require.NoError(t, response.Body.Close())
 		return response.StatusCode

@@ -20,6 +20,7 @@ type backlog struct {
 	size   int // spans in a record
 	spans  int // in all; rounded down to whole records for each client
 	encode format
+	apart  bool // each record is of a process of its own
 }
 
 // records returns how many there are of each client.
@@ -59,6 +60,7 @@ func (f *filler) fill(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		s.apart = f.apart
 		streams = append(streams, s)
 	}
 	for range f.records() {

@@ -24,16 +24,16 @@ func (b *bench) recovery(ctx context.Context, by program) (table, error) {
 	if err := errors.Join(err, b.kafka.forget(ctx, relayGroup)); err != nil {
 		return nil, err
 	}
-	addr, err := freeAddr()
+	at, err := freeAddrs()
 	if err != nil {
 		return nil, err
 	}
-	jaeger, err := b.startCollectorAt(ctx, addr, memoryStore)
+	jaeger, err := b.startCollectorAt(ctx, at, memoryStore)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { jaeger.stop() }() // the last one
-	r, err := b.startRelay(by, topic, deadLetter, jaeger.url)
+	r, err := b.startRelay(by, topic, deadLetter, jaeger.urls)
 	if err != nil {
 		return nil, err
 	}
@@ -65,10 +65,10 @@ func (b *bench) recovery(ctx context.Context, by program) (table, error) {
 		var d time.Duration
 		both, ctx := errgroup.WithContext(ctx)
 		both.Go(func() (err error) {
-			d, err = firstDelivery(ctx, r, before.SpansSent, jaeger.url)
+			d, err = firstDelivery(ctx, r, before.SpansSent, jaeger.urls.otlp)
 			return err
 		})
-		next, err := b.startCollectorAt(ctx, addr, memoryStore)
+		next, err := b.startCollectorAt(ctx, at, memoryStore)
 		if err != nil {
 			return nil, err
 		}

@@ -27,14 +27,14 @@ type relay struct {
 }
 
 // startRelay starts a relay and does not wait until it reads.
-func (b *bench) startRelay(by program, topic, deadLetters, url string) (*relay, error) {
+func (b *bench) startRelay(by program, topic, deadLetters string, to urls) (*relay, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
 	}
 	c, err := startChild("relay", b.work, []string{
 		"KAFKA_BROKERS=" + b.kafka.addr, "TRACING_TOPIC=" + topic, "TRACING_DLQ=" + deadLetters,
-		"JAEGER_ENDPOINT=" + url, "HTTP_ADDR=" + addr,
+		"JAEGER_ENDPOINT=" + to.thrift, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=" + to.otlp, "HTTP_ADDR=" + addr,
 	}, nil, by.path)
 	if err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func (b *bench) relays(ctx context.Context, by program, n int, from backlog, sta
 	}()
 	measured := parts{collector: to.child, kafka: b.kafka.child}
 	for range n {
-		r, err := b.startRelay(by, from.topic, deadLetter, to.url)
+		r, err := b.startRelay(by, from.topic, deadLetter, to.urls)
 		if err != nil {
 			return result{}, err
 		}

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -18,11 +17,13 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/uber/jaeger-client-go/thrift"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// sink is a collector that only answers 202. It reads each batch and takes the
-// number of its spans from where that stands in the batches of this program:
-// behind a process whose size is the same for all of them.
+// sink is a collector that only answers 202. Of a batch of jaeger.thrift it takes the
+// number of spans from where that stands in the batches of this program: behind a process
+// whose size is the same for all of them. Those of OTLP it counts, and looks at nothing
+// else.
 type sink struct {
 	list    int    // offset of the header of the list of spans
 	header  []byte // of the field before the number, as it must be
@@ -47,7 +48,7 @@ func newSink() (*sink, error) {
 	return &sink{
 		list:    fieldHeader + len(p),
 		header:  []byte{thrift.LIST, 0, 2, thrift.STRUCT},
-		buffers: sync.Pool{New: func() any { return new([256 << 10]byte) }},
+		buffers: sync.Pool{New: func() any { return new(bytes.Buffer) }},
 	}, nil
 }
 
@@ -85,7 +86,7 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(counts{Spans: s.spans.Load(), Posts: s.posts.Load(), Bytes: s.bytes.Load()})
 		return
 	}
-	spans, size, err := s.read(r.Body)
+	spans, size, err := s.read(r)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
@@ -96,25 +97,51 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusAccepted)
 }
 
-// read reads a batch to its end.
-func (s *sink) read(body io.Reader) (spans, size int, err error) {
-	buffer := s.buffers.Get().(*[256 << 10]byte)
+// read reads a post to its end.
+func (s *sink) read(r *http.Request) (spans, size int, err error) {
+	buffer := s.buffers.Get().(*bytes.Buffer)
 	defer s.buffers.Put(buffer)
+	buffer.Reset()
+	if _, err := buffer.ReadFrom(r.Body); err != nil {
+		return 0, 0, err
+	}
+	body := buffer.Bytes()
+	if r.URL.Path == "/v1/traces" {
+		spans, err := countOTLP(body, 1, 2, 2) // a request's resources, their scopes, their spans
+		return spans, len(body), err
+	}
 	count := s.list + len(s.header)
-	size, err = io.ReadAtLeast(body, buffer[:], count+4)
-	if err != nil || !bytes.Equal(buffer[s.list:count], s.header) {
+	if len(body) < count+4 || !bytes.Equal(body[s.list:count], s.header) {
 		return 0, 0, errors.New("not a batch of this benchmark")
 	}
-	spans = int(binary.BigEndian.Uint32(buffer[count:]))
-	for err == nil {
-		var n int
-		n, err = body.Read(buffer[:])
-		size += n
+	return int(binary.BigEndian.Uint32(body[count:])), len(body), nil
+}
+
+// countOTLP counts the fields of a message with the last of these numbers, in those with
+// the numbers before it.
+func countOTLP(message []byte, numbers ...protowire.Number) (n int, err error) {
+	for len(message) > 0 {
+		number, typ, head := protowire.ConsumeTag(message)
+		if head < 0 {
+			return 0, protowire.ParseError(head)
+		}
+		size := protowire.ConsumeFieldValue(number, typ, message[head:])
+		if size < 0 {
+			return 0, protowire.ParseError(size)
+		}
+		if number == numbers[0] && len(numbers) == 1 {
+			n++
+		} else if number == numbers[0] {
+			inner, _ := protowire.ConsumeBytes(message[head:])
+			more, err := countOTLP(inner, numbers[1:]...)
+			if err != nil {
+				return 0, err
+			}
+			n += more
+		}
+		message = message[head+size:]
 	}
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return spans, size, err
+	return n, nil
 }
 
 // startSink starts the program sink, which is this one, and returns when it
@@ -136,7 +163,7 @@ func (b *bench) startSink(ctx context.Context) (*target, error) {
 		c.stop()
 		return nil, err
 	}
-	return &target{child: c, url: "http://" + addr, stored: func(ctx context.Context) (int, error) {
+	return &target{child: c, urls: addrs{addr, addr}.urls(), stored: func(ctx context.Context) (int, error) {
 		answer, err := get(ctx, "http://"+addr)
 		if err != nil {
 			return 0, err

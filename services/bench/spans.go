@@ -30,6 +30,7 @@ type stream struct {
 	batch  encoded
 	spans  uint64 // so far
 	seqNo  uint64 // of the last batch
+	apart  bool   // each batch is of a process of its own
 }
 
 // encoded is a batch with the places of what differs between two of them: 64-bit
@@ -37,6 +38,7 @@ type stream struct {
 type encoded struct {
 	value []byte
 	ids   []ids
+	uuid  int // where that of the process is, in hexadecimal
 	seqNo int // 0: it has none
 }
 
@@ -61,6 +63,9 @@ func (s *stream) next() []byte {
 	if s.batch.seqNo > 0 {
 		s.put(s.batch.seqNo, s.seqNo)
 	}
+	if s.apart {
+		copy(s.batch.value[s.batch.uuid:], fmt.Sprintf("%016x", id(s.client, s.seqNo)))
+	}
 	return s.batch.value
 }
 
@@ -84,7 +89,7 @@ func newStream(client, spans int, encode format) (*stream, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode a batch: %w", err)
 	}
-	b := encoded{value: value, seqNo: max(0, find(value, seqNoMark))}
+	b := encoded{value: value, uuid: bytes.Index(value, []byte(clientUUID(client))), seqNo: max(0, find(value, seqNoMark))}
 	for i := range spans {
 		at := ids{trace: find(value, mark(traceMark, i)), span: find(value, mark(spanMark, i)), parent: find(value, mark(parentMark, i))}
 		if min(at.trace, at.span, at.parent) < 0 {
