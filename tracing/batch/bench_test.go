@@ -2,7 +2,6 @@ package batch_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 
@@ -55,25 +54,6 @@ func BenchmarkParse(b *testing.B) {
 			if ours > 0 {
 				b.ReportMetric(theirs/ours, "×Parse")
 			}
-		})
-	}
-}
-
-// BenchmarkMerge merges batches into memory that is there.
-func BenchmarkMerge(b *testing.B) {
-	for _, tt := range []struct{ batches, spans int }{{50, 9}, {5, 100}} {
-		b.Run(fmt.Sprintf("batches=%d/spans=%d", tt.batches, tt.spans), func(b *testing.B) {
-			value := encode(b, typical(tt.spans))
-			frames, dst := make([]batch.Frame, tt.batches), make([]byte, 0, tt.batches*len(value))
-			for i := range frames {
-				frames[i] = parse(b, value)
-			}
-			nsPerSpan(b, tt.batches*tt.spans, func() error {
-				if _, ok := batch.Merge(dst, frames...); !ok {
-					return errors.New("not merged")
-				}
-				return nil
-			})
 		})
 	}
 }

@@ -13,11 +13,10 @@ import (
 // several goroutines. The zero Frame is no batch.
 type Frame struct {
 	value              []byte
-	process, processTo int  // offsets of the process
-	list, end          int  // offsets of the list of spans, its header included
-	count              int  // spans
-	seqNo, stats       int  // offsets, 0: there is none
-	odd                bool // fields that are unknown, or there twice
+	process, processTo int // offsets of the process
+	list, end          int // offsets of the list of spans, its header included
+	count              int // spans
+	seqNo, stats       int // offsets, 0: there is none
 }
 
 // Parse checks that value is one whole Batch and nothing else, with every required
@@ -41,7 +40,6 @@ func Parse(value []byte) (Frame, error) {
 		list: list, end: at.end[fieldSpans],
 		count: int(binary.BigEndian.Uint32(value[list+1:])),
 		seqNo: at.start[fieldSeqNo], stats: at.start[fieldStats],
-		odd: at.odd,
 	}, nil
 }
 

@@ -90,56 +90,6 @@ func sameFrame(t *testing.T, want oracle, f batch.Frame) {
 	}
 }
 
-func FuzzMerge(f *testing.F) {
-	all := seeds(f)
-	for i, s := range all {
-		f.Add(s, all[(i+1)%len(all)])
-	}
-	f.Fuzz(func(t *testing.T, a, b []byte) {
-		checkMerge(t, a, b)
-		checkMerge(t, a, a, b)
-		checkMerge(t, b, b)
-		checkMerge(t, a)
-	})
-}
-
-// checkMerge merges and compares with what the generated code finds in the values
-// and in the merged batch. What has to be refused is known exactly.
-func checkMerge(t *testing.T, values ...[]byte) {
-	var frames []batch.Frame
-	var spans [][]byte
-	want, mergeable := jaeger.Batch{Spans: []*jaeger.Span{}}, true
-	for _, v := range values {
-		frame, _ := batch.Parse(v) // the zero Frame if that fails
-		frames = append(frames, frame)
-		o, err := consult(v)
-		if err != nil || !o.plain() || !bytes.Equal(o.process(), frames[0].Process()) {
-			mergeable = false
-			continue
-		}
-		want.Process = o.Process
-		want.Spans = append(want.Spans, o.Spans...)
-		spans = append(spans, o.spans())
-	}
-
-	dst := []byte("before")
-	merged, ok := batch.Merge(dst, frames...)
-
-	require.Equal(t, mergeable, ok)
-	if !ok {
-		require.Equal(t, dst, merged)
-		return
-	}
-	merged, found := bytes.CutPrefix(merged, dst)
-	require.True(t, found)
-	got, err := consult(merged)
-	require.NoError(t, err)
-	require.Equal(t, generated(t, &want), generated(t, got))
-	require.Equal(t, frames[0].Process(), got.process())
-	require.True(t, bytes.Equal(bytes.Join(spans, nil), got.spans()), "a span has changed")
-	sameFrame(t, got, parse(t, merged))
-}
-
 func FuzzSelect(f *testing.F) {
 	for i, s := range seeds(f) {
 		f.Add(s, uint8(i))

@@ -56,7 +56,6 @@ func usualIsRight(t *testing.T, b []byte) {
 		var at fields
 		require.NoError(t, w.fields(way.shape, &at), "%x", b)
 		require.Equal(t, w.pos, end, "%x", b)
-		require.False(t, at.odd, "%x", b)
 	}
 }
 

@@ -22,11 +22,9 @@ type walker struct {
 type fields struct {
 	seen       uint16             // bit n: field n is there
 	start, end [maxFields + 1]int // by id
-	odd        bool               // there are also unknown fields, or one field twice
 }
 
 func (f *fields) note(id int16, start, end int) {
-	f.odd = f.odd || f.seen&(1<<id) != 0
 	f.seen |= 1 << id
 	f.start[id], f.end[id] = start, end
 }
@@ -57,7 +55,6 @@ func (w *walker) fields(s *shape, at *fields) error {
 		}
 		start := w.pos
 		if id < 1 || int(id) >= len(s.fields) || s.fields[id].typ != typ {
-			at.odd = true
 			err = w.skip(typ, maxDepth)
 		} else {
 			err = w.known(s.fields[id])

@@ -172,7 +172,7 @@ configMapGenerator:
     behavior: merge
     literals:
       - KAFKA_BROKERS=my-kafka:9094
-      - JAEGER_ENDPOINT=http://my-jaeger:14268/api/traces
+      - OTEL_EXPORTER_OTLP_ENDPOINT=http://my-jaeger:4318
       - KAFKA_SECURITY_PROTOCOL=SASL_SSL
       - KAFKA_TLS_CA_FILE=/etc/fault-tolerant-tracing/ca.crt
 secretGenerator:

@@ -82,79 +82,9 @@ func TestTheZeroFrameIsNoBatch(t *testing.T) {
 	assert.False(t, ok)
 	_, ok = none.Stats()
 	assert.False(t, ok)
-	_, ok = batch.Merge(nil, none, none)
-	assert.False(t, ok)
 	value, spans := none.Select(func(int64, int64) bool { return true })
 	assert.Nil(t, value)
 	assert.Zero(t, spans)
-}
-
-func TestMergeGivesOneBatchOfAllSpans(t *testing.T) {
-	whole := everything()
-	all := parse(t, encode(t, whole))
-	first, second := all.Slice(0, 1), all.Slice(1, 3)
-	empty := everything()
-	empty.Spans = nil
-
-	merged, ok := batch.Merge([]byte("before"), parse(t, first), parse(t, encode(t, empty)), parse(t, second), parse(t, first))
-
-	require.True(t, ok)
-	merged, found := bytes.CutPrefix(merged, []byte("before"))
-	require.True(t, found)
-	want := &jaeger.Batch{Process: whole.Process, Spans: append(slices.Clone(whole.Spans), whole.Spans[0])}
-	assert.Equal(t, generated(t, want), merged)
-}
-
-func TestMergeRefusesWhatItWouldDrop(t *testing.T) {
-	good := bytesOf(processOfS, listOf(thrift.STRUCT, minimalSpan), thrift.STOP)
-	tests := []struct {
-		name  string
-		value []byte
-		want  bool
-	}{
-		{"alike", good, true},
-		{"sequence number and stats", bytesOf(processOfS, noSpans, seqNo7, stats123, thrift.STOP), true},
-		{"another order", bytesOf(noSpans, processOfS, thrift.STOP), true},
-		{"another type claimed for the spans", bytesOf(processOfS, listOf(thrift.BYTE, minimalSpan), thrift.STOP), true},
-		{"another service", bytesOf(bytes.Replace(processOfS, []byte("s"), []byte("t"), 1), noSpans, thrift.STOP), false},
-		{"another tag of the process", bytesOf(processOfS[:len(processOfS)-1], thrift.LIST, 0, 2, thrift.STRUCT, int32(0), thrift.STOP, noSpans, thrift.STOP), false},
-		{"an unknown field", bytesOf(processOfS, noSpans, unknown, thrift.STOP), false},
-		{"a known field of another type", bytesOf(processOfS, noSpans, thrift.BYTE, 0, 3, 1, thrift.STOP), false},
-		{"the process twice", bytesOf(processOfS, processOfS, noSpans, thrift.STOP), false},
-		{"the spans twice", bytesOf(processOfS, noSpans, noSpans, thrift.STOP), false},
-		{"the sequence number twice", bytesOf(processOfS, noSpans, seqNo7, seqNo7, thrift.STOP), false},
-		{"the stats twice", bytesOf(processOfS, noSpans, stats123, stats123, thrift.STOP), false},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			one, other := parse(t, good), parse(t, tt.value)
-			for _, frames := range [][]batch.Frame{{one, other}, {other, one}} {
-				dst := []byte("before")
-				merged, ok := batch.Merge(dst, frames...)
-				require.Equal(t, tt.want, ok)
-				if !ok {
-					assert.Equal(t, dst, merged)
-					continue
-				}
-				b, err := read(merged[len(dst):])
-				require.NoError(t, err)
-				assert.Equal(t, "s", b.Process.ServiceName)
-				assert.Len(t, b.Spans, one.Spans()+other.Spans())
-			}
-		})
-	}
-	t.Run("nothing", func(t *testing.T) {
-		_, ok := batch.Merge(nil)
-		assert.False(t, ok)
-	})
-}
-
-func TestMergeAllocatesRoomOnce(t *testing.T) {
-	value := encode(t, everything())
-	f, dst := parse(t, value), make([]byte, 0, 2*len(value))
-	assert.Zero(t, testing.AllocsPerRun(100, func() { _, _ = batch.Merge(dst, f, f) }), "there is room")
-	many := slices.Repeat([]batch.Frame{f}, 50)
-	assert.LessOrEqual(t, testing.AllocsPerRun(100, func() { _, _ = batch.Merge(nil, many...) }), 2.0, "two with the race detector")
 }
 
 func TestSelectKeepsEverythingButTheOtherSpans(t *testing.T) {
