@@ -1,7 +1,6 @@
 package batch_test
 
 import (
-	"bytes"
 	"slices"
 	"testing"
 
@@ -9,7 +8,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/uber/jaeger-client-go/thrift"
-	"github.com/uber/jaeger-client-go/thrift-gen/jaeger"
 )
 
 // seeds are batches that differ in what a carrier could get wrong; what fuzzing
