@@ -1,4 +1,4 @@
-package tracing
+package outbox
 
 import (
 	"errors"
@@ -6,35 +6,36 @@ import (
 	"slices"
 	"sync"
 
-	"fault-tolerant-tracing/tracing/batch"
-
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 )
 
 // windowBytes is how much is in flight at a time. The producer copies what it is
-// given, so this is what the transport needs beside its buffer; it is four of the
+// given, so this is what an outbox needs beside its buffer; it is four of the
 // largest requests.
 const windowBytes = 4 << 20
 
-// record is one batch on its way to Kafka.
-type record struct {
-	key     []byte
-	value   []byte // nil when done
-	spans   int
+// Record is some spans on their way to Kafka.
+type Record struct {
+	Key     []byte
+	Value   []byte // nil when done
+	Headers []kafka.Header
+	Spans   int
+
 	done    bool // acknowledged, or given up
 	suspect bool // was refused as too large, maybe for others in its request: to be sent alone
 }
 
-// outbox keeps records in order until Kafka has acknowledged them, and knows which
+// queue keeps records in order until Kafka has acknowledged them, and knows which
 // of them may be sent next.
-type outbox struct {
-	limit  int // bytes
-	log    *slog.Logger
-	losses *losses
-	wake   chan struct{} // gets a value when take may have a new answer
+type queue struct {
+	limit int // bytes
+	split Split
+	log   *slog.Logger
+	tally *Tally
+	wake  chan struct{} // gets a value when take may have a new answer
 
 	mu            sync.Mutex
-	records       []*record // oldest first; those done leave at the front
+	records       []*Record // oldest first; those done leave at the front
 	next          int       // index of the first record not handed over since the last rewind
 	bytes         int       // of all records not done
 	inFlight      int
@@ -45,161 +46,160 @@ type outbox struct {
 	empty         chan struct{} // closed when there is no record left; nil: nobody waits for that
 }
 
-func newOutbox(limit int, log *slog.Logger, l *losses) *outbox {
-	return &outbox{limit: limit, log: log, losses: l, wake: make(chan struct{}, 1)}
-}
-
-// push adds a record, unless the buffer has no room for it.
-func (o *outbox) push(r *record) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.bytes+len(r.value) > o.limit {
+// Push adds a record, unless the buffer has no room for it. It never waits for
+// Kafka, and is safe for several goroutines.
+func (q *queue) Push(r Record) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.bytes+len(r.Value) > q.limit {
 		return false
 	}
-	o.records = append(o.records, r)
-	o.bytes += len(r.value)
-	o.signal()
+	q.records = append(q.records, &r)
+	q.bytes += len(r.Value)
+	q.signal()
 	return true
 }
 
-func (o *outbox) signal() {
+func (q *queue) signal() {
 	select {
-	case o.wake <- struct{}{}:
+	case q.wake <- struct{}{}:
 	default:
 	}
 }
 
 // take returns the next record to produce, or the failure to get over, or neither
 // if there is nothing to do but wait.
-func (o *outbox) take() (*record, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.failure != nil {
-		if o.inFlight > 0 {
+func (q *queue) take() (*Record, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.failure != nil {
+		if q.inFlight > 0 {
 			return nil, nil
 		}
-		return nil, o.failure
+		return nil, q.failure
 	}
-	for o.next < len(o.records) && o.records[o.next].done {
-		o.next++
+	for q.next < len(q.records) && q.records[q.next].done {
+		q.next++
 	}
-	if o.next == len(o.records) {
+	if q.next == len(q.records) {
 		return nil, nil
 	}
-	r := o.records[o.next]
-	if o.inFlight > 0 && (o.alone || r.suspect || o.inFlightBytes+len(r.value) > windowBytes) {
+	r := q.records[q.next]
+	if q.inFlight > 0 && (q.alone || r.suspect || q.inFlightBytes+len(r.Value) > windowBytes) {
 		return nil, nil
 	}
-	o.next++
-	o.inFlight++
-	o.inFlightBytes += len(r.value)
-	o.alone = r.suspect
+	q.next++
+	q.inFlight++
+	q.inFlightBytes += len(r.Value)
+	q.alone = r.suspect
 	return r, nil
 }
 
 // settle takes note of what became of a record that was in flight.
-func (o *outbox) settle(r *record, err error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.inFlight--
-	o.inFlightBytes -= len(r.value)
+func (q *queue) settle(r *Record, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.inFlight--
+	q.inFlightBytes -= len(r.Value)
 	switch {
 	case err == nil:
-		if o.failing {
-			o.failing = false
-			o.log.Info("spans reach kafka again")
+		if q.failing {
+			q.failing = false
+			q.log.Info("spans reach kafka again")
 		}
-		o.finish(r)
-	case tooLarge(err) && r.suspect && o.halve(r):
+		q.finish(r)
+	case tooLarge(err) && r.suspect && q.halve(r):
 	case tooLarge(err) && r.suspect:
-		o.losses.add(&o.losses.failed, r.spans, "kafka refuses a record as too large: "+err.Error())
-		o.finish(r)
+		q.tally.FailedToEmit(r.Spans, "kafka refuses a record as too large: "+err.Error())
+		q.finish(r)
 	default:
 		r.suspect = r.suspect || tooLarge(err) // a broker refuses all that came in one request: find out which
-		if o.failure == nil {
-			o.failure = err
+		if q.failure == nil {
+			q.failure = err
 		}
 	}
-	o.signal()
+	q.signal()
 }
 
 // halve puts two records in the place of one that Kafka refused alone, each with
-// half of its spans and both with its number, to be sent next. It returns false if
+// half of its spans and both with its headers, to be sent next. It returns false if
 // there is one span only. Of all limits only that of the buffer may be passed, by
-// the size of the process.
-func (o *outbox) halve(r *record) bool {
-	frame, err := batch.Parse(r.value)
-	if err != nil || frame.Spans() < 2 {
+// the size of what both halves say.
+func (q *queue) halve(r *Record) bool {
+	if r.Spans < 2 {
 		return false
 	}
-	half := r.spans / 2
-	first, second := frame.Slice(0, half), frame.Slice(half, r.spans)
-	o.next = slices.Index(o.records, r)
-	o.records = slices.Replace(o.records, o.next, o.next+1,
-		&record{key: r.key, value: first, spans: half, suspect: true},
-		&record{key: r.key, value: second, spans: r.spans - half, suspect: true})
-	o.bytes += len(first) + len(second) - len(r.value)
+	first, second := *r, *r
+	first.Spans = r.Spans / 2
+	second.Spans = r.Spans - first.Spans
+	var err error
+	if first.Value, second.Value, err = q.split(r.Value, first.Spans); err != nil {
+		return false
+	}
+	q.next = slices.Index(q.records, r)
+	q.records = slices.Replace(q.records, q.next, q.next+1, &first, &second)
+	q.bytes += len(first.Value) + len(second.Value) - len(r.Value)
 	return true
 }
 
 // finish removes a record, and with it those done before it that it held up.
-func (o *outbox) finish(r *record) {
-	o.bytes -= len(r.value)
-	r.done, r.value = true, nil
+func (q *queue) finish(r *Record) {
+	q.bytes -= len(r.Value)
+	r.done, r.Value = true, nil
 	n := 0
-	for n < len(o.records) && o.records[n].done {
+	for n < len(q.records) && q.records[n].done {
 		n++
 	}
-	clear(o.records[:n])
-	o.records = o.records[n:]
-	o.next = max(o.next-n, 0)
-	o.noteEmpty()
+	clear(q.records[:n])
+	q.records = q.records[n:]
+	q.next = max(q.next-n, 0)
+	q.noteEmpty()
 }
 
-func (o *outbox) noteEmpty() {
-	if o.empty != nil && len(o.records) == 0 {
-		close(o.empty)
-		o.empty = nil
+func (q *queue) noteEmpty() {
+	if q.empty != nil && len(q.records) == 0 {
+		close(q.empty)
+		q.empty = nil
 	}
 }
 
 // whenEmpty returns a channel that is closed as soon as no record is left.
-func (o *outbox) whenEmpty() <-chan struct{} {
+func (q *queue) whenEmpty() <-chan struct{} {
 	empty := make(chan struct{})
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.empty = empty
-	o.noteEmpty()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.empty = empty
+	q.noteEmpty()
 	return empty
 }
 
 // startFailing notes, and logs, that records are to be sent again. It returns
 // false if none was acknowledged since that happened last.
-func (o *outbox) startFailing(failure error) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.failing {
+func (q *queue) startFailing(failure error) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.failing {
 		return false
 	}
-	o.failing = true
-	o.log.Warn("kafka did not take spans, sending them again", "err", failure)
+	q.failing = true
+	q.log.Warn("kafka did not take spans, sending them again", "err", failure)
 	return true
 }
 
 // rewind makes take start again with the oldest record. Nothing may be in flight.
-func (o *outbox) rewind() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.failure, o.next = nil, 0
+func (q *queue) rewind() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.failure, q.next = nil, 0
 }
 
-// left is the number of spans not acknowledged.
-func (o *outbox) left() (spans int) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	for _, r := range o.records {
+// Left is the number of spans not acknowledged. It is safe for several goroutines.
+func (q *queue) Left() (spans int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, r := range q.records {
 		if !r.done {
-			spans += r.spans
+			spans += r.Spans
 		}
 	}
 	return spans

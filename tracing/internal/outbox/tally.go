@@ -1,81 +1,74 @@
-package tracing
+package outbox
 
 import (
 	"log/slog"
 	"sync/atomic"
 
-	"fault-tolerant-tracing/tracing/batch"
-
-	"github.com/uber/jaeger-client-go"
+	"fault-tolerant-tracing/tracing/numbering"
 )
 
-// losses counts the spans that a transport or its reporter could not keep, and
-// logs each burst of losses twice: when it starts, with the reason, and when it
-// is over, with the numbers.
-type losses struct {
+// Tally counts the spans that could not be kept, and logs each burst of losses
+// twice: when it starts, with the reason, and when it is over, with the numbers.
+type Tally struct {
 	log *slog.Logger
 
-	fullQueue, tooLarge, failed atomic.Int64
+	fullQueue, tooLarge, failedToEmit atomic.Int64
 
 	burst atomic.Bool // a burst has started and is not over
 
-	// of the one goroutine that calls report
-	last     batch.Stats // at the last call of report
-	reported batch.Stats // as of the end of the last burst
+	// of the one goroutine that calls Report
+	last     numbering.Losses // at the last call of Report
+	reported numbering.Losses // as of the end of the last burst
 }
 
-func (l *losses) stats() batch.Stats {
-	return batch.Stats{
-		FullQueueDropped: l.fullQueue.Load(),
-		TooLargeDropped:  l.tooLarge.Load(),
-		FailedToEmit:     l.failed.Load(),
+// NewTally makes a tally that logs to log.
+func NewTally(log *slog.Logger) *Tally { return &Tally{log: log} }
+
+// Losses returns what is counted so far. It is safe for several goroutines, as are
+// the three that count.
+func (t *Tally) Losses() numbering.Losses {
+	return numbering.Losses{
+		FullQueue:    t.fullQueue.Load(),
+		TooLarge:     t.tooLarge.Load(),
+		FailedToEmit: t.failedToEmit.Load(),
 	}
 }
 
-// add counts n lost spans and logs the start of a burst. It is safe for
-// concurrent use.
-func (l *losses) add(counter *atomic.Int64, n int, reason string) {
+// FullQueue counts n spans as dropped before the outbox.
+func (t *Tally) FullQueue(n int, reason string) { t.add(&t.fullQueue, n, reason) }
+
+// TooLarge counts n spans as each too large for a record.
+func (t *Tally) TooLarge(n int, reason string) { t.add(&t.tooLarge, n, reason) }
+
+// FailedToEmit counts n spans as lost for another reason.
+func (t *Tally) FailedToEmit(n int, reason string) { t.add(&t.failedToEmit, n, reason) }
+
+func (t *Tally) add(counter *atomic.Int64, n int, reason string) {
 	counter.Add(int64(n))
-	if !l.burst.Load() && l.burst.CompareAndSwap(false, true) {
-		l.log.Warn("losing spans", "reason", reason)
+	if !t.burst.Load() && t.burst.CompareAndSwap(false, true) {
+		t.log.Warn("losing spans", "reason", reason)
 	}
 }
 
-// report is called once per flush interval. A burst is over when nothing was
-// lost since the last call.
-func (l *losses) report() {
-	now := l.stats()
-	if now == l.last {
-		l.finish()
+// Report is called now and then, by one goroutine at a time. A burst is over when
+// nothing was lost since the last call.
+func (t *Tally) Report() {
+	now := t.Losses()
+	if now == t.last {
+		t.Finish()
 	}
-	l.last = now
+	t.last = now
 }
 
-// finish logs what the burst lost, if there was one.
-func (l *losses) finish() {
-	if !l.burst.CompareAndSwap(true, false) {
+// Finish logs what the burst lost, if there was one. It is called as Report is.
+func (t *Tally) Finish() {
+	if !t.burst.CompareAndSwap(true, false) {
 		return
 	}
-	now := l.stats()
-	l.log.Warn("lost spans",
-		"full_queue", now.FullQueueDropped-l.reported.FullQueueDropped,
-		"too_large", now.TooLargeDropped-l.reported.TooLargeDropped,
-		"failed_to_emit", now.FailedToEmit-l.reported.FailedToEmit)
-	l.reported = now
-}
-
-// Metrics returns metrics for the reporter that feeds the transport
-// (jaeger.ReporterOptions.Metrics). Only through them does the transport learn of
-// the spans that the reporter dropped because its queue was full.
-func (l *losses) Metrics() *jaeger.Metrics {
-	m := jaeger.NewNullMetrics()
-	m.ReporterDropped = droppedCounter{l}
-	return m
-}
-
-// droppedCounter is a metrics.Counter of jaeger-lib.
-type droppedCounter struct{ losses *losses }
-
-func (c droppedCounter) Inc(n int64) {
-	c.losses.add(&c.losses.fullQueue, int(n), "the reporter's queue is full")
+	now := t.Losses()
+	t.log.Warn("lost spans",
+		"full_queue", now.FullQueue-t.reported.FullQueue,
+		"too_large", now.TooLarge-t.reported.TooLarge,
+		"failed_to_emit", now.FailedToEmit-t.reported.FailedToEmit)
+	t.reported = now
 }
