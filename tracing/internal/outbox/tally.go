@@ -45,7 +45,7 @@ func (t *Tally) FailedToEmit(n int, reason string) { t.add(&t.failedToEmit, n, r
 
 func (t *Tally) add(counter *atomic.Int64, n int, reason string) {
 	counter.Add(int64(n))
-	if !t.burst.Load() && t.burst.CompareAndSwap(false, true) {
+	if n > 0 && !t.burst.Load() && t.burst.CompareAndSwap(false, true) {
 		t.log.Warn("losing spans", "reason", reason)
 	}
 }
