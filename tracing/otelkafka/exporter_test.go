@@ -315,10 +315,11 @@ func TestFullBufferLosesTheNewestRecordsAndSaysSo(t *testing.T) {
 func TestLossesTravelWithoutSpansWhenNoneFollow(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t)
-	e, _ := startExporter(t, Config{Kafka: cluster(b.Addr())}, nil)
+	e, lines := startExporter(t, Config{Kafka: cluster(b.Addr())}, nil)
 	spans := newSource(t)
 	require.Error(t, e.ExportSpans(t.Context(), spans.spans(1, payload(900_000))))
 	require.NoError(t, e.Shutdown(ending(t, patience)))
+	assert.Equal(t, 1, lines.count(`msg="lost spans" full_queue=0 too_large=1 failed_to_emit=0`), "the burst ends here")
 	records := read(t, b, 1)
 	require.Len(t, records, 1)
 	assert.EqualValues(t, 1, records[0].seqNo)

@@ -43,6 +43,7 @@ func (t *Tally) TooLarge(n int, reason string) { t.add(&t.tooLarge, n, reason) }
 // FailedToEmit counts n spans as lost for another reason.
 func (t *Tally) FailedToEmit(n int, reason string) { t.add(&t.failedToEmit, n, reason) }
 
+// add counts n spans; a record may be lost that holds none.
 func (t *Tally) add(counter *atomic.Int64, n int, reason string) {
 	counter.Add(int64(n))
 	if n > 0 && !t.burst.Load() && t.burst.CompareAndSwap(false, true) {
