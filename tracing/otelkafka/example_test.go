@@ -103,7 +103,7 @@ func ExampleExporter_Shutdown() {
 	_, order := provider.Tracer("shop").Start(context.Background(), "POST /order")
 	order.End()
 
-	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
 	err = errors.Join(provider.Shutdown(ctx), exporter.Shutdown(ctx))
 	var left *otelkafka.LeftBehindError

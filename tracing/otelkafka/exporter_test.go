@@ -78,26 +78,26 @@ func assertSame(t *testing.T, want sdktrace.ReadOnlySpan, got *tracepb.Span) {
 	assert.EqualValues(t, want.EndTime().UnixNano(), got.EndTimeUnixNano)
 	assert.Equal(t, want.Status().Code == codes.Error, got.Status.GetCode() == tracepb.Status_STATUS_CODE_ERROR)
 	assert.Equal(t, want.Status().Description, got.Status.GetMessage())
-	assert.Equal(t, emitted(want.Attributes()), texts(got.Attributes))
+	assert.Equal(t, recordedTexts(want.Attributes()), texts(got.Attributes))
 	require.Len(t, got.Events, len(want.Events()))
 	for i, event := range want.Events() {
 		assert.Equal(t, event.Name, got.Events[i].Name)
 		assert.EqualValues(t, event.Time.UnixNano(), got.Events[i].TimeUnixNano)
-		assert.Equal(t, emitted(event.Attributes), texts(got.Events[i].Attributes))
+		assert.Equal(t, recordedTexts(event.Attributes), texts(got.Events[i].Attributes))
 	}
 	require.Len(t, got.Links, len(want.Links()))
 	for i, link := range want.Links() {
 		id := link.SpanContext.SpanID()
 		assert.Equal(t, id[:], got.Links[i].SpanId)
-		assert.Equal(t, emitted(link.Attributes), texts(got.Links[i].Attributes))
+		assert.Equal(t, recordedTexts(link.Attributes), texts(got.Links[i].Attributes))
 	}
 }
 
-// emitted writes attributes of the SDK down as texts does with written ones.
-func emitted(attributes []attribute.KeyValue) map[string]string {
+// recordedTexts writes attributes of the SDK down as texts does with written ones.
+func recordedTexts(attributes []attribute.KeyValue) map[string]string {
 	m := map[string]string{}
 	for _, a := range attributes {
-		m[string(a.Key)] = a.Value.Emit()
+		m[string(a.Key)] = a.Value.String()
 	}
 	return m
 }
@@ -105,7 +105,7 @@ func emitted(attributes []attribute.KeyValue) map[string]string {
 func texts(attributes []*commonpb.KeyValue) map[string]string {
 	m := map[string]string{}
 	for _, a := range attributes {
-		m[a.Key] = value(a.Value).Emit()
+		m[a.Key] = value(a.Value).String()
 	}
 	return m
 }
