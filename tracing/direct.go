@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"time"
 
+	"fault-tolerant-tracing/tracing/internal/outbox"
+
 	"github.com/uber/jaeger-client-go"
 	jaegerhttp "github.com/uber/jaeger-client-go/transport"
 )
@@ -32,7 +34,7 @@ func newDirect(endpoint, user, password string, log *slog.Logger) (*direct, erro
 	if u, err := url.Parse(endpoint); err != nil || u.Host == "" {
 		return nil, fmt.Errorf("endpoint %q: want the URL of a collector, http://host:14268/api/traces", endpoint)
 	}
-	d := &direct{losses: losses{log: log}, client: &http.Transport{IdleConnTimeout: idleTimeout}}
+	d := &direct{losses: losses{outbox.NewTally(log)}, client: &http.Transport{IdleConnTimeout: idleTimeout}}
 	d.closing, d.giveUp = context.WithCancel(context.Background())
 	options := []jaegerhttp.HTTPOption{jaegerhttp.HTTPRoundTripper(d)}
 	if user != "" {
@@ -47,13 +49,13 @@ func (d *direct) Append(span *jaeger.Span) (int, error) {
 }
 
 func (d *direct) Flush() (int, error) {
-	d.report()
+	d.tally.Report()
 	return d.count(d.HTTPTransport.Flush())
 }
 
 func (d *direct) count(n int, err error) (int, error) {
 	if err != nil {
-		d.add(&d.failed, n, "jaeger did not take them")
+		d.tally.FailedToEmit(n, "jaeger did not take them")
 	}
 	return n, err
 }
@@ -80,10 +82,10 @@ func (d *direct) RoundTrip(req *http.Request) (*http.Response, error) {
 
 func (d *direct) shutdownAfter(ctx context.Context, tracer io.Closer) error {
 	defer d.Close()
-	lost := d.failed.Load()
+	lost := d.stats().FailedToEmit
 	defer context.AfterFunc(ctx, d.giveUp)()
 	err := tracer.Close()
-	if left := int(d.failed.Load() - lost); left > 0 && ctx.Err() != nil {
+	if left := int(d.stats().FailedToEmit - lost); left > 0 && ctx.Err() != nil {
 		return errors.Join(err, &LeftBehindError{Spans: left, Err: context.Cause(ctx)})
 	}
 	return err
@@ -91,7 +93,7 @@ func (d *direct) shutdownAfter(ctx context.Context, tracer io.Closer) error {
 
 func (d *direct) Close() error {
 	d.giveUp()
-	d.finish()
+	d.tally.Finish()
 	d.client.CloseIdleConnections()
 	return nil
 }

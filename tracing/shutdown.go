@@ -3,26 +3,17 @@ package tracing
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"time"
+
+	"fault-tolerant-tracing/tracing/internal/outbox"
 )
 
 const closeTimeout = 5 * time.Second
 
 // LeftBehindError says that a tracer or transport was closed before all its spans
 // were sent.
-type LeftBehindError struct {
-	Spans int   // not acknowledged; some of them may have arrived
-	Err   error // why there was no more time
-}
-
-func (e *LeftBehindError) Error() string {
-	return fmt.Sprintf("%d span(s) left behind: %v", e.Spans, e.Err)
-}
-
-// Unwrap returns Err.
-func (e *LeftBehindError) Unwrap() error { return e.Err }
+type LeftBehindError = outbox.LeftBehindError
 
 // Shutdown flushes, waits until Kafka has acknowledged everything or ctx ends, and
 // releases the transport. If spans were left, the error is a *LeftBehindError.
@@ -33,8 +24,7 @@ func (t *Transport) Shutdown(ctx context.Context) error {
 		t.flush()
 		t.closed = true
 		t.mu.Unlock()
-		t.closeErr = t.sender.shutdown(ctx)
-		t.finish()
+		t.closeErr = t.outbox.Shutdown(ctx)
 	})
 	return t.closeErr
 }

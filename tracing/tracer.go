@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"fault-tolerant-tracing/tracing/internal/outbox"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 	"fault-tolerant-tracing/tracing/propagation"
 
@@ -77,8 +78,8 @@ type Config struct {
 
 // Defaults of Config.
 const (
-	DefaultTopic       = "tracing-topic"
-	DefaultBufferBytes = 32 << 20
+	DefaultTopic       = outbox.DefaultTopic
+	DefaultBufferBytes = outbox.DefaultBufferBytes
 )
 
 const (

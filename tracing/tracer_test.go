@@ -123,7 +123,7 @@ func TestSpansTheReporterDropsAreReportedOnTheTopic(t *testing.T) {
 	for range 100 {
 		finish(tracer, "more")
 	}
-	dropped := tr.fullQueue.Load()
+	dropped := tr.Stats().FullQueueDropped
 	tr.mu.Unlock()
 	require.GreaterOrEqual(t, dropped, int64(90)) // all but those in the queue and in the reporter's hand
 	require.NoError(t, tr.shutdownAfter(ending(t, patience), closer))

@@ -1,13 +1,14 @@
 package tracing
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"sync"
 
 	"fault-tolerant-tracing/tracing/batch"
+	"fault-tolerant-tracing/tracing/internal/outbox"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -16,13 +17,8 @@ import (
 )
 
 const (
-	maxSpans       = 100     // per batch, the article's setting
-	maxRecordBytes = 900_000 // a broker takes 1 048 588 by default, librdkafka 1 000 000; the rest is for key, headers and framing
-
-	// lingerMillis is how long librdkafka waits for more records to share a request
-	// with. There is seldom more than one, as a flush makes one record; a process
-	// that writes many makes them faster than this.
-	lingerMillis = 5
+	maxSpans       = 100 // per batch, the article's setting
+	maxRecordBytes = outbox.MaxRecordBytes
 )
 
 var errTransportClosed = errors.New("tracing transport is closed")
@@ -51,7 +47,8 @@ type TransportConfig struct {
 // Append and Flush never wait for Kafka. All methods are safe for concurrent use.
 type Transport struct {
 	losses
-	sender *sender
+	outbox *outbox.Outbox
+	log    *slog.Logger
 
 	mu      sync.Mutex
 	key     []byte
@@ -74,27 +71,19 @@ func NewTransport(cfg TransportConfig) (*Transport, error) {
 
 // newTransport takes further settings for the producer, for tests.
 func newTransport(cfg TransportConfig, producer kafka.ConfigMap) (*Transport, error) {
-	if cfg.Topic == "" {
-		cfg.Topic = DefaultTopic
-	}
-	if cfg.BufferBytes == 0 {
-		cfg.BufferBytes = DefaultBufferBytes
-	}
-	if cfg.BufferBytes < maxRecordBytes {
-		return nil, fmt.Errorf("a buffer of %d bytes does not hold one record of %d", cfg.BufferBytes, maxRecordBytes)
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.Default()
-	}
-	settings := kafka.ConfigMap{"linger.ms": lingerMillis}
-	maps.Copy(settings, producer)
-	p, err := kafkaclient.NewProducer(cfg.Kafka, cfg.Logger, settings)
+	o, err := outbox.New(outbox.Config(cfg), splitBatch, producer)
 	if err != nil {
 		return nil, err
 	}
-	t := &Transport{losses: losses{log: cfg.Logger}}
-	t.sender = newSender(p, cfg, &t.losses)
-	return t, nil
+	return &Transport{losses: losses{o.Tally}, outbox: o, log: cmp.Or(cfg.Logger, slog.Default())}, nil
+}
+
+func splitBatch(value []byte, n int) (first, second []byte, err error) {
+	frame, err := batch.Parse(value)
+	if err != nil {
+		return nil, nil, err
+	}
+	return frame.Slice(0, n), frame.Slice(n, frame.Spans()), nil
 }
 
 // Append implements jaeger.Transport. The number is that of the spans in the
@@ -129,14 +118,14 @@ func (t *Transport) append(s *thrift.Span) (flushed int) {
 	before := len(t.spans)
 	extended, err := batch.AppendSpan(t.spans, s)
 	if err != nil {
-		t.add(&t.failed, 1, "a span could not be encoded: "+err.Error())
+		t.tally.FailedToEmit(1, "a span could not be encoded: "+err.Error())
 		return 0
 	}
 	t.spans = extended
 	switch size := t.recordBytes(len(t.spans) - before); {
 	case size > maxRecordBytes:
 		t.spans = t.spans[:before]
-		t.add(&t.tooLarge, 1, fmt.Sprintf("span %q is too large for a record: %d bytes", s.OperationName, size))
+		t.tally.TooLarge(1, fmt.Sprintf("span %q is too large for a record: %d bytes", s.OperationName, size))
 		return 0
 	case t.recordBytes(len(t.spans)) > maxRecordBytes:
 		flushed = t.send(before)
@@ -161,7 +150,7 @@ func (t *Transport) Flush() (int, error) {
 	if t.closed {
 		return 0, nil
 	}
-	t.report()
+	t.tally.Report()
 	return t.flush(), nil
 }
 
@@ -173,18 +162,18 @@ func (t *Transport) flush() int {
 }
 
 // send makes a batch of the open spans, which take the first n bytes, and hands it
-// to the sender. What lies behind them opens the next batch.
+// to the outbox. What lies behind them opens the next batch.
 func (t *Transport) send(n int) (flushed int) {
 	stats := t.stats()
 	value := batch.Encode(t.process, t.spans[:n], t.count, t.seqNo+1, stats)
 	switch {
-	case t.sender.push(&record{key: t.key, value: value, spans: t.count}):
+	case t.outbox.Push(outbox.Record{Key: t.key, Value: value, Spans: t.count}):
 		t.seqNo++
 		t.stamped = stats
 		flushed = t.count
 	case t.count > 0:
 		t.seqNo++
-		t.add(&t.failed, t.count, "the buffer is full, kafka does not take spans")
+		t.tally.FailedToEmit(t.count, "the buffer is full, kafka does not take spans")
 	}
 	t.spans = t.spans[:copy(t.spans, t.spans[n:])]
 	t.count = 0

@@ -238,7 +238,7 @@ func TestFullBufferLosesTheNewestBatchesAndSaysSo(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(b.Stop)
 	b.CreateTopics(t, 1, DefaultTopic)
-	require.Eventually(t, func() bool { return tr.sender.left() == 0 }, patience, tick)
+	require.Eventually(t, func() bool { return tr.outbox.Left() == 0 }, patience, tick)
 	for range 2 { // nothing was lost between them: the burst is over
 		_, _ = tr.Flush()
 	}

@@ -31,20 +31,18 @@ func dlqCommand() *cobra.Command {
 // aside is a record of the dead-letter topic.
 type aside struct {
 	deadletter.Entry
-	message *kafka.Message
-	place   position
-	spans   payload.Spans
-	err     error // why the value holds no spans; nil: it does
+	place position
+	spans payload.Spans
+	err   error // why the value holds no spans; nil: it does
 }
 
 func newAside(f payload.Setting, m *kafka.Message) aside {
 	spans, err := f.Parse(m.Value)
 	return aside{
-		Entry:   deadletter.Read(m),
-		message: m,
-		place:   position{m.TopicPartition.Partition, int64(m.TopicPartition.Offset)},
-		spans:   spans,
-		err:     err,
+		Entry: deadletter.Read(m),
+		place: position{m.TopicPartition.Partition, int64(m.TopicPartition.Offset)},
+		spans: spans,
+		err:   err,
 	}
 }
 

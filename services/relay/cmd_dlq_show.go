@@ -132,9 +132,9 @@ func writeText(w io.Writer, a aside) error {
 		_, err = fmt.Fprint(w, hex.Dump(a.Value[:min(dumped, len(a.Value))]))
 		return err
 	}
-	if b := ledger.Of(a.message, a.spans); b.SeqNo != 0 {
+	if b := ledger.Of(a.Headers, a.spans); b.SeqNo != 0 {
 		fmt.Fprintf(w, "number     %d of the batches of its process\n", b.SeqNo)
-		fmt.Fprintf(w, "lost       %d queue full, %d too large, %d not sent, since the process began\n", b.Lost.FullQueueDropped, b.Lost.TooLargeDropped, b.Lost.FailedToEmit)
+		fmt.Fprintf(w, "lost       %d queue full, %d too large, %d not sent, since the process began\n", b.Lost.FullQueue, b.Lost.TooLarge, b.Lost.FailedToEmit)
 	}
 	fmt.Fprintf(w, "value      %d bytes, %d spans\n", len(a.Value), a.spans.Len())
 	writeSpans(w, traces)

@@ -77,7 +77,7 @@ func (r *relay) read(rec *dispatch.Record) error {
 	if errors.Is(err, dispatch.ErrSkip) {
 		r.log.Warn("record without a value skipped", "partition", rec.TopicPartition.Partition, "offset", int64(rec.TopicPartition.Offset))
 	}
-	r.ledger.Read(rec.TopicPartition.Partition, int64(rec.TopicPartition.Offset), rec.Key, ledger.Of(rec.Message, r.endpoint.SpansOf(rec)))
+	r.ledger.Read(rec.TopicPartition.Partition, int64(rec.TopicPartition.Offset), rec.Key, ledger.Of(rec.Headers, r.endpoint.SpansOf(rec)))
 	return err
 }
 

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"fault-tolerant-tracing/services/internal/payload"
-	"fault-tolerant-tracing/tracing/batch"
+	"fault-tolerant-tracing/tracing/numbering"
 )
 
 // youth is how many bytes of a client are read before a gap is believed, if it was
@@ -49,7 +49,7 @@ type client struct {
 	gaps        []Gap // ascending, at most maxGaps
 	read        int   // bytes, up to youth
 
-	says     batch.Stats // the highest of its counters
+	says     numbering.Losses // the highest of its counters
 	losses   losses
 	lastLoss time.Time
 	service  string // with losses only
@@ -125,10 +125,10 @@ func (c *client) any() bool {
 // drop enters what the client says that it has dropped so far, and returns how
 // much of that is new. If the client was not known before this batch, all of it
 // was before. A counter beyond maxSeqNo counts as that, so that sums fit.
-func (c *client) drop(says batch.Stats, known bool) (fresh DroppedSpans) {
+func (c *client) drop(says numbering.Losses, known bool) (fresh DroppedSpans) {
 	for _, counter := range []struct{ said, says, fresh *int64 }{
-		{&c.says.FullQueueDropped, &says.FullQueueDropped, &fresh.FullQueue},
-		{&c.says.TooLargeDropped, &says.TooLargeDropped, &fresh.TooLarge},
+		{&c.says.FullQueue, &says.FullQueue, &fresh.FullQueue},
+		{&c.says.TooLarge, &says.TooLarge, &fresh.TooLarge},
 		{&c.says.FailedToEmit, &says.FailedToEmit, &fresh.FailedToEmit},
 	} {
 		now := min(*counter.says, maxSeqNo)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 	"github.com/uber/jaeger-client-go/thrift"
@@ -372,4 +373,24 @@ func BenchmarkLedger(b *testing.B) {
 	for b.Loop() {
 		r.batch("a", frames[r.offset%1000])
 	}
+}
+
+// A record of OTLP says in headers what a batch of jaeger.thrift says in its fields.
+func TestLedgerReadsHeaders(t *testing.T) {
+	thrift := numbered(t, "a", 1, batch.Stats{})
+	record := func(seqNo, losses string) Batch {
+		spans, err := payload.Parse(thrift.spans.AppendOTLP(nil, 0, 1))
+		require.NoError(t, err)
+		return Of([]kafka.Header{{Key: "other"}, {Key: "tracing.seq-no", Value: []byte(seqNo)}, {Key: "tracing.losses", Value: []byte(losses)}}, spans)
+	}
+	r := newReading(t)
+	r.batch("a", record("1", "full_queue=0 too_large=0 failed_to_emit=0"))
+	r.batch("a", record("4", "full_queue=1 too_large=2 failed_to_emit=3"))
+	r.batch("a", record("garbage", "garbage"))
+	s := r.Status()
+	require.EqualValues(t, 2, s.BatchesMissing)
+	require.Equal(t, DroppedSpans{1, 2, 3}, s.SpansDropped)
+	require.EqualValues(t, 1, s.RecordsOutside)
+	require.Len(t, s.Losses, 1)
+	require.Equal(t, []string{"answer", "host-1"}, []string{s.Losses[0].Service, s.Losses[0].Host})
 }

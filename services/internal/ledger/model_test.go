@@ -198,8 +198,8 @@ func (w *world) judge(r *reader, p int, uuid string) {
 			arrived[record.seqNo] = true
 		}
 		stats := record.frame.Lost
-		says.FullQueueDropped = max(says.FullQueueDropped, stats.FullQueueDropped)
-		says.TooLargeDropped = max(says.TooLargeDropped, stats.TooLargeDropped)
+		says.FullQueueDropped = max(says.FullQueueDropped, stats.FullQueue)
+		says.TooLargeDropped = max(says.TooLargeDropped, stats.TooLarge)
 		says.FailedToEmit = max(says.FailedToEmit, stats.FailedToEmit)
 		if offset >= r.runs[p].from && firstInRun == 0 {
 			firstInRun = record.seqNo
@@ -230,7 +230,7 @@ func (w *world) judge(r *reader, p int, uuid string) {
 	require.LessOrEqual(w.t, c.losses.duplicated, r.twice[uuid])
 	if c.since == 1 && r.runs[p].whole {
 		require.Equal(w.t, r.twice[uuid], c.losses.duplicated)
-		require.Equal(w.t, DroppedSpans{c.says.FullQueueDropped, c.says.TooLargeDropped, c.says.FailedToEmit}, c.losses.dropped)
+		require.Equal(w.t, DroppedSpans{c.says.FullQueue, c.says.TooLarge, c.says.FailedToEmit}, c.losses.dropped)
 	}
 	require.LessOrEqual(w.t, c.losses.dropped.FullQueue, says.FullQueueDropped)
 	require.LessOrEqual(w.t, c.losses.dropped.TooLarge, says.TooLargeDropped)

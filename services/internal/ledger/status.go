@@ -90,7 +90,7 @@ func (c *client) status() ClientStatus {
 		LastSeqNo: c.last, KnownSince: c.began, KnownFrom: c.since, LastLoss: c.lastLoss,
 		Missing: append([]Gap{}, c.gaps...), Unconfirmed: c.losses.unconfirmed,
 		Duplicated: c.losses.duplicated, Dropped: c.losses.dropped,
-		Says: DroppedSpans{c.says.FullQueueDropped, c.says.TooLargeDropped, c.says.FailedToEmit},
+		Says: DroppedSpans(c.says),
 	}
 }
 

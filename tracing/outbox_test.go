@@ -1,13 +1,9 @@
 package tracing
 
 import (
-	"context"
-	"errors"
-	"log/slog"
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"fault-tolerant-tracing/tracing/batch"
@@ -39,138 +35,13 @@ func TestTopicMissingForLongerThanTheClientWaits(t *testing.T) {
 	assert.Equal(t, batch.Stats{}, tr.Stats())
 }
 
-// scripted is a producer whose delivery reports the test gives, in the order it
-// likes: what comes of records that overlap cannot be arranged with a broker.
-type scripted struct{ produced chan delivery }
-
-type delivery struct {
-	value  string
-	report func(error)
-}
-
-func (p scripted) Produce(m *kafka.Message, done func(kafka.TopicPartition, error)) error {
-	p.produced <- delivery{string(m.Value), func(err error) { done(m.TopicPartition, err) }}
-	return nil
-}
-
-func (scripted) Close(context.Context) error { return nil }
-
-func startScripted(t *testing.T) (*sender, func(want string) delivery) {
-	t.Helper()
-	p := scripted{make(chan delivery, 100)}
-	cfg := TransportConfig{Topic: DefaultTopic, BufferBytes: 3 * windowBytes, Logger: slog.New(slog.DiscardHandler)}
-	s := newSender(p, cfg, &losses{log: cfg.Logger})
-	t.Cleanup(func() {
-		s.stop()
-		<-s.stopped
-	})
-	return s, func(want string) delivery {
-		t.Helper()
-		select {
-		case d := <-p.produced:
-			require.Equal(t, want, d.value)
-			return d
-		case <-time.After(patience):
-			t.Fatalf("%s was not produced", want)
-			return delivery{}
-		}
-	}
-}
-
-// assertIdle checks that there is nothing the sender may do at present, with so
-// many records in flight.
-func (s *sender) assertIdle(t *testing.T, inFlight int) {
-	t.Helper()
-	r, failure := s.take()
-	require.Nil(t, r)
-	require.NoError(t, failure)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	require.Equal(t, inFlight, s.inFlight)
-}
-
-func TestNothingIsSentBeforeAllInFlightIsSettledAfterAFailure(t *testing.T) {
-	s, produced := startScripted(t)
-	for _, v := range []string{"a", "b", "c"} {
-		s.push(&record{value: []byte(v), spans: 1})
-	}
-	a, b, c := produced("a"), produced("b"), produced("c")
-	b.report(errors.New("made up"))
-	s.push(&record{value: []byte("d"), spans: 1})
-	s.assertIdle(t, 2)
-	a.report(nil)
-	s.assertIdle(t, 1)
-	require.Equal(t, 3, s.left())
-	c.report(nil)
-	produced("b").report(nil) // c has arrived and is not sent again
-	produced("d").report(nil)
-	require.Zero(t, s.left())
-}
-
-func TestNoMoreThanTheWindowIsInFlight(t *testing.T) {
-	s, produced := startScripted(t)
-	half := func(c string) string { return strings.Repeat(c, windowBytes/2) }
-	for _, c := range []string{"a", "b", "c"} {
-		s.push(&record{value: []byte(half(c))})
-	}
-	a := produced(half("a"))
-	produced(half("b"))
-	s.assertIdle(t, 2)
-	a.report(nil)
-	produced(half("c"))
-}
-
-func TestRecordsRefusedTogetherAreTriedAlone(t *testing.T) {
-	s, produced := startScripted(t)
-	for _, v := range []string{"x", "a", "b"} {
-		s.push(&record{value: []byte(v), spans: 1})
-	}
-	refused := kafka.NewError(kafka.ErrMsgSizeTooLarge, "", false)
-	x, a, b := produced("x"), produced("a"), produced("b")
-	x.report(errors.New("made up"))
-	a.report(refused)
-	b.report(refused)
-	x = produced("x")
-	s.assertIdle(t, 1)
-	x.report(nil)
-	a = produced("a")
-	s.push(&record{value: []byte("c"), spans: 1})
-	s.assertIdle(t, 1)
-	a.report(refused)
-	b = produced("b")
-	s.assertIdle(t, 1)
-	b.report(nil)
-	produced("c").report(nil)
-	require.Zero(t, s.left())
-	require.EqualValues(t, 1, s.losses.failed.Load())
-}
-
-func TestShutdownSendsAgainWithoutDelay(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, produced := startScripted(t)
-		s.push(&record{value: []byte("a"), spans: 1})
-		for range 12 { // the waits grow to seconds
-			produced("a").report(errors.New("made up"))
-		}
-		began, ended := time.Now(), make(chan error, 1)
-		go func() { ended <- s.shutdown(ending(t, time.Second)) }()
-		produced("a").report(errors.New("made up"))
-		produced("a").report(nil)
-		require.NoError(t, <-ended)
-		assert.LessOrEqual(t, time.Since(began), 2*firstWait)
-	})
-}
-
 func TestCloseLogsWhatItLeavesBehind(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		lines := &logLines{}
-		s, produced := startScripted(t)
-		s.push(&record{value: []byte("a"), spans: 7})
-		tr := &Transport{losses: losses{log: lines.logger()}, sender: s}
-		require.ErrorContains(t, tr.Close(), "7 span(s) left behind")
-		produced("a")
-		assert.Equal(t, 1, lines.count(`level=WARN msg="tracing transport closed" err="7 span(s) left behind`))
-	})
+	tr, lines := startTransport(t, TransportConfig{Kafka: cluster(tracingtest.FreeAddr(t))}, nil)
+	newSource(t).feed(t, tr, 7)
+	left := tr.Shutdown(ending(t, 0)) // of which Close tells: it has five seconds itself
+	require.ErrorContains(t, left, "7 span(s) left behind")
+	require.Same(t, left, tr.Close())
+	assert.Equal(t, 1, lines.count(`level=WARN msg="tracing transport closed" err="7 span(s) left behind`))
 }
 
 // A broker that lost its memory does not know the idempotent producer any more.
@@ -241,7 +112,6 @@ func TestABatchTheTopicRefusesIsHalvedUntilItIsTaken(t *testing.T) {
 	assert.Equal(t, []int64{1, 2}, slices.Compact(numbers), "the parts share the number of their batch")
 	assert.Equal(t, batch.Stats{FailedToEmit: 1}, tr.Stats())
 	assert.Equal(t, 1, lines.count("kafka refuses a record as too large"))
-	assert.Zero(t, tr.sender.bytes)
 }
 
 func limitTopic(t *testing.T, b *tracingtest.Broker, maxBytes string) {

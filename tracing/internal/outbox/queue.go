@@ -1,0 +1,211 @@
+package outbox
+
+import (
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+)
+
+// windowBytes is how much is in flight at a time. The producer copies what it is
+// given, so this is what an outbox needs beside its buffer; it is four of the
+// largest requests.
+const windowBytes = 4 << 20
+
+// Record is some spans on their way to Kafka.
+type Record struct {
+	Key     []byte
+	Value   []byte // nil when done
+	Headers []kafka.Header
+	Spans   int
+
+	done    bool // acknowledged, or given up
+	suspect bool // was refused as too large, maybe for others in its request: to be sent alone
+}
+
+// queue keeps records in order until Kafka has acknowledged them, and knows which
+// of them may be sent next.
+type queue struct {
+	limit int // bytes
+	split Split
+	log   *slog.Logger
+	tally *Tally
+	wake  chan struct{} // gets a value when take may have a new answer
+
+	mu            sync.Mutex
+	records       []*Record // oldest first; those done leave at the front
+	next          int       // index of the first record not handed over since the last rewind
+	bytes         int       // of all records not done
+	inFlight      int
+	inFlightBytes int
+	alone         bool          // the one in flight is a suspect
+	failure       error         // the first delivery error since the last rewind
+	failing       bool          // nothing was acknowledged since the last failure
+	empty         chan struct{} // closed when there is no record left; nil: nobody waits for that
+}
+
+// Push adds a record, unless the buffer has no room for it. It never waits for
+// Kafka, and is safe for several goroutines.
+func (q *queue) Push(r Record) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.bytes+len(r.Value) > q.limit {
+		return false
+	}
+	q.records = append(q.records, &r)
+	q.bytes += len(r.Value)
+	q.signal()
+	return true
+}
+
+func (q *queue) signal() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns the next record to produce, or the failure to get over, or neither
+// if there is nothing to do but wait.
+func (q *queue) take() (*Record, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.failure != nil {
+		if q.inFlight > 0 {
+			return nil, nil
+		}
+		return nil, q.failure
+	}
+	for q.next < len(q.records) && q.records[q.next].done {
+		q.next++
+	}
+	if q.next == len(q.records) {
+		return nil, nil
+	}
+	r := q.records[q.next]
+	if q.inFlight > 0 && (q.alone || r.suspect || q.inFlightBytes+len(r.Value) > windowBytes) {
+		return nil, nil
+	}
+	q.next++
+	q.inFlight++
+	q.inFlightBytes += len(r.Value)
+	q.alone = r.suspect
+	return r, nil
+}
+
+// settle takes note of what became of a record that was in flight.
+func (q *queue) settle(r *Record, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.inFlight--
+	q.inFlightBytes -= len(r.Value)
+	switch {
+	case err == nil:
+		if q.failing {
+			q.failing = false
+			q.log.Info("spans reach kafka again")
+		}
+		q.finish(r)
+	case tooLarge(err) && r.suspect && q.halve(r):
+	case tooLarge(err) && r.suspect:
+		q.tally.FailedToEmit(r.Spans, "kafka refuses a record as too large: "+err.Error())
+		q.finish(r)
+	default:
+		r.suspect = r.suspect || tooLarge(err) // a broker refuses all that came in one request: find out which
+		if q.failure == nil {
+			q.failure = err
+		}
+	}
+	q.signal()
+}
+
+// halve puts two records in the place of one that Kafka refused alone, each with
+// half of its spans and both with its headers, to be sent next. It returns false if
+// there is one span only. Of all limits only that of the buffer may be passed, by
+// the size of what both halves say.
+func (q *queue) halve(r *Record) bool {
+	if r.Spans < 2 {
+		return false
+	}
+	first, second := *r, *r
+	first.Spans = r.Spans / 2
+	second.Spans = r.Spans - first.Spans
+	var err error
+	if first.Value, second.Value, err = q.split(r.Value, first.Spans); err != nil {
+		return false
+	}
+	q.next = slices.Index(q.records, r)
+	q.records = slices.Replace(q.records, q.next, q.next+1, &first, &second)
+	q.bytes += len(first.Value) + len(second.Value) - len(r.Value)
+	return true
+}
+
+// finish removes a record, and with it those done before it that it held up.
+func (q *queue) finish(r *Record) {
+	q.bytes -= len(r.Value)
+	r.done, r.Value = true, nil
+	n := 0
+	for n < len(q.records) && q.records[n].done {
+		n++
+	}
+	clear(q.records[:n])
+	q.records = q.records[n:]
+	q.next = max(q.next-n, 0)
+	q.noteEmpty()
+}
+
+func (q *queue) noteEmpty() {
+	if q.empty != nil && len(q.records) == 0 {
+		close(q.empty)
+		q.empty = nil
+	}
+}
+
+// whenEmpty returns a channel that is closed as soon as no record is left.
+func (q *queue) whenEmpty() <-chan struct{} {
+	empty := make(chan struct{})
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.empty = empty
+	q.noteEmpty()
+	return empty
+}
+
+// startFailing notes, and logs, that records are to be sent again. It returns
+// false if none was acknowledged since that happened last.
+func (q *queue) startFailing(failure error) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.failing {
+		return false
+	}
+	q.failing = true
+	q.log.Warn("kafka did not take spans, sending them again", "err", failure)
+	return true
+}
+
+// rewind makes take start again with the oldest record. Nothing may be in flight.
+func (q *queue) rewind() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.failure, q.next = nil, 0
+}
+
+// Left is the number of spans not acknowledged. It is safe for several goroutines.
+func (q *queue) Left() (spans int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, r := range q.records {
+		if !r.done {
+			spans += r.Spans
+		}
+	}
+	return spans
+}
+
+func tooLarge(err error) bool {
+	var ke kafka.Error
+	return errors.As(err, &ke) && (ke.Code() == kafka.ErrMsgSizeTooLarge || ke.Code() == kafka.ErrRecordListTooLarge)
+}
