@@ -29,7 +29,7 @@ type traced struct {
 	spans      *jaeger.InMemoryReporter
 }
 
-func newTraced(t *testing.T, sampled bool) traced {
+func newTraced(t testing.TB, sampled bool) traced {
 	t.Helper()
 	out, spans := new(tracingtest.Log), jaeger.NewInMemoryReporter()
 	p := propagation.New(slog.New(slog.NewTextHandler(out, nil)))
