@@ -198,6 +198,24 @@ func TestTheSpanEndsWithTheDelivery(t *testing.T) {
 	}
 }
 
+func TestNothingOfAnOlderContextIsLeft(t *testing.T) {
+	tracer, recorder := tracingtest.NewTracer(t, "test")
+	inner := &fakeProducer{}
+	build(t, tracer, inner).EmitWithHeaders("even-topic", "6", []byte("6"), goka.Headers{
+		"uber-trace-id": []byte("a:b:0:1"),
+		"Traceparent":   []byte("00-000000000000000000000000000000ff-000000000000000b-01"),
+		"Tracestate":    []byte("of=another"),
+		"other":         []byte("stays"),
+	})
+	inner.finish(nil, nil)
+	to := tracingtest.Named(t, recorder.Spans(), "To_even-topic")
+	assert.Equal(t, goka.Headers{
+		"uber-trace-id": []byte(to.TraceID + ":" + to.ID + ":" + to.ParentID + ":1"),
+		"traceparent":   []byte(to.Traceparent()),
+		"other":         []byte("stays"),
+	}, inner.headers[0])
+}
+
 func TestABuilderThatFailsFails(t *testing.T) {
 	tracer, _ := tracingtest.NewTracer(t, "test")
 	failed := errors.New("no broker")
