@@ -66,7 +66,7 @@ func TestBaggageThatCannotTravelIsDroppedAndNamed(t *testing.T) {
 	tracer.StartSpan("two", opentracing.ChildOf(sc)).Finish()
 	require.NoError(t, closeTracer(ending(t, patience)))
 
-	assert.Len(t, headers, 2)
+	assert.Len(t, headers, 3)
 	assert.Equal(t, "v", headers["uberctx-k"])
 	spans := tracingtest.SpansOnTopic(t, b.Addr(), DefaultTopic, 2)
 	assert.Equal(t, `"user id"`, tracingtest.Named(t, spans, "one").Tags["baggage.dropped"])

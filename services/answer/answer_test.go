@@ -217,9 +217,9 @@ func TestSpansOfASentence(t *testing.T) {
 	assert.EqualValues(t, 2, from.Tags["random.number"])
 
 	written := tracingtest.ReadTopic(t, broker.Addr(), "answer-topic", 1)[0]
-	require.Len(t, written.Headers, 1)
-	assert.Equal(t, "uber-trace-id", written.Headers[0].Key)
-	assert.Contains(t, string(written.Headers[0].Value), to.ID)
+	assert.Len(t, written.Headers, 2)
+	assert.Contains(t, tracingtest.Header(written, "uber-trace-id"), to.ID)
+	assert.Equal(t, to.Traceparent(), tracingtest.Header(written, "traceparent"))
 }
 
 func TestNoHeaderKeepsAnAnswerFromItsTopic(t *testing.T) {
@@ -236,7 +236,7 @@ func TestNoHeaderKeepsAnAnswerFromItsTopic(t *testing.T) {
 
 	requireEachOnce(t, broker, 6, 6)
 	written := tracingtest.ReadTopic(t, broker.Addr(), "answer-topic", 1)[0]
-	assert.Len(t, written.Headers, 1)
+	assert.Len(t, written.Headers, 2, "those of the context itself")
 	from := tracingtest.Named(t, tracingtest.SpansOnTopic(t, broker.Addr(), "tracing-topic", 2), "From_sentence-topic")
 	assert.Equal(t, "000000000000000b", from.ParentID)
 	assert.Equal(t, `"user id", "k"`, from.Tags["baggage.dropped"])

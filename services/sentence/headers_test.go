@@ -37,6 +37,7 @@ func TestNoHeaderHoldsASentence(t *testing.T) {
 		{"a debug id", headers("jaeger-debug-id", "look here"), "", "",
 			map[string]any{"jaeger-debug-id": "look here"}, nil},
 		{"baggage for a new trace", headers("jaeger-baggage", "k=v"), "", "v", nil, nil},
+		{"a context of OpenTelemetry", headers("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate", "rojo=1"), "b7ad6b7169203331", "", nil, nil},
 		{"blanks around the context", headers("uber-trace-id", " a:b:0:1 "), "000000000000000b", "", nil, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -67,6 +68,12 @@ func TestNoHeaderHoldsASentence(t *testing.T) {
 			}
 			for _, context := range []string{asked.Get("Uber-Trace-Id"), written["uber-trace-id"]} {
 				assert.True(t, strings.HasPrefix(context, from.TraceID+":") && strings.HasSuffix(context, flags), context)
+			}
+			for _, context := range []string{asked.Get("Traceparent"), written["traceparent"]} {
+				assert.Contains(t, context, from.TraceID+"-")
+			}
+			for _, state := range []string{asked.Get("Tracestate"), written["tracestate"]} {
+				assert.Equal(t, tracingtest.Header(record, "tracestate"), state)
 			}
 			metrics := get(t, "http://"+addr+"/metrics")
 			for _, counter := range tt.counters {

@@ -297,9 +297,9 @@ func TestSpansOfANumber(t *testing.T) {
 	assert.Contains(t, <-header, post.ID)
 
 	written := tracingtest.ReadTopic(t, broker.Addr(), "sentence-topic", 1)[0]
-	require.Len(t, written.Headers, 1)
-	assert.Equal(t, "uber-trace-id", written.Headers[0].Key)
-	assert.Contains(t, string(written.Headers[0].Value), to.ID)
+	assert.Len(t, written.Headers, 2)
+	assert.Contains(t, tracingtest.Header(written, "uber-trace-id"), to.ID)
+	assert.Equal(t, to.Traceparent(), tracingtest.Header(written, "traceparent"))
 	assert.EqualValues(t, written.Offset, to.Tags["offset"])
 }
 

@@ -38,6 +38,7 @@ func TestWhatIsNoIntegerIsSetAsideAsItCame(t *testing.T) {
 			tracer, recorder := tracingtest.NewTracer(t, group)
 			feedRecords(t, b, &kgo.Record{Key: []byte("given"), Value: tt.value, Headers: []kgo.RecordHeader{
 				{Key: "uber-trace-id", Value: []byte("a:b:0:1")}, {Key: "own", Value: []byte("stays")},
+				{Key: "Traceparent", Value: []byte("00-000000000000000000000000000000ff-000000000000000b-01")}, {Key: "tracestate", Value: []byte("of=another")},
 			}})
 			startStream(t, tracer, testConfig(b.Addr()))
 
@@ -55,6 +56,10 @@ func TestWhatIsNoIntegerIsSetAsideAsItCame(t *testing.T) {
 			assert.Equal(t, "000000000000000b", from.ParentID)
 			assert.Equal(t, from.ID, to.ParentID)
 			assert.Equal(t, to.TraceID+":"+to.ID+":"+to.ParentID+":1", tracingtest.Header(r, "uber-trace-id"))
+			assert.Equal(t, to.Traceparent(), tracingtest.Header(r, "traceparent"))
+			for _, h := range r.Headers {
+				assert.NotContains(t, []string{"Traceparent", "tracestate"}, h.Key, "of another trace")
+			}
 			assert.Equal(t, true, from.Tags["error"])
 			assert.Equal(t, tt.reason, from.Logs[0]["message"])
 			assert.NotContains(t, from.Tags, "number.value")

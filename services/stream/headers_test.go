@@ -34,17 +34,18 @@ func TestNoHeaderStopsTheProgram(t *testing.T) {
 		number("8", "jaeger-debug-id", "look here"),
 		number("10", context, " a:10:0:1\t"),
 		number("12", "jaeger-baggage", "k=v, user id=x"), // not sampled
+		number("14", "traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "tracestate", "rojo=1"),
 	)
 	addr := tracingtest.FreeAddr(t)
 	cmd, out := program(t, []string{"KAFKA_BROKERS=" + b.Addr(), "HTTP_ADDR=" + addr, "SESSION_TIMEOUT=6s", "JAEGER_SAMPLER_PARAM=0"})
 	require.NoError(t, cmd.Start())
 
 	sorted := map[string]*kgo.Record{}
-	for _, r := range tracingtest.ReadTopic(t, b.Addr(), "even-topic", 6) {
+	for _, r := range tracingtest.ReadTopic(t, b.Addr(), "even-topic", 7) {
 		sorted[string(r.Value)] = r
 	}
 	spans := map[any]tracingtest.Span{} // the From_ span of each number
-	all := tracingtest.SpansOnTopic(t, b.Addr(), "tracing-topic", 10)
+	all := tracingtest.SpansOnTopic(t, b.Addr(), "tracing-topic", 12)
 	for _, s := range all {
 		if s.Operation == "From_number-topic" {
 			spans[s.Tags["number.value"]] = s
@@ -54,7 +55,7 @@ func TestNoHeaderStopsTheProgram(t *testing.T) {
 	require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
 	require.NoError(t, cmd.Wait(), out.String())
 
-	assert.Len(t, all, 10)
+	assert.Len(t, all, 12)
 	for _, want := range []struct {
 		number, parent, baggage string
 		dropped, debugID        any
@@ -65,6 +66,7 @@ func TestNoHeaderStopsTheProgram(t *testing.T) {
 		{"6", "0000000000000006", "", `"k"`, nil, "1"},
 		{"8", "", "", nil, "look here", "3"},
 		{"10", "0000000000000010", "", nil, nil, "1"},
+		{"14", "b7ad6b7169203331", "", nil, nil, "1"},
 	} {
 		from := spans[want.number]
 		assert.Equal(t, want.parent, from.ParentID, want.number)
@@ -75,6 +77,9 @@ func TestNoHeaderStopsTheProgram(t *testing.T) {
 		assert.True(t, strings.HasPrefix(written, from.TraceID+":") && strings.HasSuffix(written, ":"+from.ID+":"+want.flags), "%s: %s", want.number, written)
 		assert.Equal(t, want.baggage, tracingtest.Header(sorted[want.number], "uberctx-k"), want.number)
 	}
+	assert.Equal(t, "0af7651916cd43dd8448eb211c80319c", spans["14"].TraceID)
+	assert.Contains(t, tracingtest.Header(sorted["14"], "traceparent"), "00-0af7651916cd43dd8448eb211c80319c-")
+	assert.Equal(t, "rojo=1", tracingtest.Header(sorted["14"], "tracestate"))
 	assert.Equal(t, "v", tracingtest.Header(sorted["12"], "uberctx-k"))
 	assert.Contains(t, metrics, `tracing_baggage_dropped_total{reason="invalid_name"} 2`)
 	assert.Contains(t, metrics, `tracing_baggage_dropped_total{reason="too_large"} 2`)

@@ -18,7 +18,7 @@ const (
 
 	// maxNumber is how many bytes of a number are passed on at most, which makes
 	// 1 MB with the key. Brokers take 1 048 588 bytes by default, and maxMessage is
-	// 1 048 576: 48 kB are left for framing, the trace header, and the 8 KiB that
+	// 1 048 576: 48 kB are left for framing, the trace headers, and the 8 KiB that
 	// baggage may have.
 	maxNumber = 1_000_000 - maxKey
 )

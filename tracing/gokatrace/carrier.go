@@ -1,6 +1,7 @@
 package gokatrace
 
 import (
+	"maps"
 	"strings"
 
 	"github.com/lovoo/goka"
@@ -24,12 +25,13 @@ var (
 
 // Set replaces every header of that name by one.
 func (c carrier) Set(key, value string) {
-	for k := range c {
-		if strings.EqualFold(k, key) {
-			delete(c, k)
-		}
-	}
+	c.Delete(key)
 	c[key] = []byte(value)
+}
+
+// Delete removes every header of that name.
+func (c carrier) Delete(key string) {
+	maps.DeleteFunc(c, func(k string, _ []byte) bool { return strings.EqualFold(k, key) })
 }
 
 // ForeachKey calls handler with each header that counts, until it fails.

@@ -5,10 +5,10 @@
 // [ProducerBuilder] turns that context into a span To_<topic> of each emitted
 // message, which ends when the broker has acknowledged the message or refused
 // it: only goka's producer learns that, the callback is over by then. The
-// context travels between processes in the header uber-trace-id, read plain or
-// URL-encoded; one that is missing or malformed starts a new trace and never
-// fails a message. Nor does baggage, of which package propagation tells how much
-// travels.
+// context travels between processes in the headers uber-trace-id, read plain or
+// URL-encoded, and, for OpenTelemetry, traceparent: see package propagation. One
+// that is missing or malformed starts a new trace and never fails a message. Nor
+// does baggage, of which that package tells how much travels.
 //
 // Messages of the loop topic are traced like any other; writes to the group
 // table are not traced.

@@ -54,7 +54,7 @@ func TestSpansOfAProcessorFormAChain(t *testing.T) {
 		span := opentracing.SpanFromContext(ctx.Context())
 		span.SetTag("seen", true)
 		inCallback = string(ctx.Topic())
-		stale := goka.WithCtxEmitHeaders(goka.Headers{"uber-trace-id": []byte("1:1:0:1"), "other": []byte("stays")})
+		stale := goka.WithCtxEmitHeaders(goka.Headers{"uber-trace-id": []byte("1:1:0:1"), "Traceparent": []byte("stale"), "other": []byte("stays")})
 		ctx.Emit("even-topic", "6", msg, stale)
 		ctx.Loopback("6", msg)
 	})
@@ -84,7 +84,11 @@ func TestSpansOfAProcessorFormAChain(t *testing.T) {
 	require.True(t, ok)
 	assert.Equal(t, "6", key)
 	assert.Equal(t, "6", string(value))
-	assert.Equal(t, goka.Headers{"uber-trace-id": []byte(to.TraceID + ":" + to.ID + ":" + to.ParentID + ":1"), "other": []byte("stays")}, headers)
+	assert.Equal(t, goka.Headers{
+		"uber-trace-id": []byte(to.TraceID + ":" + to.ID + ":" + to.ParentID + ":1"),
+		"traceparent":   []byte(to.Traceparent()),
+		"other":         []byte("stays"),
+	}, headers)
 	toLoop, fromLoop := tracingtest.Named(t, spans, "To_stream-app-loop"), tracingtest.Named(t, spans, "From_stream-app-loop")
 	assert.Equal(t, from.ID, toLoop.ParentID)
 	assert.Equal(t, toLoop.ID, fromLoop.ParentID)
@@ -192,6 +196,24 @@ func TestTheSpanEndsWithTheDelivery(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestNothingOfAnOlderContextIsLeft(t *testing.T) {
+	tracer, recorder := tracingtest.NewTracer(t, "test")
+	inner := &fakeProducer{}
+	build(t, tracer, inner).EmitWithHeaders("even-topic", "6", []byte("6"), goka.Headers{
+		"uber-trace-id": []byte("a:b:0:1"),
+		"Traceparent":   []byte("00-000000000000000000000000000000ff-000000000000000b-01"),
+		"Tracestate":    []byte("of=another"),
+		"other":         []byte("stays"),
+	})
+	inner.finish(nil, nil)
+	to := tracingtest.Named(t, recorder.Spans(), "To_even-topic")
+	assert.Equal(t, goka.Headers{
+		"uber-trace-id": []byte(to.TraceID + ":" + to.ID + ":" + to.ParentID + ":1"),
+		"traceparent":   []byte(to.Traceparent()),
+		"other":         []byte("stays"),
+	}, inner.headers[0])
 }
 
 func TestABuilderThatFailsFails(t *testing.T) {

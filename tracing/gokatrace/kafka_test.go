@@ -71,10 +71,11 @@ func TestAProcessorOnABrokerTracesWhatItDelivered(t *testing.T) {
 		byID[s.ID] = s
 	}
 	for i, record := range written {
-		require.Len(t, record.Headers, 1)
-		assert.Equal(t, "uber-trace-id", record.Headers[0].Key)
-		sc := record.Headers[0].Value
-		to := byID[string(sc[17:33])]
+		require.Len(t, record.Headers, 2)
+		sc := tracingtest.Header(record, "uber-trace-id")
+		require.Len(t, sc, 52)
+		to := byID[sc[17:33]]
+		assert.Equal(t, to.Traceparent(), tracingtest.Header(record, "traceparent"))
 		assert.Equal(t, "To_even-topic", to.Operation)
 		assert.Equal(t, int64(i), to.Tags["offset"])
 		from := byID[to.ParentID]

@@ -52,7 +52,10 @@ func TestContextsTravelFromRecordToRecord(t *testing.T) {
 			}
 			next, _, _, ok := written.NextRawWithHeaders()
 			require.True(t, ok)
-			want := goka.Headers{"uber-trace-id": []byte(to.TraceID + ":" + to.ID + ":" + from.ID + ":" + tt.flags)}
+			want := goka.Headers{
+				"uber-trace-id": []byte(to.TraceID + ":" + to.ID + ":" + from.ID + ":" + tt.flags),
+				"traceparent":   []byte(to.Traceparent()),
+			}
 			for name, value := range tt.baggage {
 				want[name] = []byte(value)
 			}

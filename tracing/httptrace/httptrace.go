@@ -3,10 +3,11 @@
 // nethttp.
 //
 // A client's request gives two spans, "POST /random" and, below it, nethttp's
-// own "HTTP POST", whose context travels in the request's headers; the server's
-// span "POST /random" is a child of that. A header that is missing or malformed
-// starts a new trace and never fails a request. Nor does baggage, of which package
-// propagation tells how much travels.
+// own "HTTP POST", whose context travels in the request's headers uber-trace-id
+// and, for OpenTelemetry, traceparent: see package propagation. The server's span
+// "POST /random" is a child of that. A context that is missing or malformed starts
+// a new trace and never fails a request. Nor does baggage, of which that package
+// tells how much travels.
 package httptrace
 
 import (

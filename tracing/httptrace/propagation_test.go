@@ -61,11 +61,14 @@ func TestContextsTravelFromRequestToRequest(t *testing.T) {
 			}
 			got := map[string]string{}
 			for name := range next {
-				if strings.HasPrefix(name, "Uber") {
+				if strings.HasPrefix(name, "Uber") || strings.HasPrefix(name, "Trace") {
 					got[name] = next.Get(name)
 				}
 			}
-			want := map[string]string{"Uber-Trace-Id": sent.TraceID + ":" + sent.ID + ":" + sent.ParentID + ":" + tt.flags}
+			want := map[string]string{
+				"Uber-Trace-Id": sent.TraceID + ":" + sent.ID + ":" + sent.ParentID + ":" + tt.flags,
+				"Traceparent":   sent.Traceparent(),
+			}
 			for name, value := range tt.baggage {
 				want[name] = value
 			}

@@ -22,16 +22,22 @@ var (
 	_ opentracing.TextMapWriter = carrier{}
 )
 
-// Set replaces every header of that name by one. The old list of headers is
-// left as it is: a forwarded message may share it with the one it came from.
+// Set replaces every header of that name by one.
 func (c carrier) Set(key, value string) {
-	others := make([]kafka.Header, 0, len(c.msg.Headers)+1)
+	c.Delete(key)
+	c.msg.Headers = append(c.msg.Headers, kafka.Header{Key: key, Value: []byte(value)})
+}
+
+// Delete removes every header of that name. The old list of headers is left as it
+// is: a forwarded message may share it with the one it came from.
+func (c carrier) Delete(key string) {
+	others := make([]kafka.Header, 0, len(c.msg.Headers)+1) // Set adds one
 	for _, h := range c.msg.Headers {
 		if !strings.EqualFold(h.Key, key) {
 			others = append(others, h)
 		}
 	}
-	c.msg.Headers = append(others, kafka.Header{Key: key, Value: []byte(value)})
+	c.msg.Headers = others
 }
 
 // ForeachKey calls handler with each header that counts, until it fails.

@@ -2,11 +2,12 @@
 //
 // A consumer starts a span From_<topic> for each message it handles, a producer
 // a span To_<topic> for each message it sends; the context travels between them
-// in the header uber-trace-id. A From_ span is a child of the To_ span that
-// wrote the record, a To_ span a child of whatever caused it, and it ends when
-// the broker has acknowledged the message or refused it.
+// in the headers uber-trace-id and, for OpenTelemetry, traceparent: see package
+// propagation. A From_ span is a child of the To_ span that wrote the record, a
+// To_ span a child of whatever caused it, and it ends when the broker has
+// acknowledged the message or refused it.
 //
-// A header that is missing or malformed never fails a message: it starts a new
+// A context that is missing or malformed never fails a message: it starts a new
 // trace. Nor does baggage, of which package propagation tells how much travels.
 // The package reports no span and sends no message by itself; that is up
 // to the tracer and the producer it is given. All functions are safe for
@@ -26,8 +27,8 @@ import (
 
 const component = "confluent-kafka-go"
 
-// Extract returns the context that the message's headers carry, plain or
-// URL-encoded, and nil if there is none or it makes no sense. It may be a context
+// Extract returns the context that the message's headers carry, uber-trace-id
+// plain or URL-encoded, and nil if there is none or it makes no sense. It may be a context
 // without a span, for a trace to start with: a debug id, or baggage.
 func Extract(tracer opentracing.Tracer, msg *kafka.Message) opentracing.SpanContext {
 	sc, err := tracer.Extract(format, carrier{msg})

@@ -103,7 +103,7 @@ func TestSendFinishesTheSpanByTheDeliveryReport(t *testing.T) {
 	defer cause.Finish()
 	ctx := opentracing.ContextWithSpan(within(t, 30*time.Second), cause)
 	msg := newMessage("answer-topic")
-	msg.Headers = []kafka.Header{{Key: "uber-trace-id", Value: []byte("1:1:0:1")}, {Key: "other", Value: []byte("stays")}}
+	msg.Headers = []kafka.Header{{Key: "uber-trace-id", Value: []byte("1:1:0:1")}, {Key: "tracestate", Value: []byte("of=another")}, {Key: "other", Value: []byte("stays")}}
 	p := newProducer(t, b)
 
 	for offset := range 2 {
@@ -119,10 +119,11 @@ func TestSendFinishesTheSpanByTheDeliveryReport(t *testing.T) {
 		assert.Equal(t, int64(0), spans[i].Tags["partition"])
 		assert.Equal(t, int64(i), spans[i].Tags["offset"])
 		assert.NotContains(t, spans[i].Tags, "error")
-		require.Len(t, record.Headers, 2)
+		require.Len(t, record.Headers, 3)
 		assert.Equal(t, "stays", string(record.Headers[0].Value))
 		context := spans[i].TraceID + ":" + spans[i].ID + ":" + spans[i].ParentID + ":1"
 		assert.Equal(t, context, string(record.Headers[1].Value))
+		assert.Equal(t, spans[i].Traceparent(), string(record.Headers[2].Value))
 	}
 	assert.Equal(t, spans[0].ParentID, spans[1].ParentID)
 	assert.NotEqual(t, spans[0].ID, spans[1].ID)

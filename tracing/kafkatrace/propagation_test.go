@@ -44,7 +44,7 @@ func TestContextsTravelFromRecordToRecord(t *testing.T) {
 				assert.Equal(t, tt.tags[tag], first.Tags[tag], tag)
 			}
 			context := to.TraceID + ":" + to.ID + ":" + first.ID + ":" + tt.flags
-			assert.ElementsMatch(t, append(tt.baggage, header(contextKey, context)), next.Headers)
+			assert.ElementsMatch(t, append(tt.baggage, header(contextKey, context), header("traceparent", to.Traceparent())), next.Headers)
 		})
 	}
 }

@@ -2,19 +2,27 @@
 // HTTP requests and of Kafka records alike: one rule, so that what one of them
 // carries the other one carries too.
 //
-// The context itself always travels, in uber-trace-id. A baggage item travels if
-// its name is valid in HTTP and there is room for it in [MaxBaggageBytes]. What
-// does not travel must not fail the request or record it would go with: it is
-// dropped, counted, logged, and named in the tag [DroppedTag] of the spans whose
-// context it belongs to.
+// The context itself always travels, for tracers of both kinds: in jaeger-client's
+// uber-trace-id and in the traceparent of W3C Trace Context, which OpenTelemetry
+// writes and reads. Of the two that come, uber-trace-id counts; traceparent does
+// where that is missing or malformed. A malformed traceparent counts as missing.
+// tracestate is passed on as it came, up to 512 bytes of whole members, if it
+// belongs to the trace and a header may have it. What an older context left in
+// these headers is replaced or removed.
 //
-// The headers are those of jaeger-client, jaeger-debug-id and jaeger-baggage
+// A baggage item travels if its name is valid in HTTP and there is room for it in
+// [MaxBaggageBytes]. What does not travel must not fail the request or record it
+// would go with: it is dropped, counted, logged, and named in the tag [DroppedTag]
+// of the spans whose context it belongs to.
+//
+// All other headers are those of jaeger-client, jaeger-debug-id and jaeger-baggage
 // included. Names of baggage items are read in lower case, as the case of a
 // header's name means nothing in HTTP.
 package propagation
 
 import (
 	"log/slog"
+	"net/http"
 	"net/url"
 	"strings"
 
@@ -46,11 +54,32 @@ func (p *Propagator) Inject(sc jaeger.SpanContext, carrier any) error {
 	if !ok {
 		return opentracing.ErrInvalidCarrier
 	}
+	var parent, state string
+	if sc.IsValid() {
+		parent, state = formatParent(sc), stateOf(sc, "")
+	}
 	w.Set(jaeger.TraceContextHeaderName, sc.String())
+	replace(w, traceparentHeader, parent)
+	replace(w, tracestateHeader, state)
 	for name, value := range p.limit(baggageOf(sc)).travels {
 		w.Set(jaeger.TraceBaggageHeaderPrefix+name, url.QueryEscape(value))
 	}
 	return nil
+}
+
+// replace sets a header. It removes one that is to be empty, from carriers that
+// may have it of an older context.
+func replace(w opentracing.TextMapWriter, name, value string) {
+	if value != "" {
+		w.Set(name, value)
+		return
+	}
+	switch w := w.(type) {
+	case opentracing.HTTPHeadersCarrier:
+		http.Header(w).Del(name)
+	case interface{ Delete(name string) }:
+		w.Delete(name)
+	}
 }
 
 // Extract implements jaeger.Extractor. A context without a span may come with
@@ -60,11 +89,17 @@ func (p *Propagator) Extract(carrier any) (jaeger.SpanContext, error) {
 	if !ok {
 		return jaeger.SpanContext{}, opentracing.ErrInvalidCarrier
 	}
-	sc, err := p.extractor.Extract(reader{r, p})
-	if err == nil && sc.TraceID().IsValid() && sc.SpanID() == 0 {
+	headers := reader{TextMapReader: r, p: p}
+	sc, err := p.extractor.Extract(&headers)
+	switch {
+	case err != nil:
+		return sc, err
+	case sc.TraceID().IsValid() && sc.SpanID() == 0:
 		return jaeger.SpanContext{}, opentracing.ErrSpanContextCorrupted
+	case headers.parent.IsValid() && headers.parent.TraceID() == sc.TraceID():
+		stateOf(sc, limitState(headers.state))
 	}
-	return sc, err
+	return sc, nil
 }
 
 // Dropped returns how many baggage items were dropped so far, each time they were.
@@ -95,12 +130,17 @@ func (p *Propagator) limit(baggage map[string]string) division {
 
 // reader shows jaeger-client the headers of a context without what does not
 // travel, and without blanks around the values that it would take for malformed.
+// The context of a traceparent it shows as an uber-trace-id.
 type reader struct {
 	opentracing.TextMapReader
 	p *Propagator
+
+	parent jaeger.SpanContext // in traceparent; not valid: there is none
+	state  string             // in tracestate
 }
 
-func (r reader) ForeachKey(handler func(key, value string) error) error {
+func (r *reader) ForeachKey(handler func(key, value string) error) error {
+	var context, parent, debugID string
 	baggage := map[string]string{}
 	err := r.TextMapReader.ForeachKey(func(key, value string) error {
 		key = strings.ToLower(key)
@@ -108,8 +148,14 @@ func (r reader) ForeachKey(handler func(key, value string) error) error {
 		switch {
 		case isItem && name != DroppedTag:
 			baggage[name] = unescape(value)
-		case key == jaeger.TraceContextHeaderName, key == jaeger.JaegerDebugHeader:
-			return handler(key, strings.TrimSpace(value))
+		case key == jaeger.TraceContextHeaderName:
+			context = strings.TrimSpace(value)
+		case key == traceparentHeader:
+			parent = join(parent, value)
+		case key == tracestateHeader:
+			r.state = join(r.state, value)
+		case key == jaeger.JaegerDebugHeader:
+			debugID = strings.TrimSpace(value)
 		case key == jaeger.JaegerBaggageHeader: // k1=v1, k2=v2
 			for pair := range strings.SplitSeq(unescape(value), ",") {
 				if name, value, ok := strings.Cut(strings.TrimSpace(pair), "="); ok {
@@ -122,6 +168,19 @@ func (r reader) ForeachKey(handler func(key, value string) error) error {
 	if err != nil {
 		return err
 	}
+	if r.parent = parseParent(parent); r.parent.IsValid() && !isContext(context) {
+		context = r.parent.String()
+	}
+	if context != "" {
+		if err := handler(jaeger.TraceContextHeaderName, context); err != nil {
+			return err
+		}
+	}
+	if debugID != "" {
+		if err := handler(jaeger.JaegerDebugHeader, debugID); err != nil {
+			return err
+		}
+	}
 	d := r.p.limit(baggage)
 	if names := d.names(); names != "" {
 		d.travels[DroppedTag] = names // no further than this process
@@ -132,6 +191,22 @@ func (r reader) ForeachKey(handler func(key, value string) error) error {
 		}
 	}
 	return nil
+}
+
+// join makes one value of those of several headers of one name, as HTTP has it.
+// For traceparent, which has no lists, that is a malformed one.
+func join(values, next string) string {
+	next = strings.TrimSpace(next)
+	if values == "" {
+		return next
+	}
+	return values + "," + next
+}
+
+// isContext tells whether an uber-trace-id is a valid context.
+func isContext(value string) bool {
+	sc, err := jaeger.ContextFromString(unescape(value))
+	return err == nil && sc.IsValid()
 }
 
 // unescape returns a value that is not URL-encoded as it is.

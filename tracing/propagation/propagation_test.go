@@ -29,7 +29,7 @@ type traced struct {
 	spans      *jaeger.InMemoryReporter
 }
 
-func newTraced(t *testing.T, sampled bool) traced {
+func newTraced(t testing.TB, sampled bool) traced {
 	t.Helper()
 	out, spans := new(tracingtest.Log), jaeger.NewInMemoryReporter()
 	p := propagation.New(slog.New(slog.NewTextHandler(out, nil)))
@@ -105,7 +105,7 @@ func TestWhatTravels(t *testing.T) {
 			sc := jaeger.NewSpanContext(jaeger.TraceID{Low: 10}, 11, 0, true, tt.baggage)
 			require.NoError(t, tr.Inject(sc, opentracing.HTTPHeaders, opentracing.HTTPHeadersCarrier(written)))
 			assert.Equal(t, context, written.Get("uber-trace-id"))
-			assert.Len(t, written, 1+len(tt.travels))
+			assert.Len(t, written, 2+len(tt.travels))
 			back, err := newTraced(t, true).read(flat(written))
 			require.NoError(t, err)
 			assert.Equal(t, tt.travels, baggageOf(back))
@@ -126,7 +126,7 @@ func TestWhatTravels(t *testing.T) {
 
 			written := http.Header{}
 			require.NoError(t, tr.Inject(sc, opentracing.HTTPHeaders, opentracing.HTTPHeadersCarrier(written)))
-			assert.Len(t, written, 1+len(tt.travels))
+			assert.Len(t, written, 2+len(tt.travels))
 			assert.Equal(t, tt.dropped, tr.propagator.Dropped(), "dropped twice")
 			got := baggageOf(sc)
 			delete(got, propagation.DroppedTag)

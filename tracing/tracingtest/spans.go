@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +23,12 @@ type Span struct {
 	Duration  time.Duration
 	Tags      map[string]any
 	Logs      []map[string]any // the fields of each log
+}
+
+// Traceparent returns the header traceparent of the span's context, sampled as all
+// spans are that are reported.
+func (s Span) Traceparent() string {
+	return "00-" + strings.Repeat("0", 32-len(s.TraceID)) + s.TraceID + "-" + s.ID + "-01"
 }
 
 // SpansOnTopic reads topic as [ReadTopic] does until it holds at least so many

@@ -353,7 +353,7 @@ func TestASpanTracesTheDelivery(t *testing.T) {
 	tracer, recorder := tracingtest.NewTracer(t, "test")
 	from := tracer.StartSpan("From_tracing-topic")
 	ctx := opentracing.ContextWithSpan(t.Context(), from)
-	require.NoError(t, o.Write(ctx, letter(garbage(10_000), header("uber-trace-id", "a:b:0:1"))))
+	require.NoError(t, o.Write(ctx, letter(garbage(10_000), header("uber-trace-id", "a:b:0:1"), header("Traceparent", "?"), header("tracestate", "of=another"))))
 	from.Finish()
 
 	to := tracingtest.Named(t, recorder.Wait(t, 2), "To_tracing-dlq")
@@ -361,6 +361,9 @@ func TestASpanTracesTheDelivery(t *testing.T) {
 	assert.EqualValues(t, 0, to.Tags["offset"])
 	assert.NotContains(t, to.Tags, "error", "that it was cut is no failure")
 	e := o.entries(t, 1)[0]
-	assert.Equal(t, []kafka.Header{header("uber-trace-id", to.TraceID+":"+to.ID+":"+to.ParentID+":1")}, e.Headers)
-	assert.Equal(t, 10_000+8+13+7, e.CutFrom)
+	assert.Equal(t, []kafka.Header{
+		header("uber-trace-id", to.TraceID+":"+to.ID+":"+to.ParentID+":1"),
+		header("traceparent", to.Traceparent()),
+	}, e.Headers)
+	assert.Equal(t, 10_000+8+13+7+11+1+10+10, e.CutFrom)
 }
