@@ -94,9 +94,6 @@ func (f Frame) fieldsAt(offset int, s *shape) (at fields, ok bool) {
 	return at, true
 }
 
-// spans returns the serialized spans, one behind the other.
-func (f Frame) spans() []byte { return f.value[f.list+listHeader : f.end] }
-
 func (f Frame) i64(offset int) int64 {
 	return int64(binary.BigEndian.Uint64(f.value[offset:]))
 }

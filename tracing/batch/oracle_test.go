@@ -109,18 +109,6 @@ func read(value []byte) (*jaeger.Batch, error) {
 	return o.Batch, err
 }
 
-// plain says whether the batch has known fields only, each at most once.
-func (o oracle) plain() bool {
-	known := map[int16]thrift.TType{1: thrift.STRUCT, 2: thrift.LIST, 3: thrift.I64, 4: thrift.STRUCT}
-	for _, p := range o.top[:len(o.top)-1] {
-		if typ, ok := known[p.id]; !ok || typ != p.typ {
-			return false
-		}
-		delete(known, p.id)
-	}
-	return true
-}
-
 // field returns the bytes of the last field with that type and id, its head left out.
 func (o oracle) field(typ thrift.TType, id int16) (field []byte) {
 	for i, p := range o.top[:len(o.top)-1] {

@@ -92,7 +92,7 @@ func TestPostsAreCompressedAndCarryTheHeaders(t *testing.T) {
 	c := startOTLP(t, func(cfg *Config) {
 		cfg.Gzip = true
 		cfg.Header = http.Header{"Authorization": {"Bearer x"}, "Content-Type": {"never"}}
-	}, func(w http.ResponseWriter, r *http.Request) {
+	}, func(_ http.ResponseWriter, r *http.Request) {
 		assert.Equal(t, "gzip", r.Header.Get("Content-Encoding"))
 		assert.Equal(t, "Bearer x", r.Header.Get("Authorization"))
 		assert.Equal(t, "application/x-protobuf", r.Header.Get("Content-Type"))
