@@ -30,8 +30,8 @@ func parseParent(traceparent string) jaeger.SpanContext {
 	trace, rest, _ := strings.Cut(rest, "-")
 	span, rest, _ := strings.Cut(rest, "-")
 	flags, _, more := strings.Cut(rest, "-")
-	switch {
-	case !isHex(version, 2), !isHex(trace, 32), !isHex(span, 16), !isHex(flags, 2), version == "ff", version == "00" && more:
+	wellFormed := isHex(version, 2) && isHex(trace, 32) && isHex(span, 16) && isHex(flags, 2)
+	if !wellFormed || version == "ff" || version == "00" && more {
 		return jaeger.SpanContext{}
 	}
 	traceID, _ := jaeger.TraceIDFromString(trace) // digits do not fail
