@@ -26,7 +26,8 @@ and set aside anew, behind the rest, with the new reason; so is, without being s
 what holds no batch of spans or was cut. The exit code is then 1. Records are removed
 from the dead-letter topic only when they and all before them are through, so that
 nothing is lost whenever redrive is ended; what was sent and not yet removed is then
-sent again by the next one.
+sent again by the next one. What a backend has taken in part ("partly rejected") is sent
+whole again, and probably rejected in part again: look at it, and delete it.
 
 It takes what is on the dead-letter topic when it starts. Jaeger's absence is waited
 out, until Ctrl-C, unless it has never answered: then 10 seconds.`

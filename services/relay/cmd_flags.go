@@ -64,7 +64,7 @@ func (f *urlFlag) Type() string { return "URL" }
 type endpointFlags struct{ otlp, jaeger urlFlag }
 
 func (f *endpointFlags) add(flags *pflag.FlagSet) {
-	flags.Var(&f.otlp, "endpoint", "OTLP/HTTP backend, instead of OTEL_EXPORTER_OTLP_ENDPOINT, with its path")
+	flags.Var(&f.otlp, "endpoint", "OTLP/HTTP backend, instead of OTEL_EXPORTER_OTLP_ENDPOINT, with its path; it gets the same headers and certificate")
 	flags.Var(&f.jaeger, "jaeger", "Jaeger's collector for jaeger.thrift, instead of JAEGER_ENDPOINT")
 	_ = flags.MarkDeprecated("jaeger", "say --endpoint; Jaeger has taken OTLP since 1.35, at :4318/v1/traces")
 }

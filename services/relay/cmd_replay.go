@@ -65,7 +65,7 @@ func replayCommand() *cobra.Command {
 	flags.DurationVar(&r.since, "since", 0, "what was written within this `duration` before now, such as 10m or 36h")
 	flags.Var(&r.from, "from", "what was written at this `time` or later")
 	flags.Var(&r.to, "to", "what was written before this `time`; otherwise all up to now")
-	flags.StringVar(&r.service, "service", "", "only records of the service of this `name`")
+	flags.StringVar(&r.service, "service", "", "only records of the service of this `name`; of a record with several services the first one counts")
 	flags.Var(&r.trace, "trace", "only spans of the trace with this `id`, as Jaeger's UI shows it")
 	flags.StringVar(&r.archive, "archive", "", "not the topic but the archive at this `URL`, file:///DIR or s3://BUCKET")
 	r.endpoint.add(flags)

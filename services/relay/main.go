@@ -48,7 +48,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	teardown.Add("tracer", closeTracer)
 
 	endpoint, closeEndpoint := backend{cfg.OTLP, cfg.Tracing.Collector, cfg.Format}.open()
-	defer closeEndpoint()
+	teardown.Add("endpoint", func(context.Context) error { closeEndpoint(); return nil })
 	relay := newRelay(endpoint, tracer, log)
 	teardown.Add("relay", relay.close)
 

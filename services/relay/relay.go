@@ -91,10 +91,9 @@ func (r *relay) handle(ctx context.Context, parts []dispatch.Part) error {
 		r.metrics.posted(err, time.Since(began), spans, len(body))
 	}
 	switch {
-	case ctx.Err() != nil:
-	case !deliver.Taken(err):
+	case !deliver.Taken(err) && ctx.Err() == nil:
 		r.logFailure(parts[0], err)
-	case err != nil:
+	case deliver.Taken(err) && err != nil:
 		r.log.Warn("jaeger took spans, but refused some for good", "spans", spans, "err", err)
 	}
 	return deliver.Verdict(err)

@@ -58,8 +58,8 @@ func TestRealKafkaBatchesThatUnpackToMuch(t *testing.T) {
 	}
 	s.committed("tracing-relay")
 	list := s.relay("dlq", "list")
-	assert.Contains(t, list, "(cut from 3000000 bytes) no batch of jaeger.thrift")
-	assert.Contains(t, list, "(cut from 7000000 bytes) no batch of jaeger.thrift")
+	assert.Contains(t, list, "(cut from 3000000 bytes) no batch of spans")
+	assert.Contains(t, list, "(cut from 7000000 bytes) no batch of spans")
 
 	var behind [2]kadm.Offsets // what cannot be read
 	var waiting [2][]int64

@@ -88,7 +88,7 @@ func reference(from *corev1.EnvVarSource) (source, string, bool) {
 // them, and what has a domain is somewhere else.
 func (m *manifest) checkURL(r *report, c corev1.Container, name, value string) {
 	u, err := url.Parse(value)
-	if err != nil || u.Host == "" || name == "OTEL_EXPORTER_OTLP_ENDPOINT" || strings.Contains(u.Hostname(), ".") {
+	if err != nil || u.Host == "" || name == "JAEGER_ENDPOINT" || strings.HasPrefix(name, "OTEL_EXPORTER_OTLP_") || strings.Contains(u.Hostname(), ".") {
 		return
 	}
 	known := false

@@ -21,14 +21,15 @@ import (
 )
 
 const (
-	dialTimeout    = 5 * time.Second // shorter than that of a post, so that a host that is away is told from an answer that does not come
-	maxAnswer      = 64 << 10        // bytes that are read of an answer; a longer one closes the connection
-	maxExplanation = 512             // bytes of it that are shown
+	maxAnswer      = 64 << 10 // bytes that are read of an answer; a longer one closes the connection
+	maxExplanation = 512      // bytes of it that are shown
 
 	protobuf = "application/x-protobuf"
 )
 
-// DefaultTimeout is how long a post waits for its answer, unless something else is said.
+// DefaultTimeout is how long a post waits for its answer, unless something else is said. A
+// connection has half of it, so that a host that is away is told from an answer that does
+// not come.
 const DefaultTimeout = 10 * time.Second
 
 // Config says where to post, and how.
@@ -75,11 +76,11 @@ type Collector struct {
 func New(cfg Config) *Collector {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = cfg.Connections
-	transport.DialContext = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	transport.TLSClientConfig = cfg.TLS
 	if cfg.Timeout == 0 {
 		cfg.Timeout = DefaultTimeout
 	}
+	transport.DialContext = (&net.Dialer{Timeout: cfg.Timeout / 2}).DialContext
 	return &Collector{
 		cfg: cfg,
 		client: &http.Client{

@@ -5,6 +5,7 @@ package deliver
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -139,10 +140,11 @@ func Taken(err error) bool {
 	return err == nil || errors.As(err, &partly)
 }
 
-// Unreachable tells whether there was not even a connection.
+// Unreachable tells whether there was not even a connection, or none to trust.
 func Unreachable(err error) bool {
 	var network *net.OpError
-	return errors.As(err, &network) && network.Op == "dial"
+	var untrusted *tls.CertificateVerificationError
+	return errors.As(err, &network) && network.Op == "dial" || errors.As(err, &untrusted)
 }
 
 // Misconfigured tells whether a person has to look at the endpoint's address, or at what

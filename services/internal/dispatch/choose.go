@@ -7,8 +7,8 @@ import (
 
 // next chooses what to try: suspects whose time has come, within slots of their own; what
 // was refused together, and records that were not tried yet, within the others. All take
-// turns. While the breaker is open what was not tried yet goes first, one at a time, so that each probe is another
-// one. If there is nothing, it says after how long to look again, unless something
+// turns. While the breaker is open what was not tried yet goes first, one at a time, so
+// that each probe is another one. If there is nothing, it says after how long to look again, unless something
 // changes before.
 func (d *Dispatcher) next(now time.Time) (a *attempt, wait time.Duration) {
 	if wait := d.rateWait(now); wait > 0 {

@@ -149,7 +149,8 @@ func (d *Dispatcher) guilty(a *attempt, v verdict) bool {
 // lonely tells whether no record is there to be tried that could speak for or against
 // an attempt, after some tries of it, or one that had no answer. Its halves can.
 func (d *Dispatcher) lonely(a *attempt, now time.Time) bool {
-	return a.answered && (a.refused >= lonelyTries || now.Sub(a.began) >= noAnswer) && d.queue.empty()
+	silent := len(a.parts) > 1 && !a.probe && now.Sub(a.began) >= noAnswer
+	return a.answered && (a.refused >= lonelyTries || silent) && d.queue.empty()
 }
 
 // explained tells whether a refusal says nothing about the endpoint, because others

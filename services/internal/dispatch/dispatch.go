@@ -42,8 +42,10 @@ const (
 	deadBytes    = 4 << 20
 	freshRecords = 10_000
 
-	// maxParked attempts are kept track of, some 600 bytes each; beyond it reading pauses.
-	maxParked = 100_000
+	// maxParked attempts are kept track of, some 600 bytes for each record in them; beyond
+	// it reading pauses. Those that were refused together may be of hundreds of records.
+	maxParked      = 100_000
+	maxParkedMixed = 200
 
 	// maxOverdue tries of one stage may wait for an answer without taking up a slot.
 	maxOverdue = 512
@@ -96,7 +98,8 @@ type Config struct {
 	// Handle tries some parts, at least one. It may block and is called from several
 	// goroutines. Its answer holds for all of the parts: nil, they are delivered;
 	// ErrSkip, there was nothing to do; Partial, Permanent, Split; any other error has
-	// them tried again.
+	// them tried again. ctx ends when the dispatcher stops, and when several parts have
+	// no answer while others go through.
 	Handle func(ctx context.Context, parts []Part) error
 	// SetAside keeps a part that can never be delivered. It is called in the
 	// background, and blocks until the part is safe, for as long as that takes. If it
@@ -292,7 +295,7 @@ func (d *Dispatcher) full(share int) bool {
 		}
 	}
 	f := d.buffers[fresh]
-	return d.queue.records >= freshRecords/share || f.used >= f.max/share || d.parkedAttempts() >= maxParked/share
+	return d.queue.records >= freshRecords/share || f.used >= f.max/share || d.parkedAttempts() >= maxParked/share || len(d.buffers[mixed].parked) >= maxParkedMixed/share
 }
 
 func (d *Dispatcher) parkedAttempts() (n int) {

@@ -5,7 +5,7 @@ import "time"
 // slowStart is how many tries at once there are after an outage.
 const slowStart = 1
 
-// limiter says how many slots each stage has for its tries: one more after each try that
+// limiter says how many slots there are for tries: one more after each try that
 // went through, half as many after one that took long.
 type limiter struct {
 	max     int

@@ -4,6 +4,8 @@ package payload
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/jaegertracing/jaeger-idl/model/v1"
@@ -39,7 +41,7 @@ func Parse(value []byte) (Spans, error) {
 	case value[0] == 0x0a:
 		// A request begins so, and so may a batch whose first field is its number.
 		if request, err := otlp.Parse(value); err == nil {
-			return Spans{value: value, request: request}, nil
+			return known(Spans{value: value, request: request})
 		}
 	}
 	frame, err := batch.Parse(value)
@@ -51,10 +53,26 @@ func Parse(value []byte) (Spans, error) {
 
 func parseJSON(value []byte) (Spans, error) {
 	traces, err := new(ptrace.JSONUnmarshaler).UnmarshalTraces(value)
+	if err == nil && !json.Valid(value) {
+		err = errors.New("something is behind it")
+	}
 	if err != nil {
 		return Spans{}, fmt.Errorf("no OTLP request in JSON: %w", err)
 	}
-	return translated(value, traces)
+	held, err := translated(value, traces)
+	if err != nil {
+		return Spans{}, err
+	}
+	return known(held)
+}
+
+// known refuses what may be something else: fields that are unknown are passed over, and
+// all of them may be. A request without spans, which tells of losses, names its service.
+func known(s Spans) (Spans, error) {
+	if s.Len() == 0 && s.Service() == "" {
+		return Spans{}, errors.New("no batch of spans: a request of OTLP without spans and service, or something else that looks like one")
+	}
+	return s, nil
 }
 
 func parseSpan(value []byte) (Spans, error) {

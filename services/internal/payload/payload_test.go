@@ -119,7 +119,8 @@ func TestABatchThatBeginsWithItsNumber(t *testing.T) {
 }
 
 func TestWhatHoldsNoSpans(t *testing.T) {
-	for _, value := range []string{"", " ", "garbage", "{", `{"resourceSpans": 7}`, "\x0a\xff\xff", "\x0a\x05abc"} {
+	for _, value := range []string{"", " ", "garbage", "{", `{"resourceSpans": 7}`, "\x0a\xff\xff", "\x0a\x05abc",
+		`{"hello": 1}`, `{"resourceSpans": []}`, `{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "a"}]}]}]} {}`, "\x0a\x00", "\x0a\x03\x7a\x01a"} {
 		held, err := Parse([]byte(value))
 		assert.ErrorContains(t, err, "no ", "%q", value)
 		assert.Zero(t, held)

@@ -205,19 +205,22 @@ func (r *run) report() error {
 func (r *run) post(ctx context.Context, parts []dispatch.Part) error {
 	body, _, err := r.cfg.Endpoint.Body(parts)
 	if err != nil {
+		r.mu.Lock()
+		r.endpoint.judges = true
+		r.mu.Unlock()
 		r.cfg.Meter.Waiting(err)
 		return err
 	}
 	began := time.Now()
 	err = r.cfg.Endpoint.Post(ctx, body)
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && !deliver.Taken(err) {
 		return err // cut off: that says nothing of Jaeger
 	}
 	r.mu.Lock()
 	useless := r.endpoint.ended(began, err)
 	r.mu.Unlock()
 	r.endIf(useless)
-	if err != nil {
+	if !deliver.Taken(err) {
 		r.cfg.Meter.Waiting(r.endpoint.explain(err))
 	}
 	return deliver.Verdict(err)

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/http/httpguts"
+
 	"fault-tolerant-tracing/services/internal/collector"
 )
 
@@ -60,7 +62,7 @@ func headers(list string) (http.Header, error) {
 		name, value, found := strings.Cut(item, "=")
 		name = strings.TrimSpace(name)
 		decoded, err := url.PathUnescape(strings.TrimSpace(value))
-		if !found || name == "" || err != nil || strings.ContainsAny(name+decoded, "\r\n") {
+		if !found || err != nil || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(decoded) {
 			return nil, errors.New("must be name=value, separated by commas, values percent-encoded")
 		}
 		h.Add(name, decoded)
