@@ -43,8 +43,7 @@ type Cluster struct {
 }
 
 // DefaultRefreshInterval is as long as it may be for everything to be noticed
-// within a minute: goka needs two looks and 5 s to see a new partition, 35 s in
-// all. librdkafka's own is 5 minutes, sarama's 10. A look is one small request.
+// within a minute: goka needs two looks to see a new partition. librdkafka's own is 5 minutes, sarama's 10. A look is one small request.
 const DefaultRefreshInterval = 15 * time.Second
 
 func (c Cluster) refreshInterval() time.Duration {
