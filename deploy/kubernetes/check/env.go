@@ -11,13 +11,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
+// backend stands among the settings of all, so that there is one place to change; only the
+// relay looks at it.
+const backend = "OTEL_EXPORTER_OTLP_ENDPOINT"
+
 // checkEnv: the container's variables are settings of its program, and come from
 // somewhere. It returns them.
 func (m *manifest) checkEnv(r *report, spec corev1.PodSpec, c corev1.Container, p program) map[string]string {
 	env := m.environment(r, c)
 	for _, name := range slices.Sorted(maps.Keys(env)) {
 		value := env[name]
-		if !p.known[name] {
+		if !p.known[name] && name != backend {
 			r.add("container %s: %s is no setting of its program: see --help", c.Name, name)
 		}
 		if strings.HasSuffix(name, "_FILE") && value != "" && !m.mounted(spec, c, value) {
