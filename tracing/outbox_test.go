@@ -26,12 +26,12 @@ func TestTopicMissingForLongerThanTheClientWaits(t *testing.T) {
 		kafka.ConfigMap{"topic.metadata.propagation.max.ms": 100})
 	spans := newSource(t)
 	spans.feed(t, tr, 300)
-	lines.wait(t, "kafka did not take spans")
+	lines.Wait(t, "kafka did not take spans")
 	spans.feed(t, tr, 100)
 	b.CreateTopics(t, 3, DefaultTopic)
 	assertInOrder(t, waitSpans(t, b, 400), 400)
-	assert.Equal(t, 1, lines.count("kafka did not take spans"), "once per burst")
-	lines.wait(t, "spans reach kafka again")
+	assert.Equal(t, 1, lines.Count("kafka did not take spans"), "once per burst")
+	lines.Wait(t, "spans reach kafka again")
 	assert.Equal(t, batch.Stats{}, tr.Stats())
 }
 
@@ -41,7 +41,7 @@ func TestCloseLogsWhatItLeavesBehind(t *testing.T) {
 	left := tr.Shutdown(ending(t, 0)) // of which Close tells: it has five seconds itself
 	require.ErrorContains(t, left, "7 span(s) left behind")
 	require.Same(t, left, tr.Close())
-	assert.Equal(t, 1, lines.count(`level=WARN msg="tracing transport closed" err="7 span(s) left behind`))
+	assert.Equal(t, 1, lines.Count(`level=WARN msg="tracing transport closed" err="7 span(s) left behind`))
 }
 
 // A broker that lost its memory does not know the idempotent producer any more.
@@ -63,7 +63,7 @@ func TestBrokerWithoutItsProducerState(t *testing.T) {
 	b.CreateTopics(t, 1, DefaultTopic)
 	spans.feed(t, tr, 300)
 
-	lines.wait(t, "kafka producer failed for good")
+	lines.Wait(t, "kafka producer failed for good")
 	require.NoError(t, tr.Shutdown(ending(t, patience)))
 	got := readBatches(t, b, 6)
 	assert.Subset(t, operations(got), names(300, 900))
@@ -90,7 +90,7 @@ func TestRecordTheTopicRefusesDoesNotHoldUpTheRest(t *testing.T) {
 	batches := readBatches(t, b, 12)
 	assert.Equal(t, append(names(0, 10), "span-11"), operations(batches))
 	assert.Equal(t, batch.Stats{FailedToEmit: 1}, statsOf(batches[len(batches)-1]))
-	assert.Equal(t, 1, lines.count("kafka refuses a record as too large"))
+	assert.Equal(t, 1, lines.Count("kafka refuses a record as too large"))
 }
 
 func TestABatchTheTopicRefusesIsHalvedUntilItIsTaken(t *testing.T) {
@@ -111,7 +111,7 @@ func TestABatchTheTopicRefusesIsHalvedUntilItIsTaken(t *testing.T) {
 	numbers := seqNos(batches)
 	assert.Equal(t, []int64{1, 2}, slices.Compact(numbers), "the parts share the number of their batch")
 	assert.Equal(t, batch.Stats{FailedToEmit: 1}, tr.Stats())
-	assert.Equal(t, 1, lines.count("kafka refuses a record as too large"))
+	assert.Equal(t, 1, lines.Count("kafka refuses a record as too large"))
 }
 
 func limitTopic(t *testing.T, b *tracingtest.Broker, maxBytes string) {
@@ -137,7 +137,7 @@ func TestSpansWaitForARenewedCertificate(t *testing.T) {
 	tr, lines := startTransport(t, TransportConfig{Kafka: to}, nil)
 	newSource(t).feed(t, tr, 1)
 	_, _ = tr.Flush()
-	lines.wait(t, "certificate expired")
+	lines.Wait(t, "certificate expired")
 
 	authority.Renew(t, files, time.Now().Add(time.Hour))
 	require.NoError(t, tr.Shutdown(ending(t, patience)), "it was not acknowledged")

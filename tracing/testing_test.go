@@ -3,8 +3,6 @@ package tracing
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"strings"
 	"testing"
 	"time"
 
@@ -27,20 +25,6 @@ const (
 	tick     = 5 * time.Millisecond
 )
 
-// logLines collects what is logged.
-type logLines struct{ tracingtest.Log }
-
-func (l *logLines) count(part string) int { return strings.Count(l.String(), part) }
-
-func (l *logLines) wait(t *testing.T, part string) {
-	t.Helper()
-	require.Eventually(t, func() bool { return l.count(part) > 0 }, patience, tick, "never logged: %s", part)
-}
-
-func (l *logLines) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
 func ending(t *testing.T, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	t.Cleanup(cancel)
@@ -50,10 +34,10 @@ func ending(t *testing.T, d time.Duration) context.Context {
 func cluster(addr string) kafkaclient.Cluster { return kafkaclient.Cluster{Brokers: []string{addr}} }
 
 // startTransport makes a transport to a broker's address, closed with the test.
-func startTransport(t *testing.T, cfg TransportConfig, producer kafka.ConfigMap) (*Transport, *logLines) {
+func startTransport(t *testing.T, cfg TransportConfig, producer kafka.ConfigMap) (*Transport, *tracingtest.Log) {
 	t.Helper()
-	lines := &logLines{}
-	cfg.Logger = lines.logger()
+	lines := new(tracingtest.Log)
+	cfg.Logger = lines.Logger()
 	tr, err := newTransport(cfg, producer)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = tr.Shutdown(ending(t, 0)) })

@@ -32,9 +32,9 @@ func finish(tracer opentracing.Tracer, operations ...string) {
 func TestNewSendsSpansToTheTopic(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t)
-	lines := &logLines{}
+	lines := new(tracingtest.Log)
 	tracer, closeTracer, err := New(Config{
-		Service: "stream-app", Kafka: cluster(b.Addr()), Logger: lines.logger(), LogSpans: true,
+		Service: "stream-app", Kafka: cluster(b.Addr()), Logger: lines.Logger(), LogSpans: true,
 		Tags: []opentracing.Tag{{Key: "zone", Value: "a"}}, Gen128Bit: true,
 	})
 	require.NoError(t, err)
@@ -47,15 +47,15 @@ func TestNewSendsSpansToTheTopic(t *testing.T) {
 	assert.Equal(t, "stream-app", batches[0].Process.ServiceName)
 	assert.True(t, slices.ContainsFunc(batches[0].Process.Tags, func(tag *thrift.Tag) bool { return tag.Key == "zone" && tag.GetVStr() == "a" }))
 	assert.NotZero(t, batches[0].Spans[0].TraceIdHigh)
-	assert.Equal(t, 2, lines.count(`level=DEBUG msg="Reporting span`))
+	assert.Equal(t, 2, lines.Count(`level=DEBUG msg="Reporting span`))
 	assert.False(t, opentracing.IsGlobalTracerRegistered())
 }
 
 func TestBaggageThatCannotTravelIsDroppedAndNamed(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t)
-	lines := &logLines{}
-	tracer, closeTracer, err := New(Config{Service: "s", Kafka: cluster(b.Addr()), Logger: lines.logger()})
+	lines := new(tracingtest.Log)
+	tracer, closeTracer, err := New(Config{Service: "s", Kafka: cluster(b.Addr()), Logger: lines.Logger()})
 	require.NoError(t, err)
 	span, headers := tracer.StartSpan("one"), opentracing.TextMapCarrier{}
 	span.SetBaggageItem("user id", "x").SetBaggageItem("k", "v")
@@ -72,13 +72,13 @@ func TestBaggageThatCannotTravelIsDroppedAndNamed(t *testing.T) {
 	assert.Equal(t, `"user id"`, tracingtest.Named(t, spans, "one").Tags["baggage.dropped"])
 	assert.Equal(t, `"a:b"`, tracingtest.Named(t, spans, "two").Tags["baggage.dropped"])
 	assert.Equal(t, propagation.Dropped{InvalidName: 2}, tracer.BaggageDropped())
-	assert.Equal(t, 1, lines.count(`msg="baggage is dropped"`))
+	assert.Equal(t, 1, lines.Count(`msg="baggage is dropped"`))
 }
 
 func TestSpansLeaveAfterTheFlushInterval(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t)
-	tracer, closeTracer, err := New(Config{Service: "s", Kafka: cluster(b.Addr()), FlushInterval: 10 * time.Millisecond, Logger: (&logLines{}).logger()})
+	tracer, closeTracer, err := New(Config{Service: "s", Kafka: cluster(b.Addr()), FlushInterval: 10 * time.Millisecond, Logger: new(tracingtest.Log).Logger()})
 	require.NoError(t, err)
 	finish(tracer, "one")
 	assert.Equal(t, []string{"one"}, operations(readBatches(t, b, 1)))
@@ -89,10 +89,10 @@ func TestTracingMayHaveAClusterOfItsOwn(t *testing.T) {
 	t.Parallel()
 	business, own := tracingtest.StartBroker(t), startBroker(t)
 	business.CreateTopics(t, 1, "number-topic")
-	lines := &logLines{}
-	tracer, closeTracer, err := New(Config{Service: "s", Kafka: cluster(own.Addr()), Logger: lines.logger()})
+	lines := new(tracingtest.Log)
+	tracer, closeTracer, err := New(Config{Service: "s", Kafka: cluster(own.Addr()), Logger: lines.Logger()})
 	require.NoError(t, err)
-	producer, err := kafkaclient.NewProducer(cluster(business.Addr()), lines.logger(), nil)
+	producer, err := kafkaclient.NewProducer(cluster(business.Addr()), lines.Logger(), nil)
 	require.NoError(t, err)
 
 	span := tracer.StartSpan("To_number-topic")
@@ -114,7 +114,7 @@ func TestSpansTheReporterDropsAreReportedOnTheTopic(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t)
 	tr, lines := startTransport(t, TransportConfig{Kafka: cluster(b.Addr())}, nil)
-	cfg := Config{Service: "s", QueueSize: 1, Logger: lines.logger()}
+	cfg := Config{Service: "s", QueueSize: 1, Logger: lines.Logger()}
 	cfg.setDefaults()
 	tracer, closer, err := cfg.tracer(tr, propagation.New(cfg.Logger))
 	require.NoError(t, err)
@@ -130,11 +130,11 @@ func TestSpansTheReporterDropsAreReportedOnTheTopic(t *testing.T) {
 
 	batches := readBatches(t, b, 1)
 	assert.Equal(t, batch.Stats{FullQueueDropped: dropped}, statsOf(batches[len(batches)-1]))
-	assert.Equal(t, 1, lines.count(`msg="losing spans" reason="the reporter's queue is full"`))
+	assert.Equal(t, 1, lines.Count(`msg="losing spans" reason="the reporter's queue is full"`))
 }
 
 func TestClosingATracerIsBounded(t *testing.T) {
-	tracer, closeTracer, err := New(Config{Service: "s", Kafka: cluster(tracingtest.FreeAddr(t)), Logger: (&logLines{}).logger()})
+	tracer, closeTracer, err := New(Config{Service: "s", Kafka: cluster(tracingtest.FreeAddr(t)), Logger: new(tracingtest.Log).Logger()})
 	require.NoError(t, err)
 	finish(tracer, "one", "two", "three")
 	start := time.Now()
@@ -145,7 +145,7 @@ func TestClosingATracerIsBounded(t *testing.T) {
 }
 
 func TestNewRefusesWhatCannotWork(t *testing.T) {
-	good := Config{Service: "s", Kafka: cluster("localhost:9092"), Logger: (&logLines{}).logger()}
+	good := Config{Service: "s", Kafka: cluster("localhost:9092"), Logger: new(tracingtest.Log).Logger()}
 	tests := []struct {
 		name   string
 		change func(*Config)
@@ -177,7 +177,7 @@ func TestDisabledTracerNeedsNothing(t *testing.T) {
 func TestSamplerIsHonoured(t *testing.T) {
 	t.Parallel()
 	tracer, closeTracer, err := New(Config{
-		Service: "s", Kafka: cluster(tracingtest.FreeAddr(t)), Logger: (&logLines{}).logger(),
+		Service: "s", Kafka: cluster(tracingtest.FreeAddr(t)), Logger: new(tracingtest.Log).Logger(),
 		Sampler: config.SamplerConfig{Type: jaeger.SamplerTypeConst, Param: 0},
 	})
 	require.NoError(t, err)
@@ -227,28 +227,28 @@ func TestDirectPostsBatchesToTheCollector(t *testing.T) {
 }
 
 func TestDirectLosesWhatTheCollectorRefusesAndLogsIt(t *testing.T) {
-	lines := &logLines{}
+	lines := new(tracingtest.Log)
 	url := collector(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) })
-	tracer, closeTracer, err := New(Config{Service: "s", Transport: Direct, Endpoint: url, Logger: lines.logger()})
+	tracer, closeTracer, err := New(Config{Service: "s", Transport: Direct, Endpoint: url, Logger: lines.Logger()})
 	require.NoError(t, err)
 	finish(tracer, "one", "two")
 	require.NoError(t, closeTracer(ending(t, patience)))
-	assert.Equal(t, 1, lines.count("error from collector: 503"))
-	assert.Equal(t, 1, lines.count("failed_to_emit=2"))
+	assert.Equal(t, 1, lines.Count("error from collector: 503"))
+	assert.Equal(t, 1, lines.Count("failed_to_emit=2"))
 }
 
 func TestDirectDoesNotFollowRedirects(t *testing.T) {
-	lines := &logLines{}
+	lines := new(tracingtest.Log)
 	elsewhere := collector(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusAccepted) })
 	url := collector(t, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, elsewhere, http.StatusMovedPermanently)
 	})
-	tracer, closeTracer, err := New(Config{Service: "s", Transport: Direct, Endpoint: url, Logger: lines.logger()})
+	tracer, closeTracer, err := New(Config{Service: "s", Transport: Direct, Endpoint: url, Logger: lines.Logger()})
 	require.NoError(t, err)
 	finish(tracer, "one", "two")
 	require.NoError(t, closeTracer(ending(t, patience)))
-	assert.Equal(t, 1, lines.count("301 Moved Permanently, redirects are not followed"))
-	assert.Equal(t, 1, lines.count("failed_to_emit=2"))
+	assert.Equal(t, 1, lines.Count("301 Moved Permanently, redirects are not followed"))
+	assert.Equal(t, 1, lines.Count("failed_to_emit=2"))
 }
 
 // Programs wrap http.DefaultTransport, and it takes its proxy from the environment.
@@ -256,7 +256,7 @@ func TestDirectHasATransportOfItsOwn(t *testing.T) {
 	before := http.DefaultTransport
 	t.Cleanup(func() { http.DefaultTransport = before })
 	http.DefaultTransport = http.NewFileTransport(http.Dir(t.TempDir()))
-	d, err := newDirect("http://127.0.0.1:1/api/traces", "", "", (&logLines{}).logger())
+	d, err := newDirect("http://127.0.0.1:1/api/traces", "", "", new(tracingtest.Log).Logger())
 	require.NoError(t, err)
 	assert.Nil(t, d.client.Proxy)
 	assert.NoError(t, d.Close())
@@ -264,7 +264,7 @@ func TestDirectHasATransportOfItsOwn(t *testing.T) {
 
 func TestADirectTracerWithNothingToSendLeavesNothingBehind(t *testing.T) {
 	url := collector(t, func(http.ResponseWriter, *http.Request) {})
-	_, closeTracer, err := New(Config{Service: "s", Transport: Direct, Endpoint: url, Logger: (&logLines{}).logger()})
+	_, closeTracer, err := New(Config{Service: "s", Transport: Direct, Endpoint: url, Logger: new(tracingtest.Log).Logger()})
 	require.NoError(t, err)
 	assert.NoError(t, closeTracer(ending(t, 0)))
 }
@@ -273,7 +273,7 @@ func TestClosingADirectTracerIsBounded(t *testing.T) {
 	released := make(chan struct{})
 	url := collector(t, func(http.ResponseWriter, *http.Request) { <-released })
 	t.Cleanup(func() { close(released) })
-	tracer, closeTracer, err := New(Config{Service: "s", Transport: Direct, Endpoint: url, Logger: (&logLines{}).logger()})
+	tracer, closeTracer, err := New(Config{Service: "s", Transport: Direct, Endpoint: url, Logger: new(tracingtest.Log).Logger()})
 	require.NoError(t, err)
 	for range 150 {
 		finish(tracer, "one")

@@ -131,8 +131,8 @@ func TestASpanTooLargeForARecordIsCountedAndTheRestGoesOn(t *testing.T) {
 	assert.Len(t, batches[0].Spans, 1)
 	assert.Equal(t, []string{"span-6"}, operations(batches[1:]))
 	assert.Equal(t, batch.Stats{TooLargeDropped: 2}, statsOf(batches[1]))
-	assert.Equal(t, 1, lines.count("losing spans"))
-	assert.Equal(t, 1, lines.count(`msg="lost spans" full_queue=0 too_large=2 failed_to_emit=0`))
+	assert.Equal(t, 1, lines.Count("losing spans"))
+	assert.Equal(t, 1, lines.Count(`msg="lost spans" full_queue=0 too_large=2 failed_to_emit=0`))
 }
 
 func TestStatsTravelWithoutSpansWhenNoneFollow(t *testing.T) {
@@ -180,7 +180,7 @@ func TestBrokerRestartLosesNothingAndKeepsTheOrder(t *testing.T) {
 	feed(20)
 	b.Stop()
 	feed(20)
-	lines.wait(t, "librdkafka")
+	lines.Wait(t, "librdkafka")
 	require.NoError(t, b.Start())
 	feed(20)
 	require.NoError(t, tr.Shutdown(ending(t, patience)))
@@ -211,7 +211,7 @@ func TestKafkaAwayFromTheStart(t *testing.T) {
 	addr := tracingtest.FreeAddr(t)
 	tr, lines := startTransport(t, TransportConfig{Kafka: cluster(addr)}, nil)
 	newSource(t).feed(t, tr, 200)
-	lines.wait(t, "librdkafka")
+	lines.Wait(t, "librdkafka")
 	b, err := tracingtest.NewBroker(addr, "")
 	require.NoError(t, err)
 	t.Cleanup(b.Stop)
@@ -232,7 +232,7 @@ func TestFullBufferLosesTheNewestBatchesAndSaysSo(t *testing.T) {
 	}
 	feed(6)
 	require.Equal(t, batch.Stats{FailedToEmit: 12}, tr.Stats())
-	assert.Equal(t, 1, lines.count("losing spans"))
+	assert.Equal(t, 1, lines.Count("losing spans"))
 
 	b, err := tracingtest.NewBroker(addr, "")
 	require.NoError(t, err)
@@ -242,7 +242,7 @@ func TestFullBufferLosesTheNewestBatchesAndSaysSo(t *testing.T) {
 	for range 2 { // nothing was lost between them: the burst is over
 		_, _ = tr.Flush()
 	}
-	assert.Equal(t, 1, lines.count("failed_to_emit=12"))
+	assert.Equal(t, 1, lines.Count("failed_to_emit=12"))
 	feed(2) // there is room again
 	require.NoError(t, tr.Shutdown(ending(t, patience)))
 

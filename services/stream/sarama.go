@@ -3,10 +3,7 @@ package main
 import (
 	"cmp"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"time"
 
@@ -90,13 +87,9 @@ func secure(c *sarama.Config, s kafkaclient.Security) (err error) {
 func tlsConfig(s kafkaclient.Security) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	if s.TLSCAFile != "" {
-		pem, err := os.ReadFile(s.TLSCAFile)
-		if err != nil {
+		var err error
+		if c.RootCAs, err = service.ReadAuthorities(s.TLSCAFile); err != nil {
 			return nil, fmt.Errorf("kafka TLS authorities: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, errors.New("kafka TLS authorities: no certificate in " + s.TLSCAFile)
 		}
 	}
 	if s.TLSCertFile != "" {

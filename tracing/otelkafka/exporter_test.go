@@ -170,7 +170,7 @@ func TestBrokerRestartLosesNothingAndKeepsTheOrder(t *testing.T) {
 	feed(20)
 	b.Stop()
 	feed(20)
-	lines.wait(t, "librdkafka")
+	lines.Wait(t, "librdkafka")
 	require.NoError(t, b.Start())
 	feed(20)
 	require.NoError(t, e.Shutdown(ending(t, patience)))
@@ -196,7 +196,7 @@ func TestBrokerWithoutItsProducerState(t *testing.T) {
 	require.NoError(t, b.Start())
 	b.CreateTopics(t, 1, DefaultTopic)
 	spans.feed(t, e, 10)
-	lines.wait(t, "kafka producer failed for good")
+	lines.Wait(t, "kafka producer failed for good")
 	require.NoError(t, e.Shutdown(ending(t, patience)))
 	assert.Subset(t, operations(read(t, b, 2)), names(10, 30))
 	assert.Zero(t, e.Losses())
@@ -208,11 +208,11 @@ func TestTopicMissingForLongerThanTheClientWaits(t *testing.T) {
 	e, lines := startExporter(t, Config{Kafka: cluster(b.Addr())}, kafka.ConfigMap{"topic.metadata.propagation.max.ms": 100})
 	spans := newSource(t)
 	spans.feed(t, e, 10)
-	lines.wait(t, "kafka did not take spans")
+	lines.Wait(t, "kafka did not take spans")
 	spans.feed(t, e, 10)
 	b.CreateTopics(t, 3, DefaultTopic)
 	assertInOrder(t, read(t, b, 2), 20)
-	lines.wait(t, "spans reach kafka again")
+	lines.Wait(t, "spans reach kafka again")
 	assert.Zero(t, e.Losses())
 }
 
@@ -245,9 +245,9 @@ func TestASpanTooLargeForARecordIsCountedAndTheRestGoesOn(t *testing.T) {
 	records := read(t, b, 5)
 	assert.Equal(t, append(names(0, 2), names(3, 8)...), operations(records))
 	assert.Equal(t, numbering.Losses{TooLarge: 1}, records[len(records)-1].losses)
-	assert.Equal(t, 1, lines.count("losing spans"))
-	assert.Equal(t, 1, lines.count(`span \"span-2\" is too large for a record: 900`))
-	assert.Equal(t, 1, lines.count(`msg="lost spans" full_queue=0 too_large=1 failed_to_emit=0`))
+	assert.Equal(t, 1, lines.Count("losing spans"))
+	assert.Equal(t, 1, lines.Count(`span \"span-2\" is too large for a record: 900`))
+	assert.Equal(t, 1, lines.Count(`msg="lost spans" full_queue=0 too_large=1 failed_to_emit=0`))
 }
 
 func TestARecordTheTopicRefusesIsHalvedUntilItIsTaken(t *testing.T) {
@@ -265,7 +265,7 @@ func TestARecordTheTopicRefusesIsHalvedUntilItIsTaken(t *testing.T) {
 	assert.Equal(t, append(names(0, 30), names(31, 62)...), operations(records))
 	assert.Equal(t, []int64{1, 2}, slices.Compact(seqNos(records)), "the parts share the number of their record")
 	assert.Equal(t, numbering.Losses{FailedToEmit: 1}, e.Losses())
-	assert.Equal(t, 1, lines.count("kafka refuses a record as too large"))
+	assert.Equal(t, 1, lines.Count("kafka refuses a record as too large"))
 }
 
 func limitTopic(t *testing.T, b *tracingtest.Broker, maxBytes string) {
@@ -291,7 +291,7 @@ func TestFullBufferLosesTheNewestRecordsAndSaysSo(t *testing.T) {
 	require.ErrorContains(t, export(), "3 of 3 span(s) lost; in all full_queue=0 too_large=0 failed_to_emit=3")
 	require.ErrorContains(t, export(), "3 of 3 span(s) lost; in all full_queue=0 too_large=0 failed_to_emit=6")
 	assert.Equal(t, numbering.Losses{FailedToEmit: 6}, e.Losses())
-	assert.Equal(t, 1, lines.count("losing spans"), "once per burst")
+	assert.Equal(t, 1, lines.Count("losing spans"), "once per burst")
 
 	b, err := tracingtest.NewBroker(addr, "")
 	require.NoError(t, err)
@@ -301,7 +301,7 @@ func TestFullBufferLosesTheNewestRecordsAndSaysSo(t *testing.T) {
 	for range 2 { // nothing is lost any more: the burst is over
 		require.NoError(t, export())
 	}
-	assert.Equal(t, 1, lines.count(`msg="lost spans" full_queue=0 too_large=0 failed_to_emit=6`))
+	assert.Equal(t, 1, lines.Count(`msg="lost spans" full_queue=0 too_large=0 failed_to_emit=6`))
 	require.NoError(t, e.Shutdown(ending(t, patience)))
 
 	records := read(t, b, 4)
@@ -319,7 +319,7 @@ func TestLossesTravelWithoutSpansWhenNoneFollow(t *testing.T) {
 	spans := newSource(t)
 	require.Error(t, e.ExportSpans(t.Context(), spans.spans(1, payload(900_000))))
 	require.NoError(t, e.Shutdown(ending(t, patience)))
-	assert.Equal(t, 1, lines.count(`msg="lost spans" full_queue=0 too_large=1 failed_to_emit=0`), "the burst ends here")
+	assert.Equal(t, 1, lines.Count(`msg="lost spans" full_queue=0 too_large=1 failed_to_emit=0`), "the burst ends here")
 	records := read(t, b, 1)
 	require.Len(t, records, 1)
 	assert.EqualValues(t, 1, records[0].seqNo)
@@ -353,7 +353,7 @@ func TestSpansThatCannotBeEncodedAreCounted(t *testing.T) {
 	err := e.ExportSpans(t.Context(), newSource(t).spans(2, attribute.KeyValue{Key: "deep", Value: deep}))
 	assert.ErrorContains(t, err, "2 of 2 span(s) lost")
 	assert.Equal(t, numbering.Losses{FailedToEmit: 2}, e.Losses())
-	assert.Equal(t, 1, lines.count("nested too deep"))
+	assert.Equal(t, 1, lines.Count("nested too deep"))
 }
 
 func TestShutdownSaysHowManySpansAreLeftBehind(t *testing.T) {

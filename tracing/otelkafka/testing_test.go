@@ -3,7 +3,6 @@ package otelkafka
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -31,20 +30,6 @@ const (
 	tick     = 5 * time.Millisecond
 )
 
-// logLines collects what is logged.
-type logLines struct{ tracingtest.Log }
-
-func (l *logLines) count(part string) int { return strings.Count(l.String(), part) }
-
-func (l *logLines) wait(t *testing.T, part string) {
-	t.Helper()
-	require.Eventually(t, func() bool { return l.count(part) > 0 }, patience, tick, "never logged: %s", part)
-}
-
-func (l *logLines) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
 func ending(t *testing.T, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	t.Cleanup(cancel)
@@ -61,10 +46,10 @@ func startBroker(t *testing.T) *tracingtest.Broker {
 }
 
 // startExporter makes an exporter to a broker's address, shut down with the test.
-func startExporter(t *testing.T, cfg Config, producer kafka.ConfigMap) (*Exporter, *logLines) {
+func startExporter(t *testing.T, cfg Config, producer kafka.ConfigMap) (*Exporter, *tracingtest.Log) {
 	t.Helper()
-	lines := &logLines{}
-	cfg.Logger = lines.logger()
+	lines := new(tracingtest.Log)
+	cfg.Logger = lines.Logger()
 	e, err := newExporter(cfg, producer)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = e.Shutdown(ending(t, 0)) })

@@ -78,13 +78,9 @@ func (o *OTLP) tlsConfig() (*tls.Config, error) {
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12}
 	if o.CAFile != "" {
-		pem, err := os.ReadFile(o.CAFile)
-		if err != nil {
+		var err error
+		if c.RootCAs, err = ReadAuthorities(o.CAFile); err != nil {
 			return nil, err
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("no certificate in %s", o.CAFile)
 		}
 	}
 	if o.CertFile != "" {
@@ -98,6 +94,19 @@ func (o *OTLP) tlsConfig() (*tls.Config, error) {
 		c.GetClientCertificate = own
 	}
 	return c, nil
+}
+
+// ReadAuthorities reads a PEM file of certificate authorities, of which there must be one.
+func ReadAuthorities(file string) (*x509.CertPool, error) {
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("no certificate in %s", file)
+	}
+	return pool, nil
 }
 
 // Set tells whether there is an endpoint among the settings.
