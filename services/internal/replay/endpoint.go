@@ -8,8 +8,11 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
 	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/deliver"
+	"fault-tolerant-tracing/services/internal/dispatch"
 )
 
 const (
@@ -22,25 +25,31 @@ const (
 	// until the others are taken without it.
 	strange = 10
 
-	// hopeless is after how many refusals, nothing being taken, it is not the records
-	// that are wrong.
+	// hopeless is after how many records that were refused, each by itself, nothing being
+	// taken, it is not the records that are wrong.
 	hopeless = 100
 )
 
 // endpoint is what is known of the address that a run posts to.
 type endpoint struct {
-	url      string
-	picky    bool      // it is of no use to go on if everything is refused
-	began    time.Time // the first post
-	there    bool      // something has answered
-	taken    bool      // a post, at least
-	judges   bool      // what it answers depends on what is posted
-	odd      int       // posts that ended as no collector ends them
-	refusals int       // posts that were refused for what they hold, and parts that were given up
+	url     string
+	picky   bool              // it is of no use to go on if everything is refused
+	began   time.Time         // the first post
+	there   bool              // something has answered
+	taken   bool              // a post, at least
+	judges  bool              // what it answers depends on what is posted
+	odd     int               // posts that ended as no collector ends them
+	refused map[position]bool // the records that were refused by themselves or given up, until one is taken
+}
+
+// position is where a record lies.
+type position struct {
+	partition int32
+	offset    kafka.Offset
 }
 
 // ended takes in the end of a post. If it is of no use to go on, it returns why.
-func (e *endpoint) ended(began time.Time, err error) error {
+func (e *endpoint) ended(began time.Time, parts []dispatch.Part, err error) error {
 	if e.began.IsZero() {
 		e.began = began
 	}
@@ -60,7 +69,9 @@ func (e *endpoint) ended(began time.Time, err error) error {
 		}
 	case answer.Status == http.StatusBadRequest, answer.Status == http.StatusInternalServerError:
 		e.judges = true
-		return e.refused(err)
+		if len(parts) == 1 {
+			return e.refuses(parts[0].Record, err)
+		}
 	}
 	return nil
 }
@@ -78,9 +89,13 @@ func (e *endpoint) silent(err error) error {
 	return e.explain(err)
 }
 
-// refused takes in that something was refused.
-func (e *endpoint) refused(reason error) error {
-	if e.refusals++; e.taken || !e.picky || e.refusals < hopeless {
+// refuses takes in that a record, or a part of it, was refused by itself or given up.
+func (e *endpoint) refuses(record *dispatch.Record, reason error) error {
+	if e.taken || !e.picky {
+		return nil
+	}
+	e.refused[position{record.TopicPartition.Partition, record.TopicPartition.Offset}] = true
+	if len(e.refused) < hopeless {
 		return nil
 	}
 	return fmt.Errorf("jaeger at %s has refused everything so far: %w", e.url, reason)

@@ -79,7 +79,7 @@ func Run(ctx context.Context, source Source, cfg Config) (Result, error) {
 	defer end(nil)
 	r := &run{
 		cfg: cfg, end: end, refused: map[*dispatch.Record]*Refusal{},
-		endpoint: endpoint{url: cfg.Endpoint.URL(), picky: cfg.SetAside == nil},
+		endpoint: endpoint{url: cfg.Endpoint.URL(), picky: cfg.SetAside == nil, refused: map[position]bool{}},
 	}
 	work := cfg.Endpoint.Bounds()
 	if cfg.Alone {
@@ -217,7 +217,7 @@ func (r *run) post(ctx context.Context, parts []dispatch.Part) error {
 		return err // cut off: that says nothing of Jaeger
 	}
 	r.mu.Lock()
-	useless := r.endpoint.ended(began, err)
+	useless := r.endpoint.ended(began, parts, err)
 	r.mu.Unlock()
 	r.endIf(useless)
 	if !deliver.Taken(err) {
@@ -243,7 +243,7 @@ func (r *run) setAside(ctx context.Context, p dispatch.Part, reason error) error
 	}
 	refusal.Spans += min(p.To, p.Pieces) - p.From
 	if !dispatch.IsPermanent(reason) {
-		r.endIf(r.endpoint.refused(reason))
+		r.endIf(r.endpoint.refuses(p.Record, reason))
 	}
 	return nil
 }

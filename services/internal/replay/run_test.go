@@ -354,10 +354,10 @@ func TestAnUnknownHostIsNotWaitedFor(t *testing.T) {
 	var e endpoint
 	unknown := fmt.Errorf("post: %w", &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "jaeger.invalid", IsNotFound: true}})
 	now := time.Now()
-	assert.Error(t, e.ended(now, unknown))
-	assert.NoError(t, e.ended(now, errors.New("connection refused")))
+	assert.Error(t, e.ended(now, nil, unknown))
+	assert.NoError(t, e.ended(now, nil, errors.New("connection refused")))
 	e.there = true
-	assert.NoError(t, e.ended(now, unknown), "a Jaeger that was there comes back")
+	assert.NoError(t, e.ended(now, nil, unknown), "a Jaeger that was there comes back")
 }
 
 // What is told as through may be removed: nothing before it is unfinished.
