@@ -67,7 +67,11 @@ func (d *demo) logs() string            { return filepath.Join(d.work, "logs") }
 func (d *demo) log(name string) string  { return filepath.Join(d.logs(), name+".log") }
 func (d *demo) data(name string) string { return filepath.Join(d.work, name) }
 func (d *demo) withRelay() bool         { return d.transport == tracing.Kafka }
-func (d *demo) brokers() []string       { return []string{d.broker.Addr()} }
+
+// withOpenTelemetry reports whether the spans of an OpenTelemetry client can be delivered: they go by Kafka, and as OTLP.
+func (d *demo) withOpenTelemetry() bool { return d.withRelay() && d.collector == otlp }
+
+func (d *demo) brokers() []string { return []string{d.broker.Addr()} }
 
 // shown shortens a path for the person in front, who is in the repository.
 func (d *demo) shown(path string) string {
@@ -112,7 +116,7 @@ func (d *demo) run(ctx context.Context) (code int, err error) {
 
 // checkPrograms returns an error when the programs have not been built.
 func (d *demo) checkPrograms() error {
-	names := []string{"jaeger", "topic-config"}
+	names := []string{"jaeger", "topic-config", "otel-client"}
 	for _, s := range d.services() {
 		names = append(names, s.name)
 	}

@@ -59,6 +59,9 @@ func (d *demo) flow(ctx context.Context, numbers []int64) error {
 	}
 	d.fed = append(d.fed, numbers...)
 	start, arrived := time.Now(), 0
+	if err := d.runOpenTelemetry(ctx); err != nil {
+		return err
+	}
 	err := d.until(ctx, flowTimeout, func(ctx context.Context) (bool, string, error) {
 		records, err := verdict.ReadTopics(ctx, d.brokers(), verdict.Topics()...)
 		if err != nil {
@@ -77,6 +80,9 @@ func (d *demo) flow(ctx context.Context, numbers []int64) error {
 	}
 	d.screen.line("%d numbers, %d … %d, went through stream, sentence and answer in %s", len(numbers), slices.Min(numbers),
 		slices.Max(numbers), rounded(time.Since(start)))
+	if d.withOpenTelemetry() {
+		d.screen.line("a client that knows only OpenTelemetry asked random for numbers too")
+	}
 	return nil
 }
 

@@ -44,7 +44,7 @@ func (d *demo) start(ctx context.Context) error {
 	}
 	d.screen.line("Jaeger        %s", httpURL(d.ports.JaegerQuery))
 	d.screen.waiting("topic-config makes the topics")
-	if err := d.makeTopics(ctx); err != nil {
+	if err := d.runToItsEnd(ctx, "topic-config"); err != nil {
 		return err
 	}
 	d.screen.line("topic-config  has made the topics")
@@ -112,10 +112,19 @@ func (d *demo) watchJaeger() {
 	}()
 }
 
-func (d *demo) makeTopics(ctx context.Context) error {
+// runOpenTelemetry runs the OpenTelemetry client, if its spans can be delivered, and returns when Kafka has them.
+func (d *demo) runOpenTelemetry(ctx context.Context) error {
+	if !d.withOpenTelemetry() {
+		return nil
+	}
+	return d.runToItsEnd(ctx, "otel-client")
+}
+
+// runToItsEnd runs a program that ends by itself.
+func (d *demo) runToItsEnd(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	c, err := d.startChild("topic-config", 0)
+	c, err := d.startChild(name, 0)
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 	thrift "github.com/uber/jaeger-client-go/thrift-gen/jaeger"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"fault-tolerant-tracing/services/internal/jaeger"
 	"fault-tolerant-tracing/tracing/batch"
@@ -60,24 +62,92 @@ func TestARealJaegerShowsWhatFromTopicExpects(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, want, len(spans))
 
-	resp, err := http.Post(p.Endpoint()+"?format=jaeger.thrift", "application/x-thrift", bytes.NewReader(value))
+	assertShown(t, p, p.Endpoint()+"?format=jaeger.thrift", "application/x-thrift", value, want)
+}
+
+// The same for a span of an OpenTelemetry client.
+func TestARealJaegerShowsWhatFromTopicExpectsOfOpenTelemetry(t *testing.T) {
+	t.Parallel()
+	p := jaeger.StartForTest(t)
+	now := pcommon.NewTimestampFromTime(time.Now())
+	traces := ptrace.NewTraces()
+	resource := traces.ResourceSpans().AppendEmpty()
+	require.NoError(t, resource.Resource().Attributes().FromRaw(map[string]any{
+		"service.name": "shop", "telemetry.sdk.language": "go", "host.name": "h", "process.pid": 7, "process.command_args": []any{"a", "b"},
+	}))
+	scope := resource.ScopeSpans().AppendEmpty()
+	scope.Scope().SetName("library")
+	scope.Scope().SetVersion("1.2")
+	add := func(id byte, name string, kind ptrace.SpanKind) ptrace.Span {
+		s := scope.Spans().AppendEmpty()
+		s.SetTraceID(pcommon.TraceID{1, 15: 0xab})
+		s.SetSpanID(pcommon.SpanID{7: id})
+		s.SetName(name)
+		s.SetKind(kind)
+		s.SetStartTimestamp(now)
+		s.SetEndTimestamp(now + 1_234_567)
+		return s
+	}
+	root := add(1, "root", ptrace.SpanKindServer)
+	root.TraceState().FromRaw("vendor=1")
+	root.Status().SetCode(ptrace.StatusCodeOk)
+	for i, kind := range []ptrace.SpanKind{ptrace.SpanKindUnspecified, ptrace.SpanKindInternal, ptrace.SpanKindClient, ptrace.SpanKindProducer, ptrace.SpanKindConsumer} {
+		add(byte(i+2), kind.String(), kind).SetParentSpanID(root.SpanID())
+	}
+	full := add(9, "all that a span can hold", ptrace.SpanKindClient)
+	full.SetParentSpanID(root.SpanID())
+	full.Status().SetCode(ptrace.StatusCodeError)
+	full.Status().SetMessage("card declined")
+	require.NoError(t, full.Attributes().FromRaw(map[string]any{
+		"string": "6", "int": 6, "negative": int64(math.MinInt64), "double": 0.1, "whole double": 6.0, "yes": true, "no": false,
+		"bytes": []byte{0, 255}, "list": []any{"a", 1}, "map": map[string]any{"k": "v"}, "empty": "",
+	}))
+	for i := range 2 {
+		event := full.Events().AppendEmpty()
+		event.SetName("retry")
+		event.SetTimestamp(now + pcommon.Timestamp(1000*(i+1)))
+		event.Attributes().PutInt("attempt", int64(i))
+	}
+	link := full.Links().AppendEmpty()
+	link.SetTraceID(pcommon.TraceID{2, 15: 0xcd})
+	link.SetSpanID(pcommon.SpanID{7: 1})
+
+	value, err := (&ptrace.ProtoMarshaler{}).MarshalTraces(traces)
+	require.NoError(t, err)
+	asJSON, err := (&ptrace.JSONMarshaler{}).MarshalTraces(traces)
+	require.NoError(t, err)
+	want, err := FromTopic([]*kgo.Record{{Topic: tracingTopic, Value: value}})
+	require.NoError(t, err)
+	require.Len(t, want, traces.SpanCount())
+	same, err := FromTopic([]*kgo.Record{{Topic: tracingTopic, Value: asJSON}})
+	require.NoError(t, err)
+	assert.Equal(t, want, same)
+
+	assertShown(t, p, p.OTLPEndpoint(), "application/x-protobuf", value, want)
+}
+
+// assertShown posts a value and expects exactly these spans in Jaeger.
+func assertShown(t *testing.T, p *jaeger.Process, url, contentType string, value []byte, want []Span) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{}}
+	defer client.CloseIdleConnections()
+	resp, err := client.Post(url, contentType, bytes.NewReader(value))
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
-	require.Equal(t, http.StatusAccepted, resp.StatusCode)
-	http.DefaultClient.CloseIdleConnections()
+	require.Equal(t, 2, resp.StatusCode/100)
 
 	query := jaeger.NewQuery(p.QueryURL())
 	defer query.Close()
-	trace, err := query.Trace(t.Context(), "abc")
+	trace, err := query.Trace(t.Context(), want[0].TraceID)
 	require.NoError(t, err)
 	got := distinct(FromJaeger(trace))
-	require.Len(t, got.spans, len(spans))
+	require.Len(t, got.spans, len(want))
 	for _, w := range want {
 		assert.Empty(t, Differences(w, got.spans[got.index[w.key()]]), w.Operation)
 	}
 }
 
-func TestARecordThatIsNoBatchIsAnError(t *testing.T) {
+func TestARecordThatHoldsNoSpansIsAnError(t *testing.T) {
 	_, err := FromTopic([]*kgo.Record{{Topic: tracingTopic, Partition: 2, Offset: 7, Value: []byte("poison")}})
 	assert.ErrorContains(t, err, "record at partition 2, offset 7 of tracing-topic")
 }

@@ -9,22 +9,43 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	thrift "github.com/uber/jaeger-client-go/thrift-gen/jaeger"
 
+	"fault-tolerant-tracing/services/internal/payload"
 	"fault-tolerant-tracing/tracing/batch"
 )
 
-// FromTopic returns every span in records of tracing-topic, the way Jaeger shows such a span: with the changes that its collector
-// makes on purpose (see asJaegerShows). The sampling flags are left out, Jaeger does not keep them. A record that is no batch is an
-// error.
+// FromTopic returns every span in records of tracing-topic, those of Jaeger's clients and those of OpenTelemetry's, the way Jaeger
+// shows such a span: with the changes that its collector makes on purpose (see asJaegerShows and fromOTLP). The sampling flags are
+// left out, Jaeger does not keep them. A record that holds no spans is an error.
 func FromTopic(records []*kgo.Record) ([]Span, error) {
 	var spans []Span
 	for _, r := range records {
-		b, err := batch.Decode(r.Value)
+		of, err := fromValue(r.Value)
 		if err != nil {
 			return nil, fmt.Errorf("record at partition %d, offset %d of %s: %w", r.Partition, r.Offset, r.Topic, err)
 		}
-		for _, s := range b.Spans {
-			spans = append(spans, asJaegerShows(fromThrift(b.Process, s)))
+		spans = append(spans, of...)
+	}
+	return spans, nil
+}
+
+func fromValue(value []byte) (spans []Span, err error) {
+	parsed, err := payload.Parse(value)
+	if err != nil {
+		return nil, err
+	}
+	if _, thrift := parsed.Thrift(); !thrift {
+		traces, err := parsed.Decode()
+		if err != nil {
+			return nil, err
 		}
+		return fromOTLP(traces), nil
+	}
+	b, err := batch.Decode(value)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range b.Spans {
+		spans = append(spans, asJaegerShows(fromThrift(b.Process, s)))
 	}
 	return spans, nil
 }
