@@ -41,7 +41,7 @@ simulate: toolchain ## Simulate what can happen to a consumer, its broker and th
 	SEEDS=$(SEEDS) FROM=$(FROM) TRACE=$(TRACE) go test -count=1 -timeout 0 -v -run TestSimulation ./services/internal/dispatch
 
 .PHONY: test-kafka
-test-kafka: build ## Run the tests that need a real Kafka: Apache Kafka, Kafka Connect and OpenSearch, with Java 17 (21) and Maven
+test-kafka: build ## Run the tests that need a real Kafka: Apache Kafka, Kafka Connect and OpenSearch, with Java 17 (21), Maven and Python 3.10
 	services/systemtest/jars/with go test -race -v -count=1 -parallel 3 -timeout 40m -run RealKafka ./services/systemtest
 
 .PHONY: mutants
