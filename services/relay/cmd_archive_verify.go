@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fault-tolerant-tracing/services/internal/archive"
+	"fault-tolerant-tracing/services/internal/payload"
 	"fault-tolerant-tracing/services/internal/service"
 )
 
@@ -18,7 +19,7 @@ const shownGaps = 20
 
 const archiveVerifyDoc = `verify reads every segment of an archive and checks it: its name against its
 content, its checksum, the order and the number of its records, and whether each
-of them is a batch of spans. It exits 1 if a segment is broken.
+of them holds spans. It exits 1 if a segment is broken.
 
 It tells of offsets that the archive does not have, and of records that it has
 more than once, which readers take once. Neither is a fault of the archive:
@@ -38,19 +39,19 @@ func archiveVerifyCommand() *cobra.Command {
 			return nil
 		},
 	}
-	return service.Command(cmd, func(ctx context.Context, _ struct{}, args []string) error {
-		return verifyArchive(ctx, args[0], cmd.OutOrStdout())
+	return service.Command(cmd, func(ctx context.Context, format payload.Setting, args []string) error {
+		return verifyArchive(ctx, args[0], format, cmd.OutOrStdout())
 	})
 }
 
-func verifyArchive(ctx context.Context, url string, w io.Writer) error {
+func verifyArchive(ctx context.Context, url string, format payload.Setting, w io.Writer) error {
 	storage, err := archive.Open(ctx, url)
 	if err != nil {
 		return err
 	}
 	defer storage.Close()
 	began := time.Now()
-	report, err := storage.Verify(ctx)
+	report, err := storage.Verify(ctx, format)
 	if err != nil {
 		return err
 	}

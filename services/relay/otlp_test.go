@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,11 +13,13 @@ import (
 	"github.com/jaegertracing/jaeger-idl/model/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
 
 	"fault-tolerant-tracing/services/internal/collectortest"
 	"fault-tolerant-tracing/services/internal/payload"
+	"fault-tolerant-tracing/tracing/numbering"
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
 
@@ -43,6 +46,33 @@ func TestFormatsMayBeMixedOnOneTopic(t *testing.T) {
 	collector.Answer(collectortest.Status(200))
 	r.eventually("all is committed", func() bool { return r.committed() == 3 })
 	for _, operation := range []string{"thrift", "proto", "json"} {
+		assert.Equal(t, 1, collector.Taken(operation), operation)
+	}
+	assert.Empty(t, r.setAside())
+}
+
+// Other clients compress, and have keys and headers of their own.
+func TestRecordsOfOtherClients(t *testing.T) {
+	collector := collectortest.Start(t, collectortest.Status(200))
+	r := startRelay(t, collector.URL())
+	var want []string
+	for codec, name := range map[kgo.CompressionCodec]string{
+		kgo.NoCompression(): "none", kgo.GzipCompression(): "gzip", kgo.SnappyCompression(): "snappy", kgo.Lz4Compression(): "lz4", kgo.ZstdCompression(): "zstd",
+	} {
+		client, err := kgo.NewClient(kgo.SeedBrokers(r.broker.Addr()), kgo.DefaultProduceTopic(topic), kgo.ProducerBatchCompression(codec))
+		require.NoError(t, err)
+		var records []*kgo.Record
+		for i := range 20 {
+			operation := fmt.Sprint(name, "-", i)
+			value, _ := asOTLP(t, operation)
+			want = append(want, operation)
+			records = append(records, &kgo.Record{Key: []byte("a-trace"), Value: value, Headers: []kgo.RecordHeader{{Key: numbering.SeqNoHeader, Value: []byte("one")}, {Key: "Content-Type"}}})
+		}
+		require.NoError(t, client.ProduceSync(t.Context(), records...).FirstErr())
+		client.Close()
+	}
+	r.eventually("all is committed", func() bool { return r.committed() == int64(len(want)) })
+	for _, operation := range want {
 		assert.Equal(t, 1, collector.Taken(operation), operation)
 	}
 	assert.Empty(t, r.setAside())

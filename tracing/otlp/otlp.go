@@ -63,28 +63,32 @@ func (r Request) Slice(dst []byte, from, to int) []byte {
 		return append(dst, r.value...)
 	}
 	n := -1
-	dst, _ = r.pick(dst, func([]byte) bool {
+	keep := func([]byte) bool {
 		n++
 		return n >= from && n < to
-	})
+	}
+	dst, _ = r.pick(dst, func([]byte) func([]byte) bool { return keep })
 	return dst
 }
 
-// Select returns the request with only the spans that keep wants, with what stands around
-// them, and their number. If it wants none, value is nil. keep is called once for each
-// span, in order.
-func (r Request) Select(keep func(TraceID) bool) (value []byte, spans int) {
-	return r.pick(nil, func(span []byte) bool { return keep(traceOf(span)) })
+// Select returns the request with only the spans that keep wants, by the name of their
+// service and the id of their trace, with what stands around them, and their number. If
+// it wants none, value is nil. keep is called once for each span, in order.
+func (r Request) Select(keep func(service string, trace TraceID) bool) (value []byte, spans int) {
+	return r.pick(nil, func(resource []byte) func([]byte) bool {
+		service := serviceOf(resource)
+		return func(span []byte) bool { return keep(service, traceOf(span)) }
+	})
 }
 
 // pick appends the request with some spans to dst, nothing if there are none, and returns
-// their number.
-func (r Request) pick(dst []byte, keep func(span []byte) bool) (value []byte, spans int) {
+// their number. of is asked once for the spans of each ResourceSpans.
+func (r Request) pick(dst []byte, of func(resource []byte) (keep func(span []byte) bool)) (value []byte, spans int) {
 	m := wire.Message{B: dst}
 	for f := range fieldsOf(r.value) {
 		if f.is(wire.RequestResourceSpans) {
 			begin := len(m.B)
-			resource, picked := m.Open(wire.RequestResourceSpans, lengthGuess), 0
+			resource, picked, keep := m.Open(wire.RequestResourceSpans, lengthGuess), 0, of(f.content)
 			for f := range fieldsOf(f.content) {
 				if f.is(wire.ResourceSpansScopeSpans) {
 					picked += pickScope(&m, f.content, keep)
@@ -131,11 +135,19 @@ func pickScope(m *wire.Message, content []byte, keep func(span []byte) bool) (pi
 // Service returns the name of the first resource that has one, "" if none has.
 func (r Request) Service() (name string) {
 	for f := range fieldsOf(r.value) {
-		for f := range fieldsOf(f.contentIf(wire.RequestResourceSpans)) {
-			for f := range fieldsOf(f.contentIf(wire.ResourceSpansResource)) {
-				if name := serviceName(f.contentIf(wire.ResourceAttributes)); name != "" {
-					return name
-				}
+		if name := serviceOf(f.contentIf(wire.RequestResourceSpans)); name != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+// serviceOf returns the name of the service of a ResourceSpans, "" if it has none.
+func serviceOf(content []byte) string {
+	for f := range fieldsOf(content) {
+		for f := range fieldsOf(f.contentIf(wire.ResourceSpansResource)) {
+			if name := serviceName(f.contentIf(wire.ResourceAttributes)); name != "" {
+				return name
 			}
 		}
 	}

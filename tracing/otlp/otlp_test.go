@@ -153,7 +153,7 @@ func check(t *testing.T, value []byte) {
 	}
 
 	traces := map[otlp.TraceID]bool{}
-	selected, n := request.Select(func(id otlp.TraceID) bool {
+	selected, n := request.Select(func(_ string, id otlp.TraceID) bool {
 		traces[id] = true
 		return len(traces) == 1
 	})

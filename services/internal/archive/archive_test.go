@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"fault-tolerant-tracing/services/internal/payload"
 	"fault-tolerant-tracing/services/internal/replay"
 )
 
@@ -113,7 +114,7 @@ func TestVerifyTellsWhatIsBrokenMissingAndTwice(t *testing.T) {
 	renamed := "tracing-topic/id/1/renamed.cbor.zst"
 	require.NoError(t, os.WriteFile(filepath.Join(a.dir, filepath.FromSlash(renamed)), nil, 0o600))
 
-	report, err := a.Verify(t.Context())
+	report, err := a.Verify(t.Context(), payload.Setting{})
 	require.NoError(t, err)
 	var broken []string
 	for _, b := range report.Broken {

@@ -6,8 +6,6 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/ugorji/go/codec"
-
-	"fault-tolerant-tracing/services/internal/payload"
 )
 
 // frameBytes is how much is compressed at a time, as one frame of zstd.
@@ -18,7 +16,6 @@ type builder struct {
 	segment Segment
 	began   time.Time // when it got its first record
 	records int
-	spans   int
 	raw     int // bytes before compression
 
 	zstd   *zstd.Encoder
@@ -48,9 +45,6 @@ func (b *builder) add(r Record) {
 		s.To = at
 	}
 	b.records++
-	if held, err := payload.Parse(r.Value); err == nil {
-		b.spans += held.Len()
-	}
 	before := b.chunk.Len()
 	b.array.MustEncode(r) // it has nothing that could fail
 	b.raw += b.chunk.Len() - before

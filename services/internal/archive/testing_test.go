@@ -17,6 +17,7 @@ import (
 	"gocloud.dev/blob"
 	"gocloud.dev/blob/memblob"
 
+	"fault-tolerant-tracing/services/internal/payload"
 	"fault-tolerant-tracing/services/internal/replay"
 	"fault-tolerant-tracing/tracing/batch"
 	"fault-tolerant-tracing/tracing/kafkaclient"
@@ -209,7 +210,7 @@ func requireSame(t *testing.T, broker *tracingtest.Broker, a *Archive) {
 // requireWhole requires Verify to find nothing broken.
 func requireWhole(t *testing.T, a *Archive) Report {
 	t.Helper()
-	report, err := a.Verify(t.Context())
+	report, err := a.Verify(t.Context(), payload.Setting{})
 	require.NoError(t, err)
 	require.Empty(t, report.Broken)
 	return report

@@ -22,7 +22,7 @@ type PartitionReport struct {
 	Bytes      int64 // as stored
 	Records    int64 // each offset counted once
 	Spans      int64 // in them
-	NotBatches int64 // records that are no batch of spans
+	NotBatches int64 // records that hold no spans
 	From, To   time.Time
 	First      int64 // offsets
 	Last       int64
@@ -35,9 +35,9 @@ type Range struct{ First, Last int64 }
 
 // Verify reads every segment of every topic and checks it: its name against its
 // content, the checksums, the order and the number of its records, and whether
-// each value is a batch. It returns an error only if the storage cannot be read;
-// what is wrong with the segments is in the report.
-func (a *Archive) Verify(ctx context.Context) (Report, error) {
+// each value holds spans, as format has it. It returns an error only if the storage
+// cannot be read; what is wrong with the segments is in the report.
+func (a *Archive) Verify(ctx context.Context, format payload.Setting) (Report, error) {
 	found, err := a.list(ctx, "")
 	if err != nil {
 		return Report{}, err
@@ -52,7 +52,7 @@ func (a *Archive) Verify(ctx context.Context) (Report, error) {
 		if err != nil {
 			return Report{}, err
 		}
-		report.partition(segment).add(segment, records)
+		report.partition(segment).add(segment, records, format)
 	}
 	return report, nil
 }
@@ -68,7 +68,7 @@ func (r *Report) partition(s Segment) *PartitionReport {
 	return p
 }
 
-func (p *PartitionReport) add(s Segment, records []Record) {
+func (p *PartitionReport) add(s Segment, records []Record, format payload.Setting) {
 	p.Segments++
 	p.Bytes += s.Bytes
 	if s.From.Before(p.From) {
@@ -87,7 +87,7 @@ func (p *PartitionReport) add(s Segment, records []Record) {
 		}
 		p.Last = r.Offset
 		p.Records++
-		if held, err := payload.Parse(r.Value); err == nil {
+		if held, err := format.Parse(r.Value); err == nil {
 			p.Spans += int64(held.Len())
 		} else {
 			p.NotBatches++

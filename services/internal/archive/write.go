@@ -91,7 +91,7 @@ func (a *Archiver) upload(ctx context.Context, b *builder, try persist) error {
 		a.log.Warn("segment not written, its records are left for another time", append(about, "err", err)...)
 		return err
 	}
-	a.log.Info("segment written", append(about, "records", b.records, "spans", b.spans, "bytes", s.Bytes, "took", time.Since(began))...)
+	a.log.Info("segment written", append(about, "records", b.records, "bytes", s.Bytes, "took", time.Since(began))...)
 	a.commit(kafka.TopicPartition{Topic: &s.Topic, Partition: s.Number, Offset: kafka.Offset(s.Last + 1)})
 	return nil
 }

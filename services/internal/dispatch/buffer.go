@@ -24,17 +24,22 @@ type buffer struct {
 // admit holds the values of an attempt if there is room for them. One that is
 // larger than the whole buffer has room when nothing else is there.
 func (b *buffer) admit(a *attempt) bool {
-	need := 0
-	for _, p := range a.parts {
-		if p.held[b.stage] == 0 {
-			need += p.size
-		}
-	}
-	if b.used > 0 && b.used+need > b.max {
+	need := b.need(a)
+	if need > 0 && b.used > 0 && b.used+need > b.max {
 		return false
 	}
 	b.hold(a)
 	return true
+}
+
+// need is how much an attempt would add: nothing, if its values are held for others.
+func (b *buffer) need(a *attempt) (bytes int) {
+	for _, p := range a.parts {
+		if p.held[b.stage] == 0 {
+			bytes += p.size
+		}
+	}
+	return bytes
 }
 
 // hold counts the values of an attempt, room or not.
@@ -60,11 +65,24 @@ func (b *buffer) release(a *attempt) {
 }
 
 // next takes parked attempts out, as many as there is room for, and holds their room.
-// Their values are to be read again.
+// Their values are to be read again; other parts of the same records, not far behind,
+// come along.
 func (b *buffer) next(maxAttempts int) (next []*attempt) {
-	for len(b.parked) > 0 && len(next) < maxAttempts && b.admit(b.parked[0]) {
-		next = append(next, b.parked[0])
-		b.parked[0], b.parked = nil, b.parked[1:]
+	window := b.parked[:min(len(b.parked), maxAttempts)]
+	full, left, read := false, window[:0:0], map[*Record]bool{}
+	for _, a := range window {
+		if (!full || read[a.parts[0].Record] && b.need(a) == 0) && b.admit(a) {
+			next = append(next, a)
+			read[a.parts[0].Record] = true
+		} else {
+			full, left = true, append(left, a)
+		}
+	}
+	if len(next) > 0 {
+		rest := b.parked[len(window)-len(left):]
+		copy(rest, left)
+		clear(window[:len(next)])
+		b.parked = rest
 	}
 	return next
 }

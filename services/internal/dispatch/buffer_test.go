@@ -85,3 +85,22 @@ func TestBufferNext(t *testing.T) {
 		t.Errorf("%d attempts, %d parked; want 1 and 1", len(got), len(b.parked))
 	}
 }
+
+// Parts of a record that is read again come along, whatever is between them; those of one
+// that is held for others already wait for their turn.
+func TestBufferNextTakesPartsTogether(t *testing.T) {
+	b := &buffer{stage: suspect, max: 100}
+	large, other := sized(80).parts[0].Record, sized(80).parts[0].Record
+	part := func(r *Record, piece int) *attempt { return &attempt{parts: []Part{{r, piece, piece + 1}}} }
+	b.parked = []*attempt{part(large, 0), part(other, 0), part(large, 1), part(other, 1), part(large, 2)}
+	got := b.next(4)
+	if len(got) != 2 || got[0].parts[0].Record != large || got[1].parts[0].Record != large || b.used != 80 {
+		t.Errorf("%d attempts, %d used; want two of the first record", len(got), b.used)
+	}
+	if len(b.parked) != 3 || b.parked[0].parts[0].Record != other || b.parked[2].parts[0].Record != large {
+		t.Errorf("%d are parked; want those left in their order", len(b.parked))
+	}
+	if got := b.next(4); len(got) != 0 {
+		t.Errorf("%d attempts have taken the place of the first one", len(got))
+	}
+}

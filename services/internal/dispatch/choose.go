@@ -80,7 +80,21 @@ func (d *Dispatcher) suspectWait(now time.Time) time.Duration {
 	if len(d.suspects) == 0 {
 		return idle
 	}
-	return max(d.suspects[0].due.Sub(now), d.slotWait(true, now))
+	wait := max(d.suspects[0].due.Sub(now), d.slotWait(true, now))
+	if untried := d.buffers[fresh]; !d.queue.empty() || untried.used > untried.max/2 {
+		wait = max(wait, d.restUntil.Sub(now))
+	}
+	return wait
+}
+
+// rest has suspects wait after a try of one, for as long again as it took, some times,
+// while records wait for their first try, or are large: the endpoint is busy enough with
+// those.
+func (d *Dispatcher) rest(a *attempt, now time.Time) {
+	if a.stage == suspect {
+		took := min(now.Sub(a.began), d.limiter.overdue())
+		d.restUntil = now.Add(suspectRest * took)
+	}
 }
 
 // rateWait says how long to wait for the limit of pieces.

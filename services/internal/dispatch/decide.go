@@ -19,6 +19,7 @@ func (d *Dispatcher) finish(a *attempt, err error) {
 // end does the bookkeeping of finish, and returns the outage that is over by it.
 func (d *Dispatcher) end(a *attempt, err error, now time.Time) (over *Outage) {
 	delete(d.running, a)
+	d.rest(a, now)
 	a.exit()
 	signal(d.drained)
 	switch v := verdictOf(err); {
@@ -213,11 +214,12 @@ func (d *Dispatcher) wait(a *attempt) {
 
 // move takes an attempt to the buffer of a stage, and reports whether there is room
 // for its value: else it is parked. It goes behind those that are parked already,
-// even if it was in that buffer before, so that they take turns.
+// even if it was in that buffer before, so that they take turns; a half of one record
+// that was not tried yet is part of its whole's turn.
 func (d *Dispatcher) move(a *attempt, to stage) bool {
 	from, b := d.buffers[a.stage], d.buffers[to]
 	queued := len(b.parked) > 0
-	if a.stage == to && !queued {
+	if a.stage == to && (!queued || to == suspect && a.refused == 0) {
 		return true
 	}
 	admitted := !queued && b.admit(a)

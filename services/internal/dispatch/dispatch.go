@@ -69,6 +69,10 @@ const (
 	// bad must not take up what the endpoint can do.
 	suspectShare = 4
 
+	// suspectRest is how many times as long as a try of a suspect took the next one waits
+	// while records wait for their first.
+	suspectRest = 3
+
 	maxFetch = 1024 // parked attempts of a stage that are read again at a time
 
 	// Waits between failures to set aside, and to read again: there the others that
@@ -148,7 +152,8 @@ type Dispatcher struct {
 	tookMixed  bool  // the last one that was not single and suspect was mixed
 	last       stage // of the last attempt that began with the breaker closed
 	luck       luck
-	ending     bool // no more records come: a refusal counts though none goes through
+	restUntil  time.Time // suspects are not tried before, if others wait
+	ending     bool      // no more records come: a refusal counts though none goes through
 	stopping   bool
 	ticks      uint64    // a clock that counts the beginnings and the failures of tries
 	passed     uint64    // the tick at which the latest-begun try that went through began

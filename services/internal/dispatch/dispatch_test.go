@@ -613,6 +613,85 @@ func TestSuspectsTakeTurnsWithTheOthers(t *testing.T) {
 	})
 }
 
+// What is bad takes little of an endpoint that the others keep busy.
+func TestSuspectsRestWhileOthersWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const took, length = 50 * time.Millisecond, 10 * time.Second
+		b := newBench(t, Config{InFlight: 4, MaxRecords: 1, Handle: func(_ context.Context, parts []Part) error {
+			time.Sleep(took)
+			if string(parts[0].Value) == "x" {
+				return errors.New("500")
+			}
+			return nil
+		}})
+		for range 100 {
+			b.add(strings.Split(strings.Repeat("a", 19)+"x", "")...)
+		}
+		time.Sleep(length)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		tries := map[string]int{}
+		suspects := 0
+		for _, name := range b.tried {
+			if tries[name]++; tries[name] > 1 {
+				suspects++
+			}
+		}
+		if most := int(length / took / (1 + suspectRest)); suspects > most || suspects < most*2/3 || len(tries) < 700 {
+			t.Errorf("%d first tries, and %d of suspects; want at least 700, and %d to %d", len(tries), suspects, most*2/3, most)
+		}
+	})
+}
+
+// A large record is read again once for each of its turns, not once for each of its pieces.
+func TestPiecesOfARecordAreReadAgainTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const large, pieces = 6, 8
+		var b *bench
+		reads := 0
+		b = newBench(t, Config{
+			InFlight: 16,
+			Read: func(r *Record) error {
+				if len(r.Value) > 1 {
+					r.Pieces = pieces
+				}
+				return nil
+			},
+			Handle: func(_ context.Context, parts []Part) error {
+				if time.Sleep(time.Millisecond); parts[0].Pieces > 1 {
+					return errors.New("500")
+				}
+				return nil
+			},
+			Fetch: func(_ context.Context, _ int32, offsets []int64) (map[int64]*kafka.Message, error) {
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				messages := map[int64]*kafka.Message{}
+				for _, offset := range offsets {
+					messages[offset] = message(b.topic[offset])
+					reads++
+				}
+				return messages, nil
+			},
+		})
+		for range large {
+			b.add(strings.Repeat("x", suspectBytes*2/3))
+		}
+		setAside := func() int {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			return len(b.aside)
+		}
+		for range 3000 {
+			b.add("a")
+			time.Sleep(10 * time.Millisecond)
+		}
+		if n := setAside(); n != large*pieces || reads > 20*large {
+			t.Errorf("%d pieces set aside, %d reads; want %d, and at most %d", n, reads, large*pieces, 20*large)
+		}
+	})
+}
+
 func TestHalves(t *testing.T) {
 	a, b, c := &Record{Pieces: 1}, &Record{Pieces: 5}, &Record{}
 	for _, tt := range []struct {

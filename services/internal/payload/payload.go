@@ -140,11 +140,13 @@ func (s Spans) Slice(from, to int) []byte {
 	return s.request.Slice(nil, from, to)
 }
 
-// Select returns a record with only the spans that keep wants, and their number. If it
-// wants none, the record is nil. keep is called once for each span, in order.
-func (s Spans) Select(keep func(otlp.TraceID) bool) (value []byte, spans int) {
+// Select returns a record with only the spans that keep wants, by the name of their
+// service and the id of their trace, and their number. If it wants none, the record is
+// nil. keep is called once for each span, in order.
+func (s Spans) Select(keep func(service string, trace otlp.TraceID) bool) (value []byte, spans int) {
 	if s.thrift {
-		return s.frame.Select(func(high, low int64) bool { return keep(otlp.NewTraceID(high, low)) })
+		service := s.frame.Service()
+		return s.frame.Select(func(high, low int64) bool { return keep(service, otlp.NewTraceID(high, low)) })
 	}
 	if value, spans = s.request.Select(keep); spans == s.Len() {
 		value = s.value

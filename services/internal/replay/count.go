@@ -18,7 +18,7 @@ type Counts struct {
 	Services       map[string]ServiceCounts
 }
 
-// ServiceCounts is how much there is of one service.
+// ServiceCounts is how much there is of one service. A record may hold spans of several.
 type ServiceCounts struct{ Records, Spans int64 }
 
 // Count reads source and counts what filter wants of it; it sends nothing. done
@@ -44,13 +44,10 @@ func (c *Counts) add(f payload.Setting, value []byte, traces map[TraceID]struct{
 		c.NoBatch++
 		return
 	}
-	name := held.Service()
 	c.Spans += int64(held.Len())
-	service := c.Services[name]
-	service.Records++
-	service.Spans += int64(held.Len())
-	c.Services[name] = service
-	held.Select(func(id TraceID) bool {
+	services := map[string]int64{} // spans of each
+	held.Select(func(service string, id TraceID) bool {
+		services[service]++
 		if _, known := traces[id]; !known && len(traces) >= maxTraces {
 			c.MoreTraces = true
 		} else {
@@ -58,4 +55,10 @@ func (c *Counts) add(f payload.Setting, value []byte, traces map[TraceID]struct{
 		}
 		return false
 	})
+	for name, spans := range services {
+		service := c.Services[name]
+		service.Records++
+		service.Spans += spans
+		c.Services[name] = service
+	}
 }

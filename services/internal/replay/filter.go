@@ -27,13 +27,12 @@ func (f Filter) apply(r Record) (value []byte, wanted bool) {
 		return r.Value, true
 	}
 	held, err := f.Format.Parse(r.Value)
-	if err != nil || f.Service != "" && held.Service() != f.Service {
+	if err != nil {
 		return nil, false
 	}
-	if f.Trace == (TraceID{}) {
-		return r.Value, true
-	}
-	value, spans := held.Select(func(id TraceID) bool { return id == f.Trace })
+	value, spans := held.Select(func(service string, trace TraceID) bool {
+		return (f.Service == "" || service == f.Service) && (f.Trace == TraceID{} || trace == f.Trace)
+	})
 	return value, spans > 0
 }
 

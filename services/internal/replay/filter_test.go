@@ -5,6 +5,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"fault-tolerant-tracing/tracing/otlp"
 )
@@ -39,7 +42,7 @@ func TestFilter(t *testing.T) {
 		want   counts
 	}{
 		{"all that has a value", Filter{}, counts{4, 5, 3, 1}},
-		{"a service", Filter{Service: "one"}, counts{2, 2, 2, 0}},
+		{"a service", Filter{Service: "one"}, counts{1, 2, 2, 0}},
 		{"an unknown service", Filter{Service: "o"}, counts{}},
 		{"a trace", Filter{Trace: a}, counts{2, 3, 1, 0}},
 		{"a trace of 128 bits", Filter{Trace: long}, counts{1, 1, 1, 0}},
@@ -58,5 +61,31 @@ func TestFilter(t *testing.T) {
 	}
 	got, err := Count(t.Context(), all, Filter{}, func(int64) {})
 	assert.NoError(t, err)
-	assert.Equal(t, map[string]ServiceCounts{"one": {2, 2}, "two": {1, 3}}, got.Services)
+	assert.Equal(t, map[string]ServiceCounts{"one": {1, 2}, "two": {1, 3}}, got.Services)
+}
+
+// A request of OTLP may hold the spans of several services.
+func TestFilterChoosesAmongTheServicesOfARecord(t *testing.T) {
+	traces := ptrace.NewTraces()
+	for i, service := range []string{"one", "two", "one"} {
+		resource := traces.ResourceSpans().AppendEmpty()
+		resource.Resource().Attributes().PutStr("service.name", service)
+		span := resource.ScopeSpans().AppendEmpty().Spans().AppendEmpty()
+		span.SetTraceID(pcommon.TraceID(otlp.NewTraceID(0, int64(i)+1)))
+	}
+	value, err := new(ptrace.ProtoMarshaler).MarshalTraces(traces)
+	require.NoError(t, err)
+	for _, tt := range []struct {
+		filter Filter
+		want   map[string]ServiceCounts
+	}{
+		{Filter{}, map[string]ServiceCounts{"one": {1, 2}, "two": {1, 1}}},
+		{Filter{Service: "two"}, map[string]ServiceCounts{"two": {1, 1}}},
+		{Filter{Service: "one", Trace: otlp.NewTraceID(0, 3)}, map[string]ServiceCounts{"one": {1, 1}}},
+		{Filter{Service: "two", Trace: otlp.NewTraceID(0, 3)}, map[string]ServiceCounts{}},
+	} {
+		got, err := Count(t.Context(), recordsOf(value), tt.filter, func(int64) {})
+		require.NoError(t, err)
+		assert.Equal(t, tt.want, got.Services, "%+v", tt.filter)
+	}
 }
