@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"fault-tolerant-tracing/services/internal/archive"
+	"fault-tolerant-tracing/services/internal/payload"
 	"fault-tolerant-tracing/services/internal/replay"
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
@@ -111,7 +112,7 @@ func produceUntil(ctx context.Context, t *testing.T, broker *tracingtest.Broker)
 func requireArchived(t *testing.T, broker *tracingtest.Broker, url string) {
 	t.Helper()
 	var report bytes.Buffer
-	require.NoError(t, verifyArchive(t.Context(), url, &report))
+	require.NoError(t, verifyArchive(t.Context(), url, payload.Setting{}, &report))
 	t.Logf("%s", report.String())
 
 	storage, err := archive.Open(t.Context(), url)
@@ -168,7 +169,7 @@ func TestVerifyPrintsWhatItFinds(t *testing.T) {
 	dir := t.TempDir()
 	url := "file://" + filepath.ToSlash(dir)
 	var out bytes.Buffer
-	require.EqualError(t, verifyArchive(t.Context(), url, &out), "archive "+url+": no segments")
+	require.EqualError(t, verifyArchive(t.Context(), url, payload.Setting{}, &out), "archive "+url+": no segments")
 
 	broker := tracingtest.StartBroker(t)
 	broker.CreateTopics(t, 1, topic)
@@ -179,7 +180,7 @@ func TestVerifyPrintsWhatItFinds(t *testing.T) {
 		&kgo.Record{Topic: topic, Value: []byte("no batch")}).FirstErr())
 	output, err := relayCommand(t, broker, "archive", "--to", url, "--once").CombinedOutput()
 	require.NoError(t, err, "%s", output)
-	require.NoError(t, verifyArchive(t.Context(), url, &out))
+	require.NoError(t, verifyArchive(t.Context(), url, payload.Setting{}, &out))
 	assert.Contains(t, out.String(), "whole: 1 segments with 2 records and 2 spans")
 
 	files, err := filepath.Glob(filepath.Join(dir, "*", "*", "*", "*"))
@@ -187,6 +188,6 @@ func TestVerifyPrintsWhatItFinds(t *testing.T) {
 	require.Len(t, files, 1)
 	require.NoError(t, os.Truncate(files[0], 50))
 	out.Reset()
-	require.EqualError(t, verifyArchive(t.Context(), url, &out), "archive "+url+": 1 of 1 segments broken")
+	require.EqualError(t, verifyArchive(t.Context(), url, payload.Setting{}, &out), "archive "+url+": 1 of 1 segments broken")
 	assert.Contains(t, out.String(), "broken: "+topic+"/")
 }
