@@ -142,9 +142,19 @@ func Taken(err error) bool {
 
 // Unreachable tells whether there was not even a connection, or none to trust.
 func Unreachable(err error) bool {
-	var network *net.OpError
 	var untrusted *tls.CertificateVerificationError
-	return errors.As(err, &network) && network.Op == "dial" || errors.As(err, &untrusted)
+	if errors.As(err, &untrusted) || errors.Is(err, http.ErrSchemeMismatch) {
+		return true
+	}
+	var network *net.OpError
+	if !errors.As(err, &network) {
+		return false
+	}
+	switch network.Op {
+	case "dial", "local error", "remote error": // the last two are those of crypto/tls
+		return true
+	}
+	return false
 }
 
 // Misconfigured tells whether a person has to look at the endpoint's address, or at what

@@ -2,11 +2,16 @@ package deliver
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
+	"log"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -216,6 +221,28 @@ func TestVerdict(t *testing.T) {
 		{"no answer in time", context.DeadlineExceeded, plain},
 	} {
 		t.Run(tt.name, func(t *testing.T) { assert.Equal(t, tt.want(tt.err), Verdict(tt.err)) })
+	}
+}
+
+// What keeps two from agreeing on TLS says nothing about a record.
+func TestWithoutTLSThereIsNoConnection(t *testing.T) {
+	handler := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	plain := httptest.NewServer(handler)
+	defer plain.Close()
+	strict := httptest.NewUnstartedServer(handler)
+	strict.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS13}
+	strict.Config.ErrorLog = log.New(io.Discard, "", 0)
+	strict.StartTLS()
+	defer strict.Close()
+	trusting := &http.Client{Transport: &http.Transport{TLSClientConfig: strict.Client().Transport.(*http.Transport).TLSClientConfig}}
+	defer trusting.CloseIdleConnections()
+	for name, url := range map[string]string{
+		"a server without TLS":              "https" + strings.TrimPrefix(plain.URL, "http"),
+		"a server that wants a certificate": strict.URL,
+	} {
+		_, err := trusting.Post(url, "", strings.NewReader("spans"))
+		require.Error(t, err, name)
+		assert.True(t, Unreachable(err), "%s: %v", name, err)
 	}
 }
 
