@@ -686,8 +686,8 @@ func TestPiecesOfARecordAreReadAgainTogether(t *testing.T) {
 			b.add("a")
 			time.Sleep(10 * time.Millisecond)
 		}
-		if n := setAside(); n != large*pieces || reads > 20*large {
-			t.Errorf("%d pieces set aside, %d reads; want %d, and at most %d", n, reads, large*pieces, 20*large)
+		if n := setAside(); n != large*pieces || reads > 12*large {
+			t.Errorf("%d pieces set aside, %d reads; want %d, and at most %d", n, reads, large*pieces, 12*large)
 		}
 	})
 }
