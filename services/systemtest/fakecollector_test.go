@@ -24,10 +24,7 @@ func newFakedSystem(t *testing.T, poison int64) (*system, *fakeCollector) {
 	c := &fakeCollector{poison: poison, taken: map[int64]int{}}
 	k := startKafka(t, 1, nil)
 	s := newSystemFor(t, k, k, collectortest.Start(t, c.answer).URL(), kafkaPatience)
-	s.start("topic-config")
-	s.wait("topic-config")
-	s.start("relay")
-	s.ready("relay")
+	s.startRelay()
 	return s, c
 }
 

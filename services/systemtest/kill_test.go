@@ -27,8 +27,7 @@ var kills = flag.Int("kills", 20, "how often relay, and replay, are killed at ra
 func TestKilledRelayLosesNothing(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
-	s.start("topic-config")
-	s.wait("topic-config")
+	s.makeTopics()
 	random := rand.New(rand.NewPCG(2026, 1))
 
 	stop := make(chan struct{})
@@ -71,8 +70,7 @@ func (s *system) requireTraces(ids []int64) {
 func TestKilledReplayIsRunAgain(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
-	s.start("topic-config")
-	s.wait("topic-config")
+	s.makeTopics()
 	random := rand.New(rand.NewPCG(2026, 2))
 	stop, produced := make(chan struct{}), []int64(nil)
 	var producing sync.WaitGroup
@@ -108,10 +106,7 @@ func TestKilledReplayIsRunAgain(t *testing.T) {
 func TestARelayWhoseNameIsTakenEnds(t *testing.T) {
 	t.Parallel()
 	s := newSystem(t)
-	s.start("topic-config")
-	s.wait("topic-config")
-	s.start("relay")
-	s.ready("relay")
+	s.startRelay()
 	older := s.procs["relay"] // younger than its session timeout
 	s.addrs["relay"] = tracingtest.FreeAddr(t)
 	s.start("relay")

@@ -79,8 +79,7 @@ func testAnyOrder(t *testing.T, s *system) {
 			return log, strings.Contains(log, "waiting for topics")
 		})
 	}
-	s.start("topic-config")
-	s.wait("topic-config")
+	s.makeTopics()
 	s.feed(1, 11)
 	s.complete()
 	for _, name := range programs[1:] {

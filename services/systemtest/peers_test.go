@@ -118,15 +118,6 @@ func pythonWith(t *testing.T, requirements string) string {
 	return python
 }
 
-// startRelay makes the topics and starts the relay alone.
-func (s *system) startRelay() {
-	s.t.Helper()
-	s.start("topic-config")
-	s.wait("topic-config")
-	s.start("relay")
-	s.ready("relay")
-}
-
 // peerLosesNothing takes a program that writes spans by itself through an outage of Jaeger
 // and the death of the relay: each trace is whole in Jaeger in the end. send makes a trace
 // of nine spans that Kafka has when it returns the id.

@@ -31,8 +31,7 @@ func newKafkaSystem(t *testing.T) *system {
 func TestRealKafkaNoTraceIsLostWhileJaegerIsAway(t *testing.T) {
 	t.Parallel()
 	s := newKafkaSystem(t)
-	s.start("topic-config")
-	s.wait("topic-config")
+	s.makeTopics()
 	numbers := filepath.Join(t.TempDir(), "numbers.txt")
 	connect := startConnect(t, s.broker.Addr())
 	connect.register("file-source.json", fileSource, map[string]string{"file": numbers})

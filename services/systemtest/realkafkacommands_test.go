@@ -22,8 +22,7 @@ func TestRealKafkaArchiveOutlivesTheTopic(t *testing.T) {
 	t.Parallel()
 	const archiver, enough = "relay-2", 2000 // spans
 	s := newKafkaSystem(t)
-	s.start("topic-config")
-	s.wait("topic-config")
+	s.makeTopics()
 	url := "file://" + t.TempDir()
 	s.start(archiver, "archive", "--to", url, "--every", "500ms")
 	s.start("relay")

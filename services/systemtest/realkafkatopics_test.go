@@ -134,8 +134,7 @@ func TestRealKafkaRelaysStopUnderLoad(t *testing.T) {
 	})
 	s := newSystemFor(t, k, k, collector.URL(), kafkaPatience)
 	s.extra = []string{"GROUP_INSTANCE_ID="} // with a name of its own a member is waited for
-	s.start("topic-config")
-	s.wait("topic-config")
+	s.makeTopics()
 	relays := []string{"relay", "relay-2"}
 	for _, name := range relays {
 		s.start(name)

@@ -120,11 +120,25 @@ func addresses(b broker) []string { return strings.Split(b.Addr(), ",") }
 // startAll makes the topics and starts every service.
 func (s *system) startAll() {
 	s.t.Helper()
-	s.start("topic-config")
-	s.wait("topic-config")
+	s.makeTopics()
 	for _, name := range programs[1:] {
 		s.start(name)
 	}
+}
+
+// makeTopics runs topic-config.
+func (s *system) makeTopics() {
+	s.t.Helper()
+	s.start("topic-config")
+	s.wait("topic-config")
+}
+
+// startRelay makes the topics and starts the relay alone.
+func (s *system) startRelay() {
+	s.t.Helper()
+	s.makeTopics()
+	s.start("relay")
+	s.ready("relay")
 }
 
 // addr is where an instance serves HTTP, the same for as long as the test runs.
