@@ -42,8 +42,8 @@ type Request struct {
 // time taken is linear in len(value); nothing is allocated but the error, which names the
 // offset at which the bytes stop being a request.
 func Parse(value []byte) (Request, error) {
-	w := walker{b: value}
-	if err := w.message(len(value), requestShape, 0); err != nil {
+	var w walker
+	if err := w.message(value, 0, requestShape, 0); err != nil {
 		return Request{}, err
 	}
 	return Request{value, w.spans}, nil

@@ -63,100 +63,65 @@ func newShape(name string, fields ...field) *shape {
 }
 
 // walker passes over the wire format of Protocol Buffers without decoding it.
-type walker struct {
-	b     []byte
-	pos   int
-	spans int
-}
+type walker struct{ spans int }
 
-// message passes over the fields of a message that ends at an offset.
-func (w *walker) message(end int, s *shape, depth int) error {
+// message passes over the fields of a message that begins at an offset and ends where b
+// does.
+func (w *walker) message(b []byte, at int, s *shape, depth int) error {
 	if depth > maxDepth {
-		return w.errorf("nested too deep")
+		return errorf(at, "nested too deep")
 	}
-	for w.pos < end {
-		tag, err := w.varint(end)
-		if err != nil {
-			return err
+	for at < len(b) {
+		tag, size := uint64(b[at]), 1
+		if tag >= 0x80 {
+			if tag, size = protowire.ConsumeVarint(b[at:]); size < 0 {
+				return errorf(at, "%v", protowire.ParseError(size))
+			}
 		}
-		n, typ := tag>>3, protowire.Type(tag&7)
-		if n == 0 || n > uint64(protowire.MaxValidNumber) {
-			return w.errorf("a field with number %d in a %s", n, s.name)
-		}
-		var f field
+		at += size
+		n, typ, f := tag>>3, protowire.Type(tag&7), &none
 		if n < uint64(len(s.fields)) {
-			f = s.fields[n]
+			f = &s.fields[n]
 		}
-		if f.known && typ != f.typ {
-			return w.errorf("field %d of a %s has type %d instead of %d", n, s.name, typ, f.typ)
+		switch {
+		case n == 0 || n > uint64(protowire.MaxValidNumber):
+			return errorf(at, "a field with number %d in a %s", n, s.name)
+		case f.known && typ != f.typ:
+			return errorf(at, "field %d of a %s has type %d instead of %d", n, s.name, typ, f.typ)
+		case typ != protowire.BytesType:
+			if size = protowire.ConsumeFieldValue(protowire.Number(n), typ, b[at:]); size < 0 {
+				return errorf(at, "%v", protowire.ParseError(size))
+			}
+			at += size
+			continue
 		}
-		if err := w.value(end, n, typ, f, s, depth); err != nil {
-			return err
+		length, size := uint64(0), 1
+		if at < len(b) && b[at] < 0x80 {
+			length = uint64(b[at])
+		} else if length, size = protowire.ConsumeVarint(b[at:]); size < 0 {
+			return errorf(at, "%v", protowire.ParseError(size))
 		}
-	}
-	return nil
-}
-
-func (w *walker) value(end int, n uint64, typ protowire.Type, f field, s *shape, depth int) error {
-	switch typ {
-	case protowire.VarintType:
-		_, err := w.varint(end)
-		return err
-	case protowire.Fixed32Type:
-		return w.advance(4, end)
-	case protowire.Fixed64Type:
-		return w.advance(8, end)
-	case protowire.BytesType:
-		size, err := w.varint(end)
-		if err != nil {
-			return err
-		}
-		if size > uint64(end-w.pos) {
-			return w.errorf("a length of %d with %d bytes left", size, end-w.pos)
-		}
-		if f.id != 0 && size != 0 && size != uint64(f.id) {
-			return w.errorf("an id of %d bytes instead of %d in a %s", size, f.id, s.name)
-		}
-		if f.message == nil {
-			w.pos += int(size)
-			return nil
-		}
-		if f.message == spanShape {
+		at += size
+		end := at + int(length)
+		switch {
+		case length > uint64(len(b)-at):
+			return errorf(at, "a length of %d with %d bytes left", length, len(b)-at)
+		case f.id != 0 && length != 0 && length != uint64(f.id):
+			return errorf(at, "an id of %d bytes instead of %d in a %s", length, f.id, s.name)
+		case f.message == nil:
+			at = end
+			continue
+		case f.message == spanShape:
 			w.spans++
 		}
-		return w.message(w.pos+int(size), f.message, depth+1)
-	case protowire.StartGroupType:
-		size := protowire.ConsumeFieldValue(protowire.Number(n), typ, w.b[w.pos:end])
-		if size < 0 {
-			return w.errorf("%v", protowire.ParseError(size))
+		if err := w.message(b[:end], at, f.message, depth+1); err != nil {
+			return err
 		}
-		w.pos += size
-		return nil
+		at = end
 	}
-	return w.errorf("a field of type %d in a %s", typ, s.name)
-}
-
-func (w *walker) varint(end int) (uint64, error) {
-	if w.pos < end && w.b[w.pos] < 0x80 {
-		w.pos++
-		return uint64(w.b[w.pos-1]), nil
-	}
-	v, size := protowire.ConsumeVarint(w.b[w.pos:end])
-	if size < 0 {
-		return 0, w.errorf("%v", protowire.ParseError(size))
-	}
-	w.pos += size
-	return v, nil
-}
-
-func (w *walker) advance(n, end int) error {
-	if n > end-w.pos {
-		return w.errorf("the bytes end too early")
-	}
-	w.pos += n
 	return nil
 }
 
-func (w *walker) errorf(format string, args ...any) error {
-	return fmt.Errorf("no OTLP request, byte %d: "+format, append([]any{w.pos}, args...)...)
+func errorf(at int, format string, args ...any) error {
+	return fmt.Errorf("no OTLP request, byte %d: "+format, append([]any{at}, args...)...)
 }
