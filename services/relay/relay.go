@@ -85,6 +85,7 @@ func (r *relay) read(rec *dispatch.Record) error {
 func (r *relay) handle(ctx context.Context, parts []dispatch.Part) error {
 	body, spans, err := r.endpoint.Body(parts)
 	if err == nil {
+		defer r.endpoint.Free(body)
 		r.sending.add(spans, func(total int) { r.log.Info(fmt.Sprintf("sending %d span(s) to jaeger", total)) })
 		began := time.Now()
 		err = r.endpoint.Post(ctx, body)

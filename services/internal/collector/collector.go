@@ -95,9 +95,14 @@ func New(cfg Config) *Collector {
 // Post sends spans and blocks for the answer, for the timeout at most. The error is nil
 // only if the collector took all of them, which is 2xx without a web page; a *Rejection
 // if it took the post but for some; a *Refusal if it answered something else; any other
-// error means that there was no answer.
+// error means that there was no answer. Once it has returned body is not read any more.
 func (c *Collector) Post(ctx context.Context, body []byte) error {
-	request, err := c.request(ctx, body)
+	if c.cfg.Gzip {
+		body = compressed(body)
+	}
+	post := post{size: len(body), body: body}
+	defer post.end()
+	request, err := c.request(ctx, &post)
 	if err != nil {
 		return fmt.Errorf("post to jaeger: %w", err)
 	}
@@ -121,14 +126,13 @@ func (c *Collector) Post(ctx context.Context, body []byte) error {
 	}
 }
 
-func (c *Collector) request(ctx context.Context, body []byte) (*http.Request, error) {
-	if c.cfg.Gzip {
-		body = compressed(body)
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.cfg.URL.String(), bytes.NewReader(body))
+func (c *Collector) request(ctx context.Context, p *post) (*http.Request, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, c.cfg.URL.String(), p.reader())
 	if err != nil {
 		return nil, err
 	}
+	request.ContentLength = int64(p.size)
+	request.GetBody = func() (io.ReadCloser, error) { return p.reader(), nil } // for a connection that was closed meanwhile
 	for name, values := range c.cfg.Header {
 		request.Header[name] = values
 	}

@@ -9,6 +9,8 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
+	"sync"
 
 	"fault-tolerant-tracing/services/internal/collector"
 	"fault-tolerant-tracing/services/internal/dispatch"
@@ -28,8 +30,10 @@ const (
 
 // Poster posts to a backend. It is implemented by collector.Collector.
 type Poster interface {
+	// Post blocks for the answer. Once it has returned it does not read body any more.
 	Post(ctx context.Context, body []byte) error
-	URL() string // to be shown
+	// URL is where it posts to, to be shown.
+	URL() string
 }
 
 // Endpoint is where spans go to, and what stands on the topic.
@@ -89,8 +93,8 @@ func (e Endpoint) Value(p dispatch.Part) []byte {
 var errThriftOnly = errors.New("JAEGER_ENDPOINT takes jaeger.thrift only, and this record is OTLP or jaeger_proto: " +
 	"set OTEL_EXPORTER_OTLP_ENDPOINT instead, to the OTLP receiver that Jaeger has since 1.35")
 
-// Body returns what to post for these parts, and how many spans that are. The error
-// is for the dispatcher.
+// Body returns what to post for these parts, and how many spans that are. When it was
+// posted it is to be given to Free. The error is for the dispatcher.
 func (e Endpoint) Body(parts []dispatch.Part) (body []byte, spans int, err error) {
 	size := 0
 	for _, p := range parts {
@@ -103,12 +107,23 @@ func (e Endpoint) Body(parts []dispatch.Part) (body []byte, spans int, err error
 		}
 		return e.Value(parts[0]), spans, nil
 	}
-	body = make([]byte, 0, size+size/4)
+	body = slices.Grow(bodies.Get().([]byte), size+size/4)
 	for _, p := range parts {
 		body = e.SpansOf(p.Record).AppendOTLP(body, p.From, min(p.To, p.Pieces))
 	}
 	return body, spans, nil
 }
+
+// Free takes back what Body returned, which must not be used any more.
+func (e Endpoint) Free(body []byte) {
+	if !e.Thrift && cap(body) <= 2*MaxBytes {
+		bodies.Put(body[:0]) //nolint:staticcheck // what a slice costs is little beside what it holds
+	}
+}
+
+// bodies are used again: together they are more than all records, and would have most
+// of the garbage collector's work made by them.
+var bodies = sync.Pool{New: func() any { return []byte(nil) }}
 
 // Verdict says what follows from the error of a post: the decision table of
 // docs/architecture.md. An answer, or none, is evidence against what was posted as soon

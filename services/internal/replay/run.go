@@ -211,6 +211,7 @@ func (r *run) post(ctx context.Context, parts []dispatch.Part) error {
 		r.cfg.Meter.Waiting(err)
 		return err
 	}
+	defer r.cfg.Endpoint.Free(body)
 	began := time.Now()
 	err = r.cfg.Endpoint.Post(ctx, body)
 	if ctx.Err() != nil && !deliver.Taken(err) {
