@@ -191,12 +191,13 @@ func (w *walker) count() int32 {
 
 func (w *walker) tags(tags []Tag) []Tag {
 	for range w.count() {
-		tags = append(tags, w.tag())
+		tags = append(tags, Tag{})
+		w.tag(&tags[len(tags)-1])
 	}
 	return tags
 }
 
-func (w *walker) tag() (t Tag) {
+func (w *walker) tag(t *Tag) {
 	var str, binaryValue []byte
 	var double, truth, long uint64
 	for {
@@ -214,7 +215,7 @@ func (w *walker) tag() (t Tag) {
 			case jaeger.TagType_LONG:
 				t.Num = long
 			}
-			return t
+			return
 		case stringHead | 1:
 			t.Key = w.string()
 		case i32Head | 2:

@@ -10,36 +10,41 @@ import (
 	"fault-tolerant-tracing/tracing/batch"
 )
 
-// attributes are tags of which each key is there once.
+// attributes are tags of which each key is there once. What became something else has
+// the type taken.
 type attributes struct {
-	list []attribute
+	list []batch.Tag
 	at   map[string]int // where each key is, if there are many
 }
 
-type attribute struct {
-	batch.Tag
-	taken bool // it became something else
-}
+const taken jaeger.TagType = -1
 
 // many is from how many on they are found by a map.
 const many = 32
 
-func (a *attributes) reset() {
-	a.list = a.list[:0]
+// set makes attributes of tags, in the memory of these. Of tags with one key the last one
+// holds, in the place of the first.
+func (a *attributes) set(tags []batch.Tag) {
+	a.list = tags[:0]
 	clear(a.at)
+	for i := range tags {
+		a.put(&tags[i])
+	}
 }
 
-// put adds a tag, in the place of one with the same key if there is one.
-func (a *attributes) put(tag batch.Tag) {
+func (a *attributes) put(tag *batch.Tag) {
 	if tag.Type < jaeger.TagType_STRING || tag.Type > jaeger.TagType_BINARY {
 		tag.Bytes = fmt.Appendf(nil, "<Unknown Jaeger TagType %q>", tag.Type)
 		tag.Type = jaeger.TagType_STRING
 	}
 	if i := a.find(tag.Key); i >= 0 {
-		a.list[i].Tag = tag
+		a.list[i] = *tag
 		return
 	}
-	a.list = append(a.list, attribute{Tag: tag})
+	n := len(a.list)
+	if a.list = a.list[:n+1]; &a.list[n] != tag {
+		a.list[n] = *tag
+	}
 	if len(a.list) < many {
 		return
 	}
@@ -69,28 +74,22 @@ func (a *attributes) find(key []byte) int {
 
 // get returns the tag with a key; nil: it is not there, or was taken.
 func (a *attributes) get(key string) *batch.Tag {
-	if at := a.there(key); at != nil {
-		return &at.Tag
-	}
-	return nil
-}
-
-// take is get, and takes it away.
-func (a *attributes) take(key string) *batch.Tag {
-	if at := a.there(key); at != nil {
-		at.taken = true
-		return &at.Tag
-	}
-	return nil
-}
-
-func (a *attributes) there(key string) *attribute {
 	for i := range a.list {
-		if string(a.list[i].Key) == key && !a.list[i].taken {
-			return &a.list[i]
+		if tag := &a.list[i]; string(tag.Key) == key && tag.Type != taken {
+			return tag
 		}
 	}
 	return nil
+}
+
+// take takes the tag with a key away, and returns its text.
+func (a *attributes) take(key string) (value []byte, found bool) {
+	tag := a.get(key)
+	if tag == nil {
+		return nil, false
+	}
+	value, tag.Type = text(tag), taken
+	return value, true
 }
 
 // text returns the text of a tag; one of another type has none.
@@ -116,8 +115,8 @@ const (
 
 // takeKind takes the tag that says what kind of span it is.
 func (a *attributes) takeKind() int {
-	tag := a.take("span.kind")
-	switch string(text(tag)) {
+	kind, _ := a.take("span.kind")
+	switch string(kind) {
 	case "client":
 		return kindClient
 	case "server":
@@ -138,13 +137,14 @@ func (a *attributes) takeStatus(kind int) (code int, reason []byte) {
 	if tag := a.get("error"); tag != nil && tag.Type == jaeger.TagType_BOOL && tag.Num == 1 {
 		a.take("error")
 		a.take("otel.status_code")
-		if tag := a.take("otel.status_description"); tag != nil {
-			return statusError, text(tag)
+		if reason, found := a.take("otel.status_description"); found {
+			return statusError, reason
 		}
 		return statusError, text(a.get("http.status_message"))
 	}
-	if tag := a.take("otel.status_code"); tag != nil {
-		return statusOf(text(tag)), text(a.take("otel.status_description"))
+	if name, found := a.take("otel.status_code"); found {
+		reason, _ = a.take("otel.status_description")
+		return statusOf(name), reason
 	}
 	if code = statusOfHTTP(a.get("http.status_code"), kind); code == statusUnset {
 		return statusUnset, nil

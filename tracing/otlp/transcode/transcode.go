@@ -71,13 +71,12 @@ func (t *transcoder) batch(f batch.Frame) {
 
 func (t *transcoder) process(f batch.Frame) {
 	var service []byte
-	service, t.tags = f.ReadProcess(t.tags[:0])
-	t.attributes.reset()
+	service, t.tags = f.ReadProcess(append(t.tags[:0], batch.Tag{}))
 	if len(service) > 0 {
-		t.put(batch.Tag{Key: serviceName, Type: jaeger.TagType_STRING, Bytes: service})
-	}
-	for _, tag := range t.tags {
-		t.put(tag)
+		t.tags[0] = batch.Tag{Key: serviceName, Type: jaeger.TagType_STRING, Bytes: service}
+		t.set(t.tags)
+	} else {
+		t.set(t.tags[1:])
 	}
 	if name := t.get("hostname"); name != nil && t.get("host.name") == nil {
 		name.Key = hostName
@@ -100,10 +99,7 @@ func (t *transcoder) span(s *batch.Span) {
 	t.Text(wire.SpanName, s.Operation)
 	t.Fixed64(wire.SpanStart, uint64(s.StartTime)*1000)
 	t.Fixed64(wire.SpanEnd, uint64(s.StartTime+s.Duration)*1000)
-	t.attributes.reset()
-	for _, tag := range s.Tags {
-		t.put(tag)
-	}
+	t.set(s.Tags)
 	kind := t.takeKind()
 	code, reason := t.takeStatus(kind)
 	t.Varint(wire.SpanKind, uint64(kind))
@@ -151,13 +147,9 @@ func parentOf(s *batch.Span) int64 {
 func (t *transcoder) event(l *batch.Log) {
 	event := t.Open(wire.SpanEvents, 1)
 	t.Fixed64(wire.EventTime, uint64(l.Timestamp)*1000)
-	t.attributes.reset()
-	for _, tag := range l.Fields {
-		t.put(tag)
-	}
-	if name := t.take("event"); name != nil {
-		t.Text(wire.EventName, text(name))
-	}
+	t.set(l.Fields)
+	name, _ := t.take("event")
+	t.Text(wire.EventName, name)
 	t.write(wire.EventAttributes)
 	t.Close(event, 1)
 }
@@ -170,22 +162,18 @@ func (t *transcoder) link(ref batch.Reference) {
 	if ref.Type == jaeger.SpanRefType_CHILD_OF {
 		kind = childOf
 	}
-	t.attributes.reset()
-	t.put(batch.Tag{Key: refType, Type: jaeger.TagType_STRING, Bytes: kind})
-	t.write(wire.LinkAttributes)
+	t.attribute(wire.LinkAttributes, &batch.Tag{Key: refType, Type: jaeger.TagType_STRING, Bytes: kind})
 	t.Close(link, 1)
 }
 
 // write writes the attributes as the repeated field of a message.
 func (t *transcoder) write(field int) {
 	for i := range t.list {
-		if a := &t.list[i]; !a.taken {
-			t.attribute(field, &a.Tag)
-		}
+		t.attribute(field, &t.list[i])
 	}
 }
 
-// attribute writes a KeyValue.
+// attribute writes a KeyValue, none of what was taken.
 func (t *transcoder) attribute(field int, tag *batch.Tag) {
 	switch tag.Type {
 	case jaeger.TagType_STRING:
@@ -208,9 +196,11 @@ func (t *transcoder) attribute(field int, tag *batch.Tag) {
 
 // keyValue writes what stands before a value of so many bytes.
 func (t *transcoder) keyValue(field int, key []byte, size int) {
-	t.Head(field, protowire.BytesType)
-	t.B = protowire.AppendVarint(t.B, uint64(1+wire.Sized(len(key))+1+wire.Sized(size)))
-	t.Bytes(wire.KeyValueKey, key)
-	t.Head(wire.KeyValueValue, protowire.BytesType)
-	t.B = protowire.AppendVarint(t.B, uint64(size))
+	b := append(t.B, byte(field<<3|int(protowire.BytesType)))
+	b = wire.AppendVarint(b, uint64(1+wire.Sized(len(key))+1+wire.Sized(size)))
+	b = append(b, wire.KeyValueKey<<3|byte(protowire.BytesType))
+	b = wire.AppendVarint(b, uint64(len(key)))
+	b = append(b, key...)
+	b = append(b, wire.KeyValueValue<<3|byte(protowire.BytesType))
+	t.B = wire.AppendVarint(b, uint64(size))
 }

@@ -55,9 +55,9 @@ func (m *Message) Text(field int, value []byte) {
 
 // Bytes writes a text or bytes, be they empty.
 func (m *Message) Bytes(field int, value []byte) {
-	m.Head(field, protowire.BytesType)
-	m.B = protowire.AppendVarint(m.B, uint64(len(value)))
-	m.B = append(m.B, value...)
+	b := append(m.B, byte(field<<3)|byte(protowire.BytesType))
+	b = AppendVarint(b, uint64(len(value)))
+	m.B = append(b, value...)
 }
 
 // Varint writes a number unless it is 0.
@@ -69,8 +69,7 @@ func (m *Message) Varint(field int, value uint64) {
 
 // Number writes a number, be it 0.
 func (m *Message) Number(field int, value uint64) {
-	m.Head(field, protowire.VarintType)
-	m.B = protowire.AppendVarint(m.B, value)
+	m.B = AppendVarint(append(m.B, byte(field<<3)), value)
 }
 
 // Fixed64 writes a number unless it is 0.
@@ -88,6 +87,14 @@ func (m *Message) Bits(field int, bits uint64) {
 
 // Raw appends bytes that are a field already.
 func (m *Message) Raw(field []byte) { m.B = append(m.B, field...) }
+
+// AppendVarint appends a number.
+func AppendVarint(b []byte, v uint64) []byte {
+	if v < 0x80 {
+		return append(b, byte(v))
+	}
+	return protowire.AppendVarint(b, v)
+}
 
 // Sized is how many bytes something takes with its length before it.
 func Sized(n int) int { return SizeOf(uint64(n)) + n }
