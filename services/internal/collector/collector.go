@@ -80,7 +80,14 @@ func New(cfg Config) *Collector {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = DefaultTimeout
 	}
-	transport.DialContext = (&net.Dialer{Timeout: cfg.Timeout / 2}).DialContext
+	dialer := &net.Dialer{Timeout: cfg.Timeout / 2}
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := dialer.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return conn{c}, nil
+	}
 	return &Collector{
 		cfg: cfg,
 		client: &http.Client{

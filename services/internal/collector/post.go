@@ -3,6 +3,7 @@ package collector
 import (
 	"errors"
 	"io"
+	"net"
 	"sync"
 )
 
@@ -47,3 +48,16 @@ func (r *postReader) Read(b []byte) (int, error) {
 }
 
 func (r *postReader) Close() error { return nil }
+
+// conn writes what net/http reads of a body in larger pieces, through memory that is used
+// again.
+type conn struct{ net.Conn }
+
+var pieces = sync.Pool{New: func() any { return new([128 << 10]byte) }}
+
+// ReadFrom implements io.ReaderFrom.
+func (c conn) ReadFrom(r io.Reader) (int64, error) {
+	piece := pieces.Get().(*[128 << 10]byte)
+	defer pieces.Put(piece)
+	return io.CopyBuffer(struct{ io.Writer }{c.Conn}, r, piece[:])
+}
