@@ -2,7 +2,6 @@ package collector
 
 import (
 	"bufio"
-	"context"
 	"io"
 	"net"
 	"net/http"
@@ -31,9 +30,7 @@ func TestAPostEndsThoughNothingAnswers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := New(OTLP(url.URL{Scheme: "http", Host: "jaeger"}))
 				defer c.Close()
-				transport := c.client.Transport.(*http.Transport)
-				transport.Proxy = nil
-				transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
+				connectBy(c, func() net.Conn {
 					ours, theirs := net.Pipe()
 					go func() {
 						request, err := http.ReadRequest(bufio.NewReader(theirs))
@@ -44,8 +41,8 @@ func TestAPostEndsThoughNothingAnswers(t *testing.T) {
 							_, _ = io.WriteString(theirs, tt.answer)
 						}
 					}()
-					return ours, nil
-				}
+					return ours
+				})
 				began := time.Now()
 				err := c.Post(t.Context(), []byte("batch")) // without an end this is a deadlock
 				assert.Equal(t, DefaultTimeout, time.Since(began))
