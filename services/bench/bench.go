@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -15,7 +16,8 @@ import (
 // Backlogs keep a measurement running for 5 to 15 seconds on two cores.
 var (
 	spans9   = backlog{topic: "spans-9", size: 9, spans: 1_500_000, encode: asThrift}
-	apart9   = backlog{topic: "spans-9-apart", size: 9, spans: 1_500_000, encode: asThrift, apart: true}
+	many9    = backlog{topic: "spans-9-many", size: 9, spans: 1_500_000, encode: asThrift, processes: 1000 / clients}
+	apart9   = backlog{topic: "spans-9-apart", size: 9, spans: 1_500_000, encode: asThrift, processes: math.MaxUint64}
 	spans100 = backlog{topic: "spans-100", size: 100, spans: 2_000_000, encode: asThrift}
 	long9    = backlog{topic: "spans-9-long", size: 9, spans: 9_000_000, encode: asThrift} // a million batches, for a collector that does nothing
 	long100  = backlog{topic: "spans-100-long", size: 100, spans: 12_000_000, encode: asThrift}
@@ -102,6 +104,7 @@ func (b *bench) measurements() (all []measurement) {
 		})
 	}
 	for _, m := range []measurement{
+		{name: "relay-9-many", label: fmt.Sprintf("relay, %d processes", many9.processes*clients), size: 9, backlog: &many9},
 		{name: "relay-9-apart", label: "relay, each batch of a process of its own", size: 9, backlog: &apart9},
 		{name: "relay-otlp-9", label: "relay, records of otlp_proto", size: 9, backlog: &otlp9},
 		{name: "relay-otlp-100", label: "relay, records of otlp_proto", size: 100, backlog: &otlp100},

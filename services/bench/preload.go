@@ -20,7 +20,8 @@ type backlog struct {
 	size   int // spans in a record
 	spans  int // in all; rounded down to whole records for each client
 	encode format
-	apart  bool // each record is of a process of its own
+
+	processes uint64 // of each client: see stream
 }
 
 // records returns how many there are of each client.
@@ -60,7 +61,7 @@ func (f *filler) fill(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.apart = f.apart
+		s.processes = f.processes
 		streams = append(streams, s)
 	}
 	for range f.records() {

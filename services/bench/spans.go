@@ -30,7 +30,9 @@ type stream struct {
 	batch  encoded
 	spans  uint64 // so far
 	seqNo  uint64 // of the last batch
-	apart  bool   // each batch is of a process of its own
+
+	// processes is how many of one client there are, its batches taking turns; 0: one.
+	processes uint64
 }
 
 // encoded is a batch with the places of what differs between two of them: 64-bit
@@ -63,8 +65,8 @@ func (s *stream) next() []byte {
 	if s.batch.seqNo > 0 {
 		s.put(s.batch.seqNo, s.seqNo)
 	}
-	if s.apart {
-		copy(s.batch.value[s.batch.uuid:], fmt.Sprintf("%016x", id(s.client, s.seqNo)))
+	if s.processes > 0 {
+		copy(s.batch.value[s.batch.uuid:], fmt.Sprintf("%016x", id(s.client, s.seqNo%s.processes)))
 	}
 	return s.batch.value
 }
