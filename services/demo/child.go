@@ -7,8 +7,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 )
 
@@ -16,11 +16,10 @@ import (
 type child struct {
 	name    string
 	logFile string
+	group   int           // of the supervisor and the program
 	stdin   io.Closer     // closing it stops the program
-	done    chan struct{} // closed when the program has ended
-	err     error         // how it ended; to be read after done is closed
-
-	stopping atomic.Bool // it was told to end
+	over    chan struct{} // closed when the program has ended
+	err     error         // how it ended; to be read after over is closed
 }
 
 // startChild starts supervisor (a command prefix) with the program and its arguments behind it. The program sees env and nothing
@@ -45,20 +44,19 @@ func startChild(supervisor []string, name, logFile string, env []string, args ..
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
-	c := &child{name: name, logFile: logFile, stdin: stdin, done: make(chan struct{})}
+	c := &child{name: name, logFile: logFile, group: cmd.Process.Pid, stdin: stdin, over: make(chan struct{})}
 	go func() {
 		c.err = cmd.Wait()
-		close(c.done)
+		close(c.over)
 	}()
 	return c, nil
 }
 
 // stop ends the program in order and waits for it, at most until ctx ends. Stopping a program that has ended is no error.
 func (c *child) stop(ctx context.Context) error {
-	c.stopping.Store(true)
 	_ = c.stdin.Close()
 	select {
-	case <-c.done:
+	case <-c.over:
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("%s did not stop: %w", c.name, ctx.Err())
@@ -68,7 +66,7 @@ func (c *child) stop(ctx context.Context) error {
 // wait blocks until the program has ended by itself or ctx ends; an exit code other than 0 is an error that names the log.
 func (c *child) wait(ctx context.Context) error {
 	select {
-	case <-c.done:
+	case <-c.over:
 	case <-ctx.Done():
 		return fmt.Errorf("%s has not finished: %w", c.name, ctx.Err())
 	}
@@ -78,12 +76,25 @@ func (c *child) wait(ctx context.Context) error {
 	return c.ended()
 }
 
+// kill ends the program and its supervisor at once.
+func (c *child) kill() error {
+	if err := syscall.Kill(-c.group, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("kill %s: %w", c.name, err)
+	}
+	return nil
+}
+
+func (c *child) done() <-chan struct{} { return c.over }
+
 // ended describes a program that ended although it should not have.
 func (c *child) ended() error {
 	var exit *exec.ExitError
 	how := "ended"
 	if errors.As(c.err, &exit) {
-		how = fmt.Sprintf("ended with exit code %d", exit.ExitCode())
+		how = "ended with exit code " + strconv.Itoa(exit.ExitCode())
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+			how = "was ended by a signal: " + status.Signal().String()
+		}
 	}
 	return fmt.Errorf("%s %s; its log is %s and ends: %s", c.name, how, c.logFile, lastLine(c.logFile))
 }

@@ -53,7 +53,8 @@ type demo struct {
 	broker *tracingtest.Broker
 	jaeger *jaeger.Process
 	query  *jaeger.Query
-	outage atomic.Bool // Jaeger is meant to be down
+	parts  []*part     // what is kept running
+	up     atomic.Bool // everything was ready once: what ends from now on is started again
 	fed    []int64     // all numbers so far
 
 	stoppedAt time.Time // when Jaeger was stopped
@@ -141,15 +142,14 @@ func (d *demo) cleanUp() error {
 
 // stop stops everything that was started, last started first.
 func (d *demo) stop() error {
-	d.outage.Store(true)
 	d.screen.waiting("stopping everything")
 	err := d.teardown.Run(stopTimeout)
 	d.screen.line("%s", faint("everything is stopped; logs are in "+d.shown(d.logs())))
 	return err
 }
 
-// until asks done every tenth of a second until it says yes. It shows progress meanwhile, and fails when limit is over, when ctx
-// ends, and with the error of done.
+// until asks done every tenth of a second until it says yes. It shows progress meanwhile, an error of done included: what is asked
+// may be on its way back. It fails when limit is over and when ctx ends.
 func (d *demo) until(ctx context.Context, limit time.Duration, done func(context.Context) (yes bool, progress string, err error)) error {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -162,7 +162,7 @@ func (d *demo) until(ctx context.Context, limit time.Duration, done func(context
 			return nil
 		}
 		if err != nil && limited.Err() == nil {
-			return err
+			progress = err.Error()
 		}
 		if progress != "" {
 			last = progress

@@ -51,7 +51,7 @@ func (d *demo) start(ctx context.Context) error {
 
 	var names []string
 	for _, s := range d.services() {
-		if err := d.startService(s); err != nil {
+		if err := d.startService(ctx, s); err != nil {
 			return err
 		}
 		names = append(names, s.name)
@@ -61,6 +61,7 @@ func (d *demo) start(ctx context.Context) error {
 			return fmt.Errorf("start %s: %w (its log is %s)", s.name, err, d.shown(d.log(s.name)))
 		}
 	}
+	d.up.Store(true)
 	d.screen.line("services      %s are ready", strings.Join(names, ", "))
 	return nil
 }
@@ -78,10 +79,48 @@ func (d *demo) startBroker() error {
 	return nil
 }
 
-func (d *demo) startJaeger(ctx context.Context) error {
+// keep starts a part, which is stopped with everything else.
+func (d *demo) keep(ctx context.Context, name string, launch func(context.Context) (process, error)) error {
+	p := &part{name: name, launch: launch, tell: d.screen.line, fatal: func(err error) bool {
+		if !d.up.Load() {
+			d.fail(err)
+		}
+		return !d.up.Load()
+	}}
+	if err := p.start(ctx); err != nil {
+		return err
+	}
+	d.parts = append(d.parts, p)
+	d.teardown.Add(name, p.stop)
+	return nil
+}
+
+// jaegerLife is one life of Jaeger.
+type jaegerLife struct {
+	process *jaeger.Process
+	over    <-chan struct{}
+	logFile string
+}
+
+func (l jaegerLife) stop(ctx context.Context) error { return l.process.Stop(ctx) }
+func (l jaegerLife) kill() error                    { return l.process.Kill() }
+func (l jaegerLife) done() <-chan struct{}          { return l.over }
+func (l jaegerLife) ended() error {
+	return fmt.Errorf("jaeger ended; its log is %s and ends: %s", l.logFile, lastLine(l.logFile))
+}
+
+// launchJaeger starts Jaeger with the traces it has, and returns when it answers.
+func (d *demo) launchJaeger(ctx context.Context) (process, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	process, err := jaeger.Start(ctx, jaeger.Options{
+	if err := d.jaeger.Start(ctx); err != nil {
+		return nil, err
+	}
+	return jaegerLife{d.jaeger, d.jaeger.Done(), d.log("jaeger")}, nil
+}
+
+func (d *demo) startJaeger(ctx context.Context) error {
+	d.jaeger = jaeger.New(jaeger.Options{
 		Binary:        d.bin("jaeger"),
 		ConfigFile:    d.root + "/deploy/jaeger/jaeger.yaml",
 		UIDir:         d.bin("jaeger-ui"),
@@ -92,24 +131,8 @@ func (d *demo) startJaeger(ctx context.Context) error {
 		QueryPort:     d.ports.JaegerQuery,
 		Wrap:          d.supervisor,
 	})
-	if err != nil {
-		return err
-	}
-	d.jaeger, d.query = process, jaeger.NewQuery(process.QueryURL())
-	d.teardown.Add("jaeger", process.Stop)
-	d.watchJaeger()
-	return nil
-}
-
-// watchJaeger ends the run if Jaeger ends when it should not.
-func (d *demo) watchJaeger() {
-	done := d.jaeger.Done()
-	go func() {
-		<-done // at the latest when everything is stopped
-		if !d.outage.Load() {
-			d.fail(fmt.Errorf("jaeger ended; its log is %s and ends: %s", d.log("jaeger"), lastLine(d.log("jaeger"))))
-		}
-	}()
+	d.query = jaeger.NewQuery(d.jaeger.QueryURL())
+	return d.keep(ctx, "jaeger", d.launchJaeger)
 }
 
 // runOpenTelemetry runs the OpenTelemetry client, if its spans can be delivered, and returns when Kafka has them.
@@ -128,22 +151,13 @@ func (d *demo) runToItsEnd(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	d.teardown.Add(name, c.stop)
 	return c.wait(ctx)
 }
 
-// startService starts a service and ends the run if it ends before it is stopped.
-func (d *demo) startService(p program) error {
-	c, err := d.startChild(p.name, p.port)
-	if err != nil {
-		return err
-	}
-	go func() {
-		<-c.done
-		if !c.stopping.Load() {
-			d.fail(c.ended())
-		}
-	}()
-	return nil
+// startService starts a service, and returns before it is ready.
+func (d *demo) startService(ctx context.Context, s program) error {
+	return d.keep(ctx, s.name, func(context.Context) (process, error) { return d.startChild(s.name, s.port) })
 }
 
 // startChild starts one of our programs with the settings of this run and nothing of the environment that could change them.
@@ -167,12 +181,7 @@ func (d *demo) startChild(name string, port int) (*child, error) {
 			env = append(env, name+"="+value)
 		}
 	}
-	c, err := startChild(d.supervisor, name, d.log(name), env, d.bin(name))
-	if err != nil {
-		return nil, err
-	}
-	d.teardown.Add(name, c.stop)
-	return c, nil
+	return startChild(d.supervisor, name, d.log(name), env, d.bin(name))
 }
 
 // ready asks the service whether it is, in the form that until wants.
@@ -192,20 +201,17 @@ func (p program) ready(ctx context.Context) (bool, string, error) {
 
 // stopJaeger takes Jaeger away, in order: what it has answered for is kept.
 func (d *demo) stopJaeger(ctx context.Context) error {
-	d.outage.Store(true)
 	ctx, cancel := context.WithTimeout(ctx, stopGrace)
 	defer cancel()
-	return d.jaeger.Stop(ctx)
+	return d.part("jaeger").stop(ctx)
 }
 
-// restartJaeger brings it back, with the traces it had.
-func (d *demo) restartJaeger(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
-	defer cancel()
-	if err := d.jaeger.Start(ctx); err != nil {
-		return err
+// part returns the part with a name; nil: there is none.
+func (d *demo) part(name string) *part {
+	for _, p := range d.parts {
+		if p.name == name {
+			return p
+		}
 	}
-	d.outage.Store(false)
-	d.watchJaeger()
 	return nil
 }

@@ -42,8 +42,8 @@ type Options struct {
 	Wrap []string
 }
 
-// Process is a Jaeger that was started. It can be stopped and started again, on
-// the same ports and with the same traces. Its methods are safe for several
+// Process is a Jaeger that can be started, stopped and started again, on the same
+// ports and with the same traces. Its methods are safe for several
 // goroutines, and Start, Stop and Kill wait for each other.
 type Process struct {
 	opts Options
@@ -58,6 +58,9 @@ type run struct {
 	err  error         // how it ended, valid after done
 }
 
+// New returns a Jaeger that is not started yet.
+func New(opts Options) *Process { return &Process{opts: opts} }
+
 // Start starts Jaeger and returns when its collector and its query API answer.
 // When it ends early or ctx does, nothing is left running and the error holds
 // the end of its log.
@@ -65,19 +68,19 @@ type run struct {
 // On Linux Jaeger is killed when this process ends, however it does; elsewhere
 // that takes a Wrap.
 func Start(ctx context.Context, opts Options) (*Process, error) {
-	p := &Process{opts: opts}
+	p := New(opts)
 	if err := p.Start(ctx); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// Start starts it again after Stop or Kill, with the same contract as the
-// function Start.
+// Start starts it, or starts it again after it has ended, with the same contract
+// as the function Start.
 func (p *Process) Start(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if r := p.last.Load(); r != nil && !r.ended() {
+	if !p.last.Load().ended() {
 		return errors.New("start jaeger: it is running")
 	}
 	for _, port := range []int{p.opts.OTLPPort, p.opts.CollectorPort, p.opts.QueryPort} {
@@ -197,6 +200,9 @@ func (o Options) start() (*run, error) {
 }
 
 func (r *run) ended() bool {
+	if r == nil {
+		return true
+	}
 	select {
 	case <-r.done:
 		return true
