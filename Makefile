@@ -70,8 +70,8 @@ check-prometheus: toolchain ## Check deploy/prometheus: configuration, alerts an
 	@deploy/prometheus/check/run bin
 
 .PHONY: demo
-demo: build ## Run everything through an outage of Jaeger; TRANSPORT=direct sends spans without Kafka, COLLECTOR=thrift as the article does
-	@bin/demo --transport '$(TRANSPORT)' --collector '$(COLLECTOR)'
+demo: build ## Run everything through an outage of Jaeger; TRANSPORT=direct sends spans without Kafka, COLLECTOR=thrift as the article does; STAY=1 stays up without a terminal
+	@bin/demo --transport '$(TRANSPORT)' --collector '$(COLLECTOR)' $(if $(STAY),--stay)
 
 .PHONY: bench-transport
 bench-transport: toolchain ## Measure what a delivered span costs by Kafka, HTTP and UDP

@@ -11,6 +11,7 @@ import (
 
 	"fault-tolerant-tracing/services/internal/jaeger"
 	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/services/internal/verdict"
 	"fault-tolerant-tracing/tracing"
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
@@ -55,7 +56,8 @@ type demo struct {
 	query  *jaeger.Query
 	parts  []*part     // what is kept running
 	up     atomic.Bool // everything was ready once: what ends from now on is started again
-	fed    []int64     // all numbers so far
+
+	followed []verdict.Number // those of the last flow
 
 	stoppedAt time.Time // when Jaeger was stopped
 
@@ -72,7 +74,7 @@ func (d *demo) withRelay() bool         { return d.transport == tracing.Kafka }
 // withOpenTelemetry reports whether the spans of an OpenTelemetry client can be delivered: they go by Kafka, and as OTLP.
 func (d *demo) withOpenTelemetry() bool { return d.withRelay() && d.collector == otlp }
 
-func (d *demo) brokers() []string { return []string{d.broker.Addr()} }
+func (d *demo) brokers() []string { return []string{addr(d.ports.Kafka)} }
 
 // shown shortens a path for the person in front, who is in the repository.
 func (d *demo) shown(path string) string {

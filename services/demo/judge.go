@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"fault-tolerant-tracing/services/internal/verdict"
@@ -15,27 +16,30 @@ const judgeTimeout = 30 * time.Second
 // shownProblems is how many problems are told; the others are only counted.
 const shownProblems = 10
 
-// judge compares. With the relay, it waits for what may still be on its way: the relay's own trace of the outage, for one. Sent
-// straight to Jaeger, nothing is: what was not taken is gone.
-func (d *demo) judge(ctx context.Context) (verdict.Result, error) {
+// judge compares. With the relay, it waits for what may still be on its way, until there is enough: the relay's own trace of the
+// outage, for one. Sent straight to Jaeger, nothing is: what was not taken is gone.
+func (d *demo) judge(ctx context.Context, enough func(verdict.Result) bool) (verdict.Result, error) {
 	if !d.withRelay() {
-		return verdict.Check(ctx, d.brokers(), d.query, d.fed)
+		return d.check(ctx)
 	}
 	var r verdict.Result
-	err := d.until(ctx, judgeTimeout, d.complete(&r))
+	err := d.until(ctx, judgeTimeout, d.found(&r, enough))
 	if ctx.Err() == nil && r.NumbersFed > 0 {
 		err = nil // the time is up: then this is the verdict
 	}
 	return r, err
 }
 
-// tell prints the verdict and returns whether it is what the transport promises.
-func (d *demo) tell(r verdict.Result) bool {
+// tell prints the verdict and returns whether it is what the transport promises: enough with the relay, and a loss without.
+func (d *demo) tell(r verdict.Result, enough func(verdict.Result) bool) bool {
 	d.screen.line("numbers %d/%d arrived", r.NumbersArrived, r.NumbersFed)
 	if d.withRelay() {
 		d.screen.line("tracing-topic: %d spans, %d missing in Jaeger, %d changed there", r.TopicSpans, r.TopicMissing, r.TopicDiffer)
 	}
-	ok := r.Complete()
+	if r.SetAside > 0 {
+		d.screen.line("tracing-dlq: %d set aside, which Jaeger cannot take", r.SetAside)
+	}
+	ok := enough(r)
 	if !d.withRelay() {
 		ok = r.Lost > 0
 	}
@@ -52,6 +56,8 @@ func (d *demo) tell(r verdict.Result) bool {
 		if more := len(r.Problems) - shownProblems; more > 0 {
 			d.screen.line("and %d more", more)
 		}
+	case d.withRelay() && !r.Complete():
+		d.screen.line("%d traces hold more: what was killed was done again", r.TracesExpected-r.Traces)
 	case d.withRelay():
 		d.screen.line("every trace is whole in Jaeger, field by field what the services wrote")
 	case ok:
@@ -62,23 +68,34 @@ func (d *demo) tell(r verdict.Result) bool {
 	return ok
 }
 
-// linger stays up for a look around, if that is wanted, until ctx ends. example is the id of a trace to look at, or "".
-func (d *demo) linger(ctx context.Context, example string) error {
+// linger stays up, if that is wanted, until ctx ends, and says what there is to see and to try.
+func (d *demo) linger(ctx context.Context) error {
 	if !d.stay {
 		return nil
 	}
-	d.screen.heading("Look around")
-	d.screen.line("Jaeger UI     %s/search?service=stream", httpURL(d.ports.JaegerQuery))
-	if example != "" {
-		d.screen.line("one trace     %s/trace/%s", httpURL(d.ports.JaegerQuery), example)
+	d.screen.heading("Now you")
+	ui := httpURL(d.ports.JaegerQuery)
+	d.screen.line("Jaeger UI      %s/search?service=stream", ui)
+	if i := slices.IndexFunc(d.followed, func(n verdict.Number) bool { return n.Value%2 == 0 }); i >= 0 {
+		n, what := d.followed[i], "written while Jaeger was down"
+		if !d.withRelay() {
+			what = "gone: its spans were sent while Jaeger was down"
+		}
+		d.screen.line("a trace        %s/trace/%s  number %d, %s", ui, n.TraceID, n.Value, what)
 	}
 	if d.withRelay() {
-		d.screen.line("relay status  %s/status", httpURL(d.ports.Relay))
+		d.screen.line("the outage     %s/search?service=relay&operation=outage  the relay's own trace of it", ui)
+		d.screen.line("relay status   %s/status", httpURL(d.ports.Relay))
 	}
+	d.screen.line("")
+	d.screen.line("bin/demo jaeger stop && bin/demo send 6 7 hello && bin/demo jaeger start")
+	d.screen.line("bin/demo kill sentence    or any part, or kill it yourself: it is started again")
+	d.screen.line("bin/demo verdict          is anything lost?")
+	d.screen.line("")
 	d.screen.line("%s", bold("Ctrl-C stops everything"))
 	<-ctx.Done()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-		return cause // a service ended
+		return cause
 	}
 	return nil
 }

@@ -35,6 +35,7 @@ func run(args []string) int {
 	code := 0
 	root := demoCommand(&code)
 	root.AddCommand(superviseCommand(&code))
+	root.AddCommand(commands(&code)...)
 	root.SetArgs(args)
 	if err := root.Execute(); err != nil {
 		fmt.Fprintf(os.Stderr, "demo: %v\n", err)
@@ -44,7 +45,7 @@ func run(args []string) int {
 }
 
 func demoCommand(code *int) *cobra.Command {
-	transport, to := tracing.Kafka, otlp
+	transport, to, stay := tracing.Kafka, otlp, false
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run the whole system through an outage of Jaeger and say what was lost",
@@ -58,15 +59,22 @@ they send them straight to Jaeger, to see what that loses: exit code 0 if someth
 The relay sends Jaeger OTLP, with --collector thrift each batch as it is, as the article
 does.
 
-On a terminal the demo then stays up for a look around, until Ctrl-C. It needs the
-programs that "make build" puts into bin/.`,
+On a terminal, or with --stay, the demo then stays up until Ctrl-C: the commands below
+stop, start and kill its parts, send numbers and count again. Whatever ends while it stays
+up, by a command or otherwise, is started again, unless it was stopped by a command.
+
+It needs the programs that "make build" puts into bin/.`,
 		Version:       service.Version,
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(*cobra.Command, []string) error {
-			var err error
-			*code, err = tell(transport, to)
+			d, err := newDemo()
+			if err != nil {
+				return err
+			}
+			d.transport, d.collector, d.stay = transport, to, stay
+			*code, err = start(d)
 			return err
 		},
 	}
@@ -74,6 +82,7 @@ programs that "make build" puts into bin/.`,
 	cmd.SetHelpCommand(&cobra.Command{Hidden: true})
 	cmd.Flags().TextVar(&transport, "transport", tracing.Kafka, "the way of the spans, `kafka|direct`")
 	cmd.Flags().TextVar(&to, "collector", otlp, "what the relay speaks to Jaeger, `otlp|thrift`")
+	cmd.Flags().BoolVar(&stay, "stay", onTerminal(), "stay up after the verdict, until Ctrl-C; the default on a terminal")
 	return cmd
 }
 
@@ -91,27 +100,31 @@ func superviseCommand(code *int) *cobra.Command {
 	}
 }
 
-// tell runs the story in the repository that the program lies in (bin/demo) and returns the exit code.
-func tell(transport tracing.Kind, to collector) (int, error) {
+// newDemo is the demo of the repository that the program lies in (bin/demo).
+func newDemo() (*demo, error) {
 	self, err := os.Executable()
 	if err != nil {
-		return exitFailed, fmt.Errorf("find the repository: %w", err)
+		return nil, fmt.Errorf("find the repository: %w", err)
 	}
-	// A closed terminal ends the demo as Ctrl-C does. A second signal ends it at once; the supervisors then do the rest.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	defer stop()
-	context.AfterFunc(ctx, stop)
-
 	root := filepath.Dir(filepath.Dir(self))
-	d := &demo{
-		transport:  transport,
-		collector:  to,
+	return &demo{
 		root:       root,
 		work:       filepath.Join(root, ".demo"),
 		supervisor: []string{self, "supervise", "--"},
 		ports:      defaultPorts,
 		screen:     newScreen(os.Stdout),
-		stay:       term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())),
-	}
+	}, nil
+}
+
+// start runs the demo and returns the exit code. A closed terminal ends it as Ctrl-C does. A second signal ends it at once; the
+// supervisors then do the rest.
+func start(d *demo) (int, error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	context.AfterFunc(ctx, stop)
 	return d.run(ctx)
+}
+
+func onTerminal() bool {
+	return term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd()))
 }

@@ -19,6 +19,7 @@ const demoInTest = "DEMO_IN_TEST"
 type demoSettings struct {
 	Work  string
 	Ports ports
+	Stay  bool
 }
 
 // TestMain lets the program of the tests be the demo and its supervisor too, so that a test can kill it.
@@ -52,7 +53,7 @@ func runInTest(text string) int {
 	defer stop()
 	d := &demo{
 		transport: tracing.Kafka, collector: otlp, root: root, work: settings.Work, ports: settings.Ports,
-		supervisor: []string{self, "supervise", "--"}, screen: newScreen(os.Stdout),
+		supervisor: []string{self, "supervise", "--"}, screen: newScreen(os.Stdout), stay: settings.Stay,
 	}
 	code, err := d.run(ctx)
 	if err != nil {

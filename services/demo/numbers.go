@@ -39,21 +39,33 @@ func moreNumbers(numbers []int64) []int64 {
 	return more
 }
 
-// feed writes the numbers to number-topic as the Kafka Connect file source does: text as value, no key, no headers. It returns
-// when the broker has all of them.
-func feed(ctx context.Context, broker string, numbers []int64) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.DefaultProduceTopic(numberTopic),
+// texts are the numbers as they stand in the file.
+func texts(numbers []int64) (values []string) {
+	for _, n := range numbers {
+		values = append(values, strconv.FormatInt(n, 10))
+	}
+	return values
+}
+
+// feed writes numbers, or what else is to be taken for one, to number-topic as the Kafka Connect file source does: see write.
+func feed(ctx context.Context, broker string, values []string) error {
+	return write(ctx, broker, numberTopic, values)
+}
+
+// write writes records with a text as value, no key and no headers. It returns when the broker has all of them.
+func write(ctx context.Context, broker, topic string, values []string) error {
+	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.DefaultProduceTopic(topic),
 		kgo.RecordPartitioner(kgo.RoundRobinPartitioner()))
 	if err != nil {
-		return fmt.Errorf("feed %s: %w", numberTopic, err)
+		return fmt.Errorf("write to %s: %w", topic, err)
 	}
 	defer client.Close()
-	records := make([]*kgo.Record, 0, len(numbers))
-	for _, n := range numbers {
-		records = append(records, kgo.StringRecord(strconv.FormatInt(n, 10)))
+	records := make([]*kgo.Record, 0, len(values))
+	for _, value := range values {
+		records = append(records, kgo.StringRecord(value))
 	}
 	if err := client.ProduceSync(ctx, records...).FirstErr(); err != nil {
-		return fmt.Errorf("feed %s: %w", numberTopic, err)
+		return fmt.Errorf("write to %s: %w", topic, err)
 	}
 	return nil
 }

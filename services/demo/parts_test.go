@@ -48,7 +48,7 @@ func TestNumbersFile(t *testing.T) {
 func TestFeedWritesLikeTheFileSource(t *testing.T) {
 	b := tracingtest.StartBroker(t)
 	b.CreateTopics(t, 3, numberTopic)
-	require.NoError(t, feed(t.Context(), b.Addr(), []int64{1, 2, 3}))
+	require.NoError(t, feed(t.Context(), b.Addr(), texts([]int64{1, 2, 3})))
 	var values []string
 	for _, r := range tracingtest.ReadTopic(t, b.Addr(), numberTopic, 3) {
 		assert.Nil(t, r.Key)

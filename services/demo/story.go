@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"fault-tolerant-tracing/services/internal/verdict"
 )
 
@@ -44,38 +46,28 @@ func (d *demo) story(ctx context.Context, numbers []int64) (bool, error) {
 		return false, err
 	}
 	d.screen.heading("Verdict")
-	result, err := d.judge(ctx)
+	result, err := d.judge(ctx, verdict.Result.Complete)
 	if err != nil {
 		return false, err
 	}
-	ok := d.tell(result)
-	return ok, d.linger(ctx, result.Example)
+	ok := d.tell(result, verdict.Result.Complete)
+	return ok, d.linger(ctx)
 }
 
 // flow feeds numbers and waits until each has gone all the way.
 func (d *demo) flow(ctx context.Context, numbers []int64) error {
-	if err := feed(ctx, d.broker.Addr(), numbers); err != nil {
+	before, err := verdict.Fed(ctx, d.brokers())
+	if err != nil {
 		return err
 	}
-	d.fed = append(d.fed, numbers...)
-	start, arrived := time.Now(), 0
+	if err := feed(ctx, d.brokers()[0], texts(numbers)); err != nil {
+		return err
+	}
+	start := time.Now()
 	if err := d.runOpenTelemetry(ctx); err != nil {
 		return err
 	}
-	err := d.until(ctx, flowTimeout, func(ctx context.Context) (bool, string, error) {
-		records, err := verdict.ReadTopics(ctx, d.brokers(), verdict.Topics()...)
-		if err != nil {
-			return false, "", err
-		}
-		arrived = 0
-		for _, n := range verdict.Numbers(d.fed, records) {
-			if n.Arrived {
-				arrived++
-			}
-		}
-		return arrived == len(d.fed), fmt.Sprintf("%d of %d numbers have arrived", arrived, len(d.fed)), nil
-	})
-	if err != nil {
+	if err := d.until(ctx, flowTimeout, d.arrived(before, numbers, &d.followed)); err != nil {
 		return fmt.Errorf("wait for the numbers: %w", err)
 	}
 	d.screen.line("%d numbers, %d … %d, went through stream, sentence and answer in %s", len(numbers), slices.Min(numbers),
@@ -86,25 +78,54 @@ func (d *demo) flow(ctx context.Context, numbers []int64) error {
 	return nil
 }
 
+// arrived asks, in the form that until wants, whether numbers have gone all the way that were fed after those before. found is what
+// became of them.
+func (d *demo) arrived(before, numbers []int64, found *[]verdict.Number) func(context.Context) (bool, string, error) {
+	return func(ctx context.Context) (bool, string, error) {
+		records, err := verdict.ReadTopics(ctx, d.brokers(), verdict.Topics()...)
+		if err != nil {
+			return false, "", err
+		}
+		slices.SortStableFunc(records, func(a, b *kgo.Record) int { return a.Timestamp.Compare(b.Timestamp) })
+		*found = verdict.Numbers(slices.Concat(before, numbers), records)[len(before):]
+		arrived := 0
+		for _, n := range *found {
+			if n.Arrived {
+				arrived++
+			}
+		}
+		return arrived == len(numbers), fmt.Sprintf("%d of %d numbers have arrived", arrived, len(numbers)), nil
+	}
+}
+
+// check judges everything as it is now.
+func (d *demo) check(ctx context.Context) (verdict.Result, error) {
+	fed, err := verdict.Fed(ctx, d.brokers())
+	if err != nil {
+		return verdict.Result{}, err
+	}
+	return verdict.Check(ctx, d.brokers(), d.query, fed)
+}
+
 // appear waits until Jaeger has every span of the numbers so far.
 func (d *demo) appear(ctx context.Context) error {
 	var r verdict.Result
-	if err := d.until(ctx, flowTimeout, d.complete(&r)); err != nil {
+	if err := d.until(ctx, flowTimeout, d.found(&r, verdict.Result.Complete)); err != nil {
 		return fmt.Errorf("wait for the traces: %w", withProblem(err, r))
 	}
 	d.screen.line("Jaeger has their %d traces, %d spans", r.Traces, r.Spans)
 	return nil
 }
 
-// complete asks, in the form that until wants, whether all is in Jaeger. r is what was found last.
-func (d *demo) complete(r *verdict.Result) func(context.Context) (bool, string, error) {
+// found asks, in the form that until wants, whether enough is in Jaeger. r is what was found last.
+func (d *demo) found(r *verdict.Result, enough func(verdict.Result) bool) func(context.Context) (bool, string, error) {
 	return func(ctx context.Context) (bool, string, error) {
-		now, err := verdict.Check(ctx, d.brokers(), d.query, d.fed)
+		now, err := d.check(ctx)
 		if err != nil {
 			return false, "", err
 		}
 		*r = now
-		return r.Complete(), fmt.Sprintf("%d of %d traces are whole in Jaeger", r.Traces, r.TracesExpected), nil
+		return enough(now), fmt.Sprintf("%d of %d traces are whole in Jaeger", r.Traces, r.TracesExpected), nil
 	}
 }
 

@@ -62,6 +62,9 @@ func (d *demo) start(ctx context.Context) error {
 		}
 	}
 	d.up.Store(true)
+	if err := d.listen(ctx); err != nil {
+		return err
+	}
 	d.screen.line("services      %s are ready", strings.Join(names, ", "))
 	return nil
 }
@@ -163,7 +166,7 @@ func (d *demo) startService(ctx context.Context, s program) error {
 // startChild starts one of our programs with the settings of this run and nothing of the environment that could change them.
 func (d *demo) startChild(name string, port int) (*child, error) {
 	env := []string{
-		"KAFKA_BROKERS=" + d.broker.Addr(),
+		"KAFKA_BROKERS=" + d.brokers()[0],
 		"TRACING_TRANSPORT=" + string(d.transport),
 		"RANDOM_URL=http://" + addr(d.ports.Random),
 		"LOG_FORMAT=text",

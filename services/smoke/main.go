@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strconv"
 	"time"
 
 	"fault-tolerant-tracing/services/internal/connect"
@@ -23,7 +22,6 @@ document is in the store, if the sink that writes it is installed. It reads only
 and waits as long as PATIENCE for what is still on its way.`
 
 const (
-	numberTopic = "number-topic"
 	wholeChain  = 9 // spans of an even number
 	askAgain    = 200 * time.Millisecond
 )
@@ -88,15 +86,9 @@ func everyTrace(ctx context.Context, cfg config, query *jaeger.Query) error {
 
 // judge compares what was fed with what is in Jaeger, now.
 func judge(ctx context.Context, cfg config, query *jaeger.Query) (verdict.Result, error) {
-	records, err := verdict.ReadTopics(ctx, cfg.Brokers, numberTopic)
+	fed, err := verdict.Fed(ctx, cfg.Brokers)
 	if err != nil {
 		return verdict.Result{}, err
-	}
-	var fed []int64
-	for _, r := range records {
-		if n, err := strconv.ParseInt(string(r.Value), 10, 64); err == nil {
-			fed = append(fed, n)
-		}
 	}
 	return verdict.Check(ctx, cfg.Brokers, query, fed)
 }

@@ -6,13 +6,18 @@ import (
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"fault-tolerant-tracing/services/internal/jaeger"
 )
 
-// tracingTopic is where the spans lie, unless they are sent straight to Jaeger: then it is empty.
-const tracingTopic = "tracing-topic"
+// tracingTopic is where the spans lie, unless they are sent straight to Jaeger: then it is empty. What Jaeger cannot take lies on
+// deadTopic instead.
+const (
+	tracingTopic = "tracing-topic"
+	deadTopic    = "tracing-dlq"
+)
 
 // Check reads the topics at brokers (bootstrap addresses, host and port) and what Jaeger has of the traces named there, and judges
 // what came of the numbers fed. It takes both as they are at this moment and waits for nothing more; call it again while spans are
@@ -31,12 +36,14 @@ func CheckApart(ctx context.Context, brokers, tracing []string, query *jaeger.Qu
 	if err != nil {
 		return Result{}, err
 	}
-	onTopic, err := FromTopic(written)
-	if err != nil {
+	setAside, err := ReadTopics(ctx, tracing, deadTopic)
+	if err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
 		return Result{}, err
 	}
+	onTopic := Written{Aside: setAside}
+	onTopic.Spans, onTopic.Strange = FromTopic(written)
 	numbers := Numbers(fed, business)
-	inJaeger, err := readTraces(ctx, query, numbers, onTopic)
+	inJaeger, err := readTraces(ctx, query, numbers, onTopic.Spans)
 	if err != nil {
 		return Result{}, err
 	}

@@ -58,8 +58,8 @@ func TestARealJaegerShowsWhatFromTopicExpects(t *testing.T) {
 	head, err := batch.EncodeProcess(process)
 	require.NoError(t, err)
 	value := batch.Encode(head, body, len(spans), 1, batch.Stats{})
-	want, err := FromTopic([]*kgo.Record{{Topic: tracingTopic, Value: value}})
-	require.NoError(t, err)
+	want, strange := FromTopic([]*kgo.Record{{Topic: tracingTopic, Value: value}})
+	require.Empty(t, strange)
 	require.Len(t, want, len(spans))
 
 	assertShown(t, p, p.Endpoint()+"?format=jaeger.thrift", "application/x-thrift", value, want)
@@ -116,11 +116,11 @@ func TestARealJaegerShowsWhatFromTopicExpectsOfOpenTelemetry(t *testing.T) {
 	require.NoError(t, err)
 	asJSON, err := (&ptrace.JSONMarshaler{}).MarshalTraces(traces)
 	require.NoError(t, err)
-	want, err := FromTopic([]*kgo.Record{{Topic: tracingTopic, Value: value}})
-	require.NoError(t, err)
+	want, strange := FromTopic([]*kgo.Record{{Topic: tracingTopic, Value: value}})
+	require.Empty(t, strange)
 	require.Len(t, want, traces.SpanCount())
-	same, err := FromTopic([]*kgo.Record{{Topic: tracingTopic, Value: asJSON}})
-	require.NoError(t, err)
+	same, strange := FromTopic([]*kgo.Record{{Topic: tracingTopic, Value: asJSON}})
+	require.Empty(t, strange)
 	assert.Equal(t, want, same)
 
 	assertShown(t, p, p.OTLPEndpoint(), "application/x-protobuf", value, want)
@@ -147,9 +147,27 @@ func assertShown(t *testing.T, p *jaeger.Process, url, contentType string, value
 	}
 }
 
-func TestARecordThatHoldsNoSpansIsAnError(t *testing.T) {
-	_, err := FromTopic([]*kgo.Record{{Topic: tracingTopic, Partition: 2, Offset: 7, Value: []byte("poison")}})
-	assert.ErrorContains(t, err, "record at partition 2, offset 7 of tracing-topic")
+func TestWhatWasSetAsideIsNotMissing(t *testing.T) {
+	number := Number{Value: 7, TraceID: "2", Arrived: true}
+	poison := &kgo.Record{Topic: tracingTopic, Partition: 2, Offset: 7, Value: []byte("poison")}
+	head, err := batch.EncodeProcess(&thrift.Process{ServiceName: "topic-config"})
+	require.NoError(t, err)
+	body, err := batch.AppendSpan(nil, &thrift.Span{TraceIdLow: 5, SpanId: 5, OperationName: "too large for the store"})
+	require.NoError(t, err)
+	one := &kgo.Record{Topic: tracingTopic, Value: batch.Encode(head, body, 1, 1, batch.Stats{})}
+	var written Written
+	written.Spans, written.Strange = FromTopic([]*kgo.Record{poison, one})
+	require.Len(t, written.Spans, 1)
+	r := Judge([]Number{number}, written, whole(7, "2"))
+	assert.Equal(t, 2, r.TopicMissing)
+	require.Len(t, r.Problems, 2)
+	assert.Contains(t, r.Problems[1], "record at partition 2, offset 7 of tracing-topic: no batch of spans")
+	assert.False(t, r.Complete())
+
+	written.Aside = []*kgo.Record{{Topic: deadTopic, Value: poison.Value}, {Topic: deadTopic, Value: one.Value}}
+	r = Judge([]Number{number}, written, whole(7, "2"))
+	assert.Equal(t, 2, r.SetAside)
+	assert.True(t, r.Complete(), "%v", r.Problems)
 }
 
 func TestReadTopicsReadsEachToItsEnd(t *testing.T) {

@@ -1,8 +1,10 @@
 package verdict
 
 import (
+	"context"
 	"encoding/json"
 	"strconv"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/uber/jaeger-client-go"
@@ -10,10 +12,23 @@ import (
 
 // The business topics that numbers are followed through.
 const (
+	numberTopic = "number-topic"
 	evenTopic   = "even-topic"
 	oddTopic    = "odd-topic"
 	answerTopic = "answer-topic"
 )
+
+// Fed returns the numbers on number-topic, in no particular order: each record that is an integer of 64 bits. It blocks until
+// everything is read or ctx ends.
+func Fed(ctx context.Context, brokers []string) (numbers []int64, err error) {
+	records, err := ReadTopics(ctx, brokers, numberTopic)
+	for _, r := range records {
+		if n, err := strconv.ParseInt(strings.TrimSpace(string(r.Value)), 10, 64); err == nil {
+			numbers = append(numbers, n)
+		}
+	}
+	return numbers, err
+}
 
 // Topics returns the names of the topics whose records [Numbers] needs. The slice is the caller's.
 func Topics() []string { return []string{evenTopic, oddTopic, answerTopic} }

@@ -15,17 +15,26 @@ import (
 
 // FromTopic returns every span in records of tracing-topic, those of Jaeger's clients and those of OpenTelemetry's, the way Jaeger
 // shows such a span: with the changes that its collector makes on purpose (see asJaegerShows and fromOTLP). The sampling flags are
-// left out, Jaeger does not keep them. A record that holds no spans is an error.
-func FromTopic(records []*kgo.Record) ([]Span, error) {
-	var spans []Span
+// left out, Jaeger does not keep them. strange are the records of which no span can be read.
+func FromTopic(records []*kgo.Record) (spans []Span, strange []Strange) {
 	for _, r := range records {
 		of, err := fromValue(r.Value)
 		if err != nil {
-			return nil, fmt.Errorf("record at partition %d, offset %d of %s: %w", r.Partition, r.Offset, r.Topic, err)
+			strange = append(strange, Strange{r, err})
 		}
 		spans = append(spans, of...)
 	}
-	return spans, nil
+	return spans, strange
+}
+
+// Strange is a record without spans, and what is wrong with it.
+type Strange struct {
+	*kgo.Record
+	Reason error
+}
+
+func (s Strange) String() string {
+	return fmt.Sprintf("record at partition %d, offset %d of %s: %v", s.Partition, s.Offset, s.Topic, s.Reason)
 }
 
 func fromValue(value []byte) (spans []Span, err error) {

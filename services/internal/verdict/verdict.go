@@ -12,6 +12,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // Result is the outcome. All counts are exact for the records and traces that were given to [Judge].
@@ -27,8 +29,10 @@ type Result struct {
 	Duplicated     int // spans that Jaeger returned more than once, or that lie on tracing-topic more than once
 
 	TopicSpans   int // distinct spans on tracing-topic, those that belong to no number included
-	TopicMissing int // of these, not in Jaeger
+	TopicMissing int // of these, not in Jaeger nor set aside
 	TopicDiffer  int // of these, in Jaeger with another field
+
+	SetAside int // spans, and records without spans, that lie on tracing-dlq and not in Jaeger
 
 	Example  string   // the id of the longest whole trace; "" if none is whole
 	Problems []string // one sentence for each thing that is wrong, in the order of the numbers
@@ -45,14 +49,24 @@ func (r Result) String() string {
 // Complete reports that every number arrived, every trace is whole and Jaeger holds all of tracing-topic unchanged. Duplicates do
 // not count against it: delivery is at least once.
 func (r Result) Complete() bool {
-	return r.NumbersFed > 0 && r.NumbersArrived == r.NumbersFed && r.Traces == r.TracesExpected && r.Lost == 0 &&
-		r.TopicMissing == 0 && r.TopicDiffer == 0
+	return r.NothingLost() && r.Traces == r.TracesExpected
 }
 
-// Judge compares. numbers is what came of the numbers fed (see [Numbers]), onTopic every span on tracing-topic in any order (none
-// for the direct transport), and inJaeger every span that Jaeger returned, duplicates included, of at least the traces of numbers
-// and onTopic.
-func Judge(numbers []Number, onTopic, inJaeger []Span) Result {
+// NothingLost reports what Complete does, but for spans too many: a service that was killed does again what it had begun.
+func (r Result) NothingLost() bool {
+	return r.NumbersFed > 0 && r.NumbersArrived == r.NumbersFed && r.Lost == 0 && r.TopicMissing == 0 && r.TopicDiffer == 0
+}
+
+// Written is what lies on tracing-topic, in any order (nothing for the direct transport).
+type Written struct {
+	Spans   []Span
+	Strange []Strange
+	Aside   []*kgo.Record // what was set aside of it, on tracing-dlq
+}
+
+// Judge compares. numbers is what came of the numbers fed (see [Numbers]), and inJaeger every span that Jaeger returned, duplicates
+// included, of at least the traces of numbers and of what was written.
+func Judge(numbers []Number, written Written, inJaeger []Span) Result {
 	var r Result
 	traces := map[string][]Span{} // by trace id, each span once
 	found := distinct(inJaeger)
@@ -64,13 +78,31 @@ func Judge(numbers []Number, onTopic, inJaeger []Span) Result {
 	}
 	r.Lost = r.SpansExpected - r.Spans
 
-	written := distinct(onTopic)
-	r.TopicSpans = len(written.spans)
-	for _, s := range written.spans {
-		r.topicSpan(s, found)
+	onTopic, dead := distinct(written.Spans), values(written.Aside)
+	spansAside, _ := FromTopic(written.Aside)
+	aside := distinct(spansAside)
+	r.TopicSpans = len(onTopic.spans)
+	for _, s := range onTopic.spans {
+		r.topicSpan(s, found, aside)
 	}
-	r.Duplicated = len(merge(found.repeated, written.repeated))
+	for _, s := range written.Strange {
+		if dead[string(s.Value)] {
+			r.SetAside++
+		} else {
+			r.TopicMissing++
+			r.Problems = append(r.Problems, s.String())
+		}
+	}
+	r.Duplicated = len(merge(found.repeated, onTopic.repeated))
 	return r
+}
+
+func values(records []*kgo.Record) map[string]bool {
+	values := map[string]bool{}
+	for _, r := range records {
+		values[string(r.Value)] = true
+	}
+	return values
 }
 
 // number counts one number and its trace.
@@ -97,9 +129,13 @@ func (r *Result) number(n Number, trace []Span) {
 	}
 }
 
-// topicSpan looks one span of tracing-topic up in Jaeger's answer.
-func (r *Result) topicSpan(s Span, found set) {
+// topicSpan looks one span of tracing-topic up in Jaeger's answer, and among those that were set aside.
+func (r *Result) topicSpan(s Span, found, aside set) {
 	i, ok := found.index[s.key()]
+	if _, dead := aside.index[s.key()]; !ok && dead {
+		r.SetAside++
+		return
+	}
 	if !ok {
 		r.TopicMissing++
 		r.Problems = append(r.Problems, fmt.Sprintf("%s is on tracing-topic and not in Jaeger", s))

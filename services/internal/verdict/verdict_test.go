@@ -68,7 +68,7 @@ func TestJudgeNumbers(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			r := Judge(test.numbers, nil, test.jaeger)
+			r := Judge(test.numbers, Written{}, test.jaeger)
 			assert.Equal(t, test.want, r.String())
 			if test.problems != nil {
 				assert.Equal(t, test.problems, r.Problems)
@@ -100,7 +100,7 @@ func TestJudgeTheTopic(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			r := Judge([]Number{number}, test.topic, test.jaeger)
+			r := Judge([]Number{number}, Written{Spans: test.topic}, test.jaeger)
 			assert.Equal(t, 3, r.TopicSpans)
 			assert.Equal(t, test.missing, r.TopicMissing)
 			assert.Equal(t, test.other, r.TopicDiffer)
@@ -113,12 +113,12 @@ func TestJudgeTheTopic(t *testing.T) {
 func TestTheExampleIsTheLongestWholeTrace(t *testing.T) {
 	numbers := []Number{{Value: 7, TraceID: "2", Arrived: true}, {Value: 6, TraceID: "1", Arrived: true}, {Value: 8, TraceID: "3", Arrived: true}}
 	spans := slices.Concat(whole(7, "2"), whole(8, "3"), whole(6, "1")[1:])
-	assert.Equal(t, "3", Judge(numbers, nil, spans).Example)
-	assert.Empty(t, Judge(numbers, nil, nil).Example)
+	assert.Equal(t, "3", Judge(numbers, Written{}, spans).Example)
+	assert.Empty(t, Judge(numbers, Written{}, nil).Example)
 }
 
 func TestNothingFedIsNotComplete(t *testing.T) {
-	assert.False(t, Judge(nil, nil, nil).Complete())
+	assert.False(t, Judge(nil, Written{}, nil).Complete())
 }
 
 func TestDifferencesNamesEachField(t *testing.T) {

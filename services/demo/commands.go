@@ -1,0 +1,242 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strconv"
+	"syscall"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"fault-tolerant-tracing/services/internal/verdict"
+)
+
+// shownAnswers is how many of the numbers that were sent are told of one by one.
+const shownAnswers = 5
+
+// commands are those that talk to a running demo.
+func commands(code *int) []*cobra.Command {
+	var many, rate int
+	jaeger := &cobra.Command{
+		Use:       "jaeger stop|start|kill",
+		Short:     "Stop Jaeger, start it again, or kill it as kill -9 does: then it is started again by itself",
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: []string{"stop", "start", "kill"},
+		RunE:      attachedTo(func(ctx context.Context, a *attached, args []string) error { return a.jaeger(ctx, args[0]) }),
+	}
+	kill := &cobra.Command{
+		Use:   "kill PART",
+		Short: "Kill a part as kill -9 does; it is started again by itself",
+		Args:  cobra.ExactArgs(1),
+		RunE:  attachedTo(func(ctx context.Context, a *attached, args []string) error { return a.kill(ctx, args[0]) }),
+	}
+	send := &cobra.Command{
+		Use:     "send NUMBER... | send --count N [--rate N]",
+		Short:   "Send numbers, or anything else, and say what became of them",
+		Example: "  bin/demo send 6 7 hello\n  bin/demo send --count 1000 --rate 50",
+		Args: func(_ *cobra.Command, args []string) error {
+			if (len(args) == 0) == (many == 0) || many < 0 || rate < 0 {
+				return fmt.Errorf("want numbers, or --count above 0")
+			}
+			return nil
+		},
+		RunE: attachedTo(func(ctx context.Context, a *attached, args []string) error {
+			if many > 0 {
+				return a.sendMany(ctx, many, rate)
+			}
+			return a.send(ctx, args)
+		}),
+	}
+	send.Flags().IntVar(&many, "count", 0, "send so many numbers, counting on from the largest so far")
+	send.Flags().IntVar(&rate, "rate", 0, "so many a second; 0: as fast as they go")
+	poison := &cobra.Command{
+		Use:   "poison",
+		Short: "Write a record to tracing-topic that holds no spans, and a number behind it",
+		Args:  cobra.NoArgs,
+		RunE:  attachedTo(func(ctx context.Context, a *attached, _ []string) error { return a.poison(ctx) }),
+	}
+	count := &cobra.Command{
+		Use:   "verdict",
+		Short: "Count again, now: is every span of every number in Jaeger? Exit code 1 if not",
+		Args:  cobra.NoArgs,
+		RunE: attachedTo(func(ctx context.Context, a *attached, _ []string) error {
+			r, err := a.judge(ctx, verdict.Result.NothingLost)
+			if err == nil && !a.tell(r, verdict.Result.NothingLost) {
+				*code = exitFailed
+			}
+			return err
+		}),
+	}
+	status := &cobra.Command{
+		Use:   "status",
+		Short: "Say what runs, and how many records wait for Jaeger",
+		Args:  cobra.NoArgs,
+		RunE:  attachedTo(func(ctx context.Context, a *attached, _ []string) error { return a.status(ctx) }),
+	}
+	return []*cobra.Command{jaeger, kill, send, poison, count, status}
+}
+
+// attachedTo runs a command on the demo that runs in the repository.
+func attachedTo(run func(context.Context, *attached, []string) error) func(*cobra.Command, []string) error {
+	return func(_ *cobra.Command, args []string) error {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		d, err := newDemo()
+		if err != nil {
+			return err
+		}
+		a, err := attach(ctx, d)
+		if err != nil {
+			return err
+		}
+		return run(ctx, a, args)
+	}
+}
+
+func (a *attached) jaeger(ctx context.Context, action string) error {
+	if err := a.do(ctx, "jaeger", action); err != nil {
+		return err
+	}
+	switch action {
+	case "stop":
+		a.screen.line("Jaeger is stopped. Spans wait on tracing-topic: %s", a.relayURL())
+	case "start":
+		a.screen.line("Jaeger answers again. The relay delivers what has waited: %s", a.relayURL())
+	case "kill":
+		a.screen.line("Jaeger is killed, and is started again in a moment: %s", httpURL(a.ports.JaegerQuery))
+	}
+	return nil
+}
+
+func (a *attached) relayURL() string { return httpURL(a.ports.Relay) + "/status" }
+
+func (a *attached) kill(ctx context.Context, part string) error {
+	if err := a.do(ctx, part, "kill"); err != nil {
+		return err
+	}
+	a.screen.line("%s is killed, and is started again in a moment: see `bin/demo status`", part)
+	return nil
+}
+
+// send sends values and says what became of each.
+func (a *attached) send(ctx context.Context, values []string) error {
+	var numbers []int64
+	for _, value := range values {
+		if n, err := strconv.ParseInt(value, 10, 64); err == nil {
+			numbers = append(numbers, n)
+		} else {
+			a.screen.line("%q is no number of 64 bits: what stream does not take lies on number-dlq", value)
+		}
+	}
+	before, err := verdict.Fed(ctx, a.brokers())
+	if err != nil {
+		return err
+	}
+	if err := feed(ctx, a.brokers()[0], values); err != nil {
+		return err
+	}
+	return a.follow(ctx, before, numbers)
+}
+
+func (a *attached) sendMany(ctx context.Context, count, rate int) error {
+	before, err := verdict.Fed(ctx, a.brokers())
+	if err != nil {
+		return err
+	}
+	numbers := make([]int64, count)
+	for i := range numbers {
+		numbers[i] = slices.Max(append(before, 0)) + int64(i) + 1
+	}
+	start, sent := time.Now(), 0
+	for tenths := 1; sent < count; tenths++ {
+		next := count
+		if rate > 0 {
+			next = min(count, (rate*tenths+9)/10)
+		}
+		if err := feed(ctx, a.brokers()[0], texts(numbers[sent:next])); err != nil {
+			return err
+		}
+		if sent = next; sent < count {
+			a.screen.waiting("%d of %d are sent", sent, count)
+			select {
+			case <-time.After(time.Until(start.Add(time.Duration(tenths) * time.Second / 10))):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	}
+	a.screen.line("%d numbers, %d … %d, are sent, in %s", count, numbers[0], numbers[count-1], rounded(time.Since(start)))
+	return a.follow(ctx, before, numbers)
+}
+
+// follow waits until numbers have gone all the way that were fed after those before, and shows the traces of the first ones.
+func (a *attached) follow(ctx context.Context, before, numbers []int64) error {
+	var found []verdict.Number
+	if err := a.until(ctx, flowTimeout, a.arrived(before, numbers, &found)); err != nil {
+		return err
+	}
+	for _, n := range found[:min(len(found), shownAnswers)] {
+		a.screen.line("%d has arrived: %s/trace/%s", n.Value, httpURL(a.ports.JaegerQuery), n.TraceID)
+	}
+	if more := len(found) - shownAnswers; more > 0 {
+		a.screen.line("and %d more", more)
+	}
+	return nil
+}
+
+// poison writes a record that holds no spans, and a number behind it, and waits until it is set aside.
+func (a *attached) poison(ctx context.Context) error {
+	if !a.withRelay() {
+		return errors.New("spans are sent straight to Jaeger here: nobody reads tracing-topic")
+	}
+	dead, err := verdict.ReadTopics(ctx, a.brokers(), "tracing-dlq")
+	if err != nil {
+		return err
+	}
+	if err := write(ctx, a.brokers()[0], "tracing-topic", []string{"poison, and no batch of spans"}); err != nil {
+		return err
+	}
+	a.screen.line("a record without spans is written to tracing-topic, and a number behind it to number-topic")
+	before, err := verdict.Fed(ctx, a.brokers())
+	if err != nil {
+		return err
+	}
+	if err := a.send(ctx, texts(moreNumbers(append(before, 0))[:1])); err != nil {
+		return err
+	}
+	err = a.until(ctx, flowTimeout, func(ctx context.Context) (bool, string, error) {
+		now, err := verdict.ReadTopics(ctx, a.brokers(), "tracing-dlq")
+		return len(now) > len(dead), "the relay has not set it aside yet", err
+	})
+	if err != nil {
+		return err
+	}
+	a.screen.line("the relay has set it aside: KAFKA_BROKERS=%s bin/relay dlq list", a.brokers()[0])
+	return nil
+}
+
+func (a *attached) status(ctx context.Context) error {
+	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	for _, p := range a.Parts {
+		fmt.Fprintf(table, "   %s\t%s\n", p.Name, p.State)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if !a.withRelay() {
+		return nil
+	}
+	s, err := a.relayStatus(ctx)
+	if err != nil {
+		a.screen.line("%v", err)
+		return nil
+	}
+	a.screen.line("the relay is %s, %d records wait: %s", s.State, s.lag(), a.relayURL())
+	return nil
+}
