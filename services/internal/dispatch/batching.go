@@ -3,22 +3,32 @@ package dispatch
 // batching says how many records are tried together for the first time: as many as may
 // be while all goes well, and fewer where bad ones are among them, since a bad one has
 // the others of its attempt tried again in halves.
-type batching struct{ records, max int }
+type batching struct {
+	records, max int
+	passes       int // in a row, of so many records
+}
+
+// passesToGrow in a row are needed for more records: where a third of them is bad, two
+// seldom travel together.
+const passesToGrow = 8
 
 // newBatching has at most so many tried together; 0: any number.
 func newBatching(limit int) batching {
 	if limit == 0 {
 		limit = freshRecords
 	}
-	return batching{limit, limit}
+	return batching{records: limit, max: limit}
 }
 
 // pass takes in a first try of so many records that went through.
 func (b *batching) pass(records int) {
-	if records >= b.records {
-		b.records = min(b.records*2, b.max)
+	if records < b.records {
+		return
+	}
+	if b.passes++; b.passes == passesToGrow {
+		b.records, b.passes = min(b.records*2, b.max), 0
 	}
 }
 
 // split takes in that so many records, which had been tried together, were split.
-func (b *batching) split(records int) { b.records = max(records/2, 1) }
+func (b *batching) split(records int) { b.records, b.passes = max(records/2, 1), 0 }

@@ -7,6 +7,11 @@ import (
 
 func TestBatching(t *testing.T) {
 	b := newBatching(0)
+	pass := func(times, records int) {
+		for range times {
+			b.pass(records)
+		}
+	}
 	for _, step := range []struct {
 		name string
 		do   func()
@@ -15,11 +20,16 @@ func TestBatching(t *testing.T) {
 		{"at first", func() {}, freshRecords},
 		{"after a pass", func() { b.pass(500) }, freshRecords},
 		{"after a split", func() { b.split(55) }, 27},
-		{"after a pass of fewer", func() { b.pass(20) }, 27},
-		{"after a pass", func() { b.pass(27) }, 54},
+		{"after passes of fewer", func() { pass(passesToGrow, 20) }, 27},
+		{"after all passes but one", func() { pass(passesToGrow-1, 27) }, 27},
+		{"after the last one", func() { b.pass(27) }, 54},
+		{"after all passes but one", func() { pass(passesToGrow-1, 54) }, 54},
 		{"after the split of one with two", func() { b.split(2) }, 1},
+		{"after one more pass", func() { b.pass(1) }, 1},
+		{"after all passes but one", func() { pass(passesToGrow-2, 1) }, 1},
 		{"after the split of one record", func() { b.split(1) }, 1},
-		{"after a pass of one", func() { b.pass(1) }, 2},
+		{"after all passes but one", func() { pass(passesToGrow-1, 1) }, 1},
+		{"after the last one", func() { b.pass(1) }, 2},
 	} {
 		if step.do(); b.records != step.want {
 			t.Errorf("%s: %d, want %d", step.name, b.records, step.want)
@@ -31,7 +41,7 @@ func TestBatching(t *testing.T) {
 func TestBatchingSettles(t *testing.T) {
 	for _, tt := range []struct {
 		oneBadIn, least, most int
-	}{{3, 1, 3}, {50, 10, 60}, {1000, 150, 1200}} {
+	}{{3, 1, 1}, {50, 3, 30}, {1000, 60, 600}} {
 		random := rand.New(rand.NewPCG(1, 2))
 		b, sum := newBatching(0), 0
 		const tries = 10_000

@@ -25,6 +25,7 @@ func (d *Dispatcher) end(a *attempt, err error, now time.Time) (over *Outage) {
 	switch v := verdictOf(err); {
 	case err == nil:
 		over = d.pass(a, now)
+		a.blameOther()
 		d.settle(a, nil)
 	case err == ErrSkip: //nolint:errorlint // it is never wrapped
 		d.report.counts.Skipped += uint64(len(a.parts))
@@ -113,7 +114,7 @@ func (d *Dispatcher) refuse(a *attempt, err error, v verdict, now time.Time) {
 	case guilty:
 		d.convict(a, err)
 	default:
-		a.due = now.Add(max(ownWait(a.refused), v.after))
+		a.due = now.Add(max(ownWait(a.refused-a.isolated), v.after))
 		d.suspect(a)
 	}
 }
@@ -170,20 +171,21 @@ func (d *Dispatcher) explained(a *attempt, v verdict) bool {
 	return false
 }
 
-// ownWait is how long a suspect waits by itself.
+// ownWait is how long a suspect waits by itself, after so many refusals while nothing else went through.
 func ownWait(refused int) time.Duration {
-	return min(firstWait<<min(refused-1, 10), maxOwnWait)
+	return min(firstWait<<max(0, min(refused-1, 10)), maxOwnWait)
 }
 
 // split makes suspects of the halves of an attempt, to be tried now. What spoke against
-// it does not speak against them.
+// it speaks against one of them when the other has gone through.
 func (d *Dispatcher) split(a *attempt, now time.Time) {
 	if !a.split && d.luck.refusals < minRefusals { // else it says little
 		d.batching.split(len(a.parts))
 	}
 	first, second := a.halves()
+	first.other, second.other = second, first
 	for _, half := range []*attempt{first, second} {
-		half.due, half.split, half.ofSuspect = now, true, a.ofSuspect || a.isolated > 0
+		half.due, half.split, half.ofSuspect, half.inherited = now, true, a.ofSuspect || a.isolated > 0, a.isolated
 		d.buffers[a.stage].hold(half)
 	}
 	d.release(a)
@@ -213,13 +215,13 @@ func (d *Dispatcher) wait(a *attempt) {
 }
 
 // move takes an attempt to the buffer of a stage, and reports whether there is room
-// for its value: else it is parked. It goes behind those that are parked already,
-// even if it was in that buffer before, so that they take turns; a half of one record
-// that was not tried yet is part of its whole's turn.
+// for its value: else it is parked. It goes behind those that are parked already, even if
+// it was in that buffer before, so that they take turns. A turn of a suspect is several
+// tries, each of which would else have its value read again, unless one had no answer.
 func (d *Dispatcher) move(a *attempt, to stage) bool {
 	from, b := d.buffers[a.stage], d.buffers[to]
 	queued := len(b.parked) > 0
-	if a.stage == to && (!queued || to == suspect && a.refused == 0) {
+	if a.stage == to && (!queued || to == suspect && a.hasTurn()) {
 		return true
 	}
 	admitted := !queued && b.admit(a)

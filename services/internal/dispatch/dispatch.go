@@ -73,6 +73,10 @@ const (
 	// while records wait for their first.
 	suspectRest = 3
 
+	// triesOfTurn is how often a suspect is tried while others are parked: as often as it
+	// takes to set one piece aside.
+	triesOfTurn = 8
+
 	maxFetch = 1024 // parked attempts of a stage that are read again at a time
 
 	// Waits between failures to set aside, and to read again: there the others that

@@ -181,18 +181,20 @@ func TestOnePieceIsGuilty(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		err  error
+		most int64
 	}{
-		{"refused", errors.New("500")}, {"bad request", Conclusive(errors.New("400"))}, {"too large", Split(errors.New("413"))},
+		{"refused", errors.New("500"), 17}, {"bad request", Conclusive(errors.New("400")), 10}, {"too large", Split(errors.New("413")), 5},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var delivered atomic.Int64
+				var delivered, refused atomic.Int64
 				b := newBench(t, Config{
 					InFlight: 4, MaxPieces: 100, MaxBytes: 1 << 20,
 					Read: func(r *Record) error { r.Pieces = len(r.Value); return nil },
 					Handle: func(_ context.Context, parts []Part) error {
 						for _, p := range parts {
 							if strings.Contains(string(p.Value[p.From:p.To]), "x") {
+								refused.Add(1)
 								return tt.err
 							}
 						}
@@ -210,6 +212,9 @@ func TestOnePieceIsGuilty(t *testing.T) {
 				b.want("set aside", &b.aside, "0[4-5]: "+tt.err.Error())
 				if delivered.Load() != 8 {
 					t.Errorf("%d of 8 good pieces delivered", delivered.Load())
+				}
+				if n := refused.Load(); n > tt.most {
+					t.Errorf("the guilty piece was tried %d times, want at most %d", n, tt.most)
 				}
 				if got := b.Status().Counts; got.Done != 101 || got.SetAside != 1 {
 					t.Errorf("%+v, want 101 done", got)
@@ -643,7 +648,7 @@ func TestSuspectsRestWhileOthersWait(t *testing.T) {
 	})
 }
 
-// A large record is read again once for each of its turns, not once for each of its pieces.
+// A large record is read again once for each of its turns, not once for each of its pieces and tries.
 func TestPiecesOfARecordAreReadAgainTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const large, pieces = 6, 8
@@ -686,8 +691,8 @@ func TestPiecesOfARecordAreReadAgainTogether(t *testing.T) {
 			b.add("a")
 			time.Sleep(10 * time.Millisecond)
 		}
-		if n := setAside(); n != large*pieces || reads > 12*large {
-			t.Errorf("%d pieces set aside, %d reads; want %d, and at most %d", n, reads, large*pieces, 12*large)
+		if n := setAside(); n != large*pieces || reads > 3*large {
+			t.Errorf("%d pieces set aside, %d reads; want %d, and at most %d", n, reads, large*pieces, 3*large)
 		}
 	})
 }
