@@ -25,7 +25,6 @@ func (d *Dispatcher) end(a *attempt, err error, now time.Time) (over *Outage) {
 	switch v := verdictOf(err); {
 	case err == nil:
 		over = d.pass(a, now)
-		a.blameOther()
 		d.settle(a, nil)
 	case err == ErrSkip: //nolint:errorlint // it is never wrapped
 		d.report.counts.Skipped += uint64(len(a.parts))
@@ -177,15 +176,14 @@ func ownWait(refused int) time.Duration {
 }
 
 // split makes suspects of the halves of an attempt, to be tried now. What spoke against
-// it speaks against one of them when the other has gone through.
+// it does not speak against them.
 func (d *Dispatcher) split(a *attempt, now time.Time) {
 	if !a.split && d.luck.refusals < minRefusals { // else it says little
 		d.batching.split(len(a.parts))
 	}
 	first, second := a.halves()
-	first.other, second.other = second, first
 	for _, half := range []*attempt{first, second} {
-		half.due, half.split, half.ofSuspect, half.inherited = now, true, a.ofSuspect || a.isolated > 0, a.isolated
+		half.due, half.split, half.ofSuspect = now, true, a.ofSuspect || a.isolated > 0
 		d.buffers[a.stage].hold(half)
 	}
 	d.release(a)

@@ -9,7 +9,6 @@ type evidence struct {
 	failedAt  uint64 // the tick of the last refusal; 0: there was none
 	answered  bool   // that refusal may be the attempt's own fault
 	ofSuspect bool   // it is half of one that was refused while others went through
-	inherited int    // what counts as isolated, too, when the other half goes through: the refusals of the whole were its own
 	blamedAt  uint64 // how many had gone through when it last spoke against the endpoint all the same
 }
 

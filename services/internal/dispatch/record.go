@@ -88,7 +88,6 @@ type attempt struct {
 	began  time.Time       // the current try
 	tick   uint64          // when it began; between tries, when the last one did
 	split  bool            // it is a half of another one
-	other  *attempt        // the other half
 	probe  bool            // it began while the breaker was open
 	ctx    context.Context // of the current try
 	cut    context.CancelFunc
@@ -107,15 +106,6 @@ func (a *attempt) pieces() (n int) {
 		n += p.To - p.From
 	}
 	return n
-}
-
-// blameOther has what spoke against the whole speak against the other half, now that this
-// one has gone through.
-func (a *attempt) blameOther() {
-	if a.other != nil {
-		a.other.isolated += a.other.inherited
-		a.other.inherited = 0
-	}
 }
 
 // hasTurn tells whether it may be tried once more before others that are parked.
