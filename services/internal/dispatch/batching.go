@@ -10,7 +10,7 @@ type batching struct {
 
 // passesToGrow in a row are needed for more records: where a third of them is bad, two
 // seldom travel together.
-const passesToGrow = 8
+const passesToGrow = 4
 
 // newBatching has at most so many tried together; 0: any number.
 func newBatching(limit int) batching {
