@@ -55,7 +55,7 @@ type demo struct {
 	jaeger *jaeger.Process
 	query  *jaeger.Query
 	parts  []*part     // what is kept running
-	up     atomic.Bool // everything was ready once: what ends from now on is started again
+	up     atomic.Bool // the story is told: what ends from now on is started again
 
 	followed []verdict.Number // those of the last flow
 

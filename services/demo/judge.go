@@ -73,6 +73,8 @@ func (d *demo) linger(ctx context.Context) error {
 	if !d.stay {
 		return nil
 	}
+	d.up.Store(true)
+	d.listen(ctx)
 	d.screen.heading("Now you")
 	ui := httpURL(d.ports.JaegerQuery)
 	d.screen.line("Jaeger UI      %s/search?service=stream", ui)

@@ -59,9 +59,9 @@ they send them straight to Jaeger, to see what that loses: exit code 0 if someth
 The relay sends Jaeger OTLP, with --collector thrift each batch as it is, as the article
 does.
 
-On a terminal, or with --stay, the demo then stays up until Ctrl-C: the commands below
-stop, start and kill its parts, send numbers and count again. Whatever ends while it stays
-up, by a command or otherwise, is started again, unless it was stopped by a command.
+On a terminal, or with --stay, the demo then stays up until Ctrl-C: the commands below stop
+and start Jaeger, kill any part, send numbers and count again. Whatever ends then, by a
+command or otherwise, is started again, unless it was stopped by a command.
 
 It needs the programs that "make build" puts into bin/.`,
 		Version:       service.Version,

@@ -75,12 +75,19 @@ func (p *part) kill() error {
 	if p.process == nil {
 		return fmt.Errorf("%s is stopped", p.name)
 	}
-	return p.process.kill()
+	select {
+	case <-p.process.done():
+		return fmt.Errorf("%s has ended already, and will be started again", p.name)
+	default:
+		return p.process.kill()
+	}
 }
 
 // state says in a few words whether it runs.
 func (p *part) state() string {
-	p.mu.Lock()
+	if !p.mu.TryLock() {
+		return "is being started or stopped"
+	}
 	defer p.mu.Unlock()
 	if p.process == nil {
 		return "stopped"

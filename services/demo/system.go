@@ -61,10 +61,6 @@ func (d *demo) start(ctx context.Context) error {
 			return fmt.Errorf("start %s: %w (its log is %s)", s.name, err, d.shown(d.log(s.name)))
 		}
 	}
-	d.up.Store(true)
-	if err := d.listen(ctx); err != nil {
-		return err
-	}
 	d.screen.line("services      %s are ready", strings.Join(names, ", "))
 	return nil
 }

@@ -22,8 +22,8 @@ document is in the store, if the sink that writes it is installed. It reads only
 and waits as long as PATIENCE for what is still on its way.`
 
 const (
-	wholeChain  = 9 // spans of an even number
-	askAgain    = 200 * time.Millisecond
+	wholeChain = 9 // spans of an even number
+	askAgain   = 200 * time.Millisecond
 )
 
 func main() { os.Exit(service.Main("smoke", doc, run)) }

@@ -215,7 +215,8 @@ func (d *Dispatcher) wait(a *attempt) {
 // move takes an attempt to the buffer of a stage, and reports whether there is room
 // for its value: else it is parked. It goes behind those that are parked already, even if
 // it was in that buffer before, so that they take turns. A turn of a suspect is several
-// tries, each of which would else have its value read again, unless one had no answer.
+// tries, each of which would else have its value read again, unless one had no answer or is
+// to wait for long.
 func (d *Dispatcher) move(a *attempt, to stage) bool {
 	from, b := d.buffers[a.stage], d.buffers[to]
 	queued := len(b.parked) > 0

@@ -75,7 +75,7 @@ const (
 
 	// triesOfTurn is how often a suspect is tried while others are parked: as often as it
 	// takes to set one piece aside.
-	triesOfTurn = 8
+	triesOfTurn = 9
 
 	maxFetch = 1024 // parked attempts of a stage that are read again at a time
 

@@ -110,7 +110,7 @@ func (a *attempt) pieces() (n int) {
 
 // hasTurn tells whether it may be tried once more before others that are parked.
 func (a *attempt) hasTurn() bool {
-	return a.refused == 0 || a.refused%triesOfTurn != 0 && time.Since(a.began) < noAnswer
+	return a.refused == 0 || a.refused%triesOfTurn != 0 && time.Since(a.began) < noAnswer && time.Until(a.due) < noAnswer
 }
 
 // enter counts the parts as under way in their partitions, exit no longer so.

@@ -84,7 +84,15 @@ func ReadTopics(ctx context.Context, brokers []string, topics ...string) ([]*kgo
 		return nil, fmt.Errorf("read %v: %w", topics, err)
 	}
 	defer client.Close()
-	ends, err := kadm.NewClient(client).ListEndOffsets(ctx, topics...)
+	admin := kadm.NewClient(client)
+	starts, err := admin.ListStartOffsets(ctx, topics...) // before the ends, which only move on
+	if err == nil {
+		err = starts.Error()
+	}
+	var ends kadm.ListedOffsets
+	if err == nil {
+		ends, err = admin.ListEndOffsets(ctx, topics...)
+	}
 	if err == nil {
 		err = ends.Error()
 	}
@@ -94,7 +102,7 @@ func ReadTopics(ctx context.Context, brokers []string, topics ...string) ([]*kgo
 
 	left := map[string]map[int32]int64{} // by topic and partition: the end still to be reached
 	ends.Each(func(o kadm.ListedOffset) {
-		if o.Offset > 0 {
+		if start, _ := starts.Lookup(o.Topic, o.Partition); o.Offset > start.Offset {
 			if left[o.Topic] == nil {
 				left[o.Topic] = map[int32]int64{}
 			}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	thrift "github.com/uber/jaeger-client-go/thrift-gen/jaeger"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -164,24 +165,36 @@ func TestWhatWasSetAsideIsNotMissing(t *testing.T) {
 	assert.Contains(t, r.Problems[1], "record at partition 2, offset 7 of tracing-topic: no batch of spans")
 	assert.False(t, r.Complete())
 
-	written.Aside = []*kgo.Record{{Topic: deadTopic, Value: poison.Value}, {Topic: deadTopic, Value: one.Value}}
+	letter := &kgo.Record{Topic: deadTopic, Value: poison.Value, Headers: []kgo.RecordHeader{
+		{Key: "dlq.partition", Value: []byte("2")}, {Key: "dlq.offset", Value: []byte("7")},
+	}}
+	written.Aside = []*kgo.Record{letter, {Topic: deadTopic, Value: one.Value}}
 	r = Judge([]Number{number}, written, whole(7, "2"))
 	assert.Equal(t, 2, r.SetAside)
 	assert.True(t, r.Complete(), "%v", r.Problems)
+
+	letter.Headers[1].Value = []byte("8")
+	r = Judge([]Number{number}, written, whole(7, "2"))
+	assert.Equal(t, 1, r.TopicMissing, "another record with the same value was set aside")
 }
 
 func TestReadTopicsReadsEachToItsEnd(t *testing.T) {
 	b := tracingtest.StartBroker(t)
-	b.CreateTopics(t, 3, "full", "empty", "unasked")
+	b.CreateTopics(t, 3, "full", "empty", "emptied", "unasked")
 	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()))
 	require.NoError(t, err)
 	defer client.Close()
-	for _, topic := range []string{"full", "unasked"} {
+	for _, topic := range []string{"full", "emptied", "unasked"} {
 		for range 100 {
 			require.NoError(t, client.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Value: []byte("v")}).FirstErr())
 		}
 	}
-	records, err := ReadTopics(t.Context(), []string{b.Addr()}, "full", "empty")
+	admin := kadm.NewClient(client)
+	ends, err := admin.ListEndOffsets(t.Context(), "emptied")
+	require.NoError(t, err)
+	_, err = admin.DeleteRecords(t.Context(), ends.Offsets())
+	require.NoError(t, err)
+	records, err := ReadTopics(t.Context(), []string{b.Addr()}, "full", "empty", "emptied")
 	require.NoError(t, err)
 	assert.Len(t, records, 100)
 

@@ -18,12 +18,12 @@ const (
 	answerTopic = "answer-topic"
 )
 
-// Fed returns the numbers on number-topic, in no particular order: each record that is an integer of 64 bits. It blocks until
+// Fed returns the numbers on number-topic, in no particular order: each record that is an integer of 64 bits, white space of ASCII around it. It blocks until
 // everything is read or ctx ends.
 func Fed(ctx context.Context, brokers []string) (numbers []int64, err error) {
 	records, err := ReadTopics(ctx, brokers, numberTopic)
 	for _, r := range records {
-		if n, err := strconv.ParseInt(strings.TrimSpace(string(r.Value)), 10, 64); err == nil {
+		if n, err := strconv.ParseInt(strings.Trim(string(r.Value), " \t\n\v\f\r"), 10, 64); err == nil {
 			numbers = append(numbers, n)
 		}
 	}

@@ -12,8 +12,11 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"fault-tolerant-tracing/services/internal/deadletter"
 )
 
 // Result is the outcome. All counts are exact for the records and traces that were given to [Judge].
@@ -26,10 +29,11 @@ type Result struct {
 	SpansExpected  int // what these traces must hold
 	Spans          int // of these, found in Jaeger
 	Lost           int // SpansExpected − Spans
+	Misplaced      int // traces with all their spans and none too many, of which one has another parent
 	Duplicated     int // spans that Jaeger returned more than once, or that lie on tracing-topic more than once
 
 	TopicSpans   int // distinct spans on tracing-topic, those that belong to no number included
-	TopicMissing int // of these, not in Jaeger nor set aside
+	TopicMissing int // of these, and of the records without spans, neither in Jaeger nor set aside
 	TopicDiffer  int // of these, in Jaeger with another field
 
 	SetAside int // spans, and records without spans, that lie on tracing-dlq and not in Jaeger
@@ -54,7 +58,7 @@ func (r Result) Complete() bool {
 
 // NothingLost reports what Complete does, but for spans too many: a service that was killed does again what it had begun.
 func (r Result) NothingLost() bool {
-	return r.NumbersFed > 0 && r.NumbersArrived == r.NumbersFed && r.Lost == 0 && r.TopicMissing == 0 && r.TopicDiffer == 0
+	return r.NumbersFed > 0 && r.NumbersArrived == r.NumbersFed && r.Lost == 0 && r.Misplaced == 0 && r.TopicMissing == 0 && r.TopicDiffer == 0
 }
 
 // Written is what lies on tracing-topic, in any order (nothing for the direct transport).
@@ -78,7 +82,7 @@ func Judge(numbers []Number, written Written, inJaeger []Span) Result {
 	}
 	r.Lost = r.SpansExpected - r.Spans
 
-	onTopic, dead := distinct(written.Spans), values(written.Aside)
+	onTopic, dead := distinct(written.Spans), origins(written.Aside)
 	spansAside, _ := FromTopic(written.Aside)
 	aside := distinct(spansAside)
 	r.TopicSpans = len(onTopic.spans)
@@ -86,7 +90,7 @@ func Judge(numbers []Number, written Written, inJaeger []Span) Result {
 		r.topicSpan(s, found, aside)
 	}
 	for _, s := range written.Strange {
-		if dead[string(s.Value)] {
+		if dead[origin{strconv.Itoa(int(s.Partition)), strconv.FormatInt(s.Offset, 10)}] {
 			r.SetAside++
 		} else {
 			r.TopicMissing++
@@ -97,12 +101,24 @@ func Judge(numbers []Number, written Written, inJaeger []Span) Result {
 	return r
 }
 
-func values(records []*kgo.Record) map[string]bool {
-	values := map[string]bool{}
-	for _, r := range records {
-		values[string(r.Value)] = true
+// origin is where a letter was read before it was set aside, as its headers say.
+type origin struct{ partition, offset string }
+
+func origins(letters []*kgo.Record) map[origin]bool {
+	found := map[origin]bool{}
+	for _, r := range letters {
+		var o origin
+		for _, h := range r.Headers {
+			switch h.Key {
+			case deadletter.HeaderPartition:
+				o.partition = string(h.Value)
+			case deadletter.HeaderOffset:
+				o.offset = string(h.Value)
+			}
+		}
+		found[o] = true
 	}
-	return values
+	return found
 }
 
 // number counts one number and its trace.
@@ -118,6 +134,9 @@ func (r *Result) number(n Number, trace []Span) {
 	got, problems := match(want, trace)
 	r.SpansExpected += len(want)
 	r.Spans += got
+	if len(problems) > 0 && got == len(want) && got == len(trace) {
+		r.Misplaced++
+	}
 	if len(problems) == 0 {
 		r.Traces++
 		if len(want) > r.longest {
