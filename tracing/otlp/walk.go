@@ -95,9 +95,9 @@ func (w *walker) message(b []byte, at int, s *shape, depth int) error {
 			at += size
 			continue
 		}
-		length, size := uint64(0), 1
+		var length uint64
 		if at < len(b) && b[at] < 0x80 {
-			length = uint64(b[at])
+			length, size = uint64(b[at]), 1
 		} else if length, size = protowire.ConsumeVarint(b[at:]); size < 0 {
 			return errorf(at, "%v", protowire.ParseError(size))
 		}
