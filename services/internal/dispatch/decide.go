@@ -220,7 +220,7 @@ func (d *Dispatcher) wait(a *attempt) {
 func (d *Dispatcher) move(a *attempt, to stage) bool {
 	from, b := d.buffers[a.stage], d.buffers[to]
 	queued := len(b.parked) > 0
-	if a.stage == to && (!queued || to == suspect && a.hasTurn()) {
+	if a.stage == to && (!queued || to == suspect && d.hasTurn(a)) {
 		return true
 	}
 	admitted := !queued && b.admit(a)
@@ -236,6 +236,13 @@ func (d *Dispatcher) move(a *attempt, to stage) bool {
 	from.release(a)
 	d.signalRoom()
 	return admitted
+}
+
+// hasTurn tells whether a suspect may be tried once more before others that are parked.
+// While the breaker is open it may not: one of those may be the one that goes through.
+func (d *Dispatcher) hasTurn(a *attempt) bool {
+	return a.refused == 0 ||
+		!d.breaker.open && a.refused%triesOfTurn != 0 && time.Since(a.began) < noAnswer && time.Until(a.due) < noAnswer
 }
 
 // release gives the room of an attempt back, and tells those that wait for it.

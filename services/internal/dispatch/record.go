@@ -108,11 +108,6 @@ func (a *attempt) pieces() (n int) {
 	return n
 }
 
-// hasTurn tells whether it may be tried once more before others that are parked.
-func (a *attempt) hasTurn() bool {
-	return a.refused == 0 || a.refused%triesOfTurn != 0 && time.Since(a.began) < noAnswer && time.Until(a.due) < noAnswer
-}
-
 // enter counts the parts as under way in their partitions, exit no longer so.
 func (a *attempt) enter() {
 	for _, p := range a.parts {
