@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"slices"
 	"strconv"
 	"syscall"
 	"text/tabwriter"
@@ -160,10 +159,7 @@ func (a *attached) sendMany(ctx context.Context, count, rate int) error {
 	if err != nil {
 		return err
 	}
-	numbers, largest := make([]int64, count), slices.Max(append(before, 0))
-	for i := range numbers {
-		numbers[i] = largest + int64(i) + 1
-	}
+	numbers := moreNumbers(append(before, 0), count)
 	start, sent := time.Now(), 0
 	for tenths := 1; sent < count; tenths++ {
 		next := count
@@ -218,7 +214,7 @@ func (a *attached) poison(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.send(ctx, texts([]int64{slices.Max(append(before, 0)) + 1})); err != nil {
+	if err := a.send(ctx, texts(moreNumbers(append(before, 0), 1))); err != nil {
 		return err
 	}
 	err = a.until(ctx, flowTimeout, func(ctx context.Context) (bool, string, error) {

@@ -30,11 +30,11 @@ func readNumbers(file string) ([]int64, error) {
 	return numbers, nil
 }
 
-// moreNumbers returns as many numbers as there are in numbers, counting on from the largest.
-func moreNumbers(numbers []int64) []int64 {
-	more := make([]int64, len(numbers))
+// moreNumbers returns n numbers, counting on from the largest of numbers.
+func moreNumbers(numbers []int64, n int) []int64 {
+	more, largest := make([]int64, n), slices.Max(numbers)
 	for i := range more {
-		more[i] = slices.Max(numbers) + int64(i) + 1
+		more[i] = largest + int64(i) + 1
 	}
 	return more
 }

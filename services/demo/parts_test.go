@@ -36,7 +36,7 @@ func TestNumbersFile(t *testing.T) {
 	numbers, err := readNumbers(file)
 	require.NoError(t, err)
 	assert.Equal(t, []int64{1, -4, 12}, numbers)
-	assert.Equal(t, []int64{13, 14, 15}, moreNumbers(numbers))
+	assert.Equal(t, []int64{13, 14, 15}, moreNumbers(numbers, 3))
 
 	for _, text := range []string{"", "1\n\n2\n", "1\ntwo\n"} {
 		write(text)

@@ -38,7 +38,7 @@ func (d *demo) story(ctx context.Context, numbers []int64) (bool, error) {
 		return false, err
 	}
 	d.screen.heading("Jaeger is stopped, more numbers flow")
-	if err := d.endure(ctx, moreNumbers(numbers)); err != nil {
+	if err := d.endure(ctx, moreNumbers(numbers, len(numbers))); err != nil {
 		return false, err
 	}
 	d.screen.heading("Jaeger is started again")
@@ -98,15 +98,6 @@ func (d *demo) arrived(before, numbers []int64, found *[]verdict.Number) func(co
 	}
 }
 
-// check judges everything as it is now.
-func (d *demo) check(ctx context.Context) (verdict.Result, error) {
-	fed, err := verdict.Fed(ctx, d.brokers())
-	if err != nil {
-		return verdict.Result{}, err
-	}
-	return verdict.Check(ctx, d.brokers(), d.query, fed)
-}
-
 // appear waits until Jaeger has every span of the numbers so far.
 func (d *demo) appear(ctx context.Context) error {
 	var r verdict.Result
@@ -120,7 +111,7 @@ func (d *demo) appear(ctx context.Context) error {
 // found asks, in the form that until wants, whether enough is in Jaeger. r is what was found last.
 func (d *demo) found(r *verdict.Result, enough func(verdict.Result) bool) func(context.Context) (bool, string, error) {
 	return func(ctx context.Context) (bool, string, error) {
-		now, err := d.check(ctx)
+		now, err := verdict.CheckAll(ctx, d.brokers(), d.query)
 		if err != nil {
 			return false, "", err
 		}

@@ -47,7 +47,7 @@ func run(ctx context.Context, cfg config, _ *slog.Logger) error {
 // firstTrace waits for one whole trace of an even number.
 func firstTrace(ctx context.Context, cfg config, query *jaeger.Query) error {
 	err := until(ctx, func() error {
-		result, err := judge(ctx, cfg, query)
+		result, err := verdict.CheckAll(ctx, cfg.Brokers, query)
 		if err != nil {
 			return err
 		}
@@ -71,7 +71,7 @@ func firstTrace(ctx context.Context, cfg config, query *jaeger.Query) error {
 // everyTrace waits until nothing is missing.
 func everyTrace(ctx context.Context, cfg config, query *jaeger.Query) error {
 	return until(ctx, func() error {
-		result, err := judge(ctx, cfg, query)
+		result, err := verdict.CheckAll(ctx, cfg.Brokers, query)
 		if err != nil {
 			return err
 		}
@@ -82,15 +82,6 @@ func everyTrace(ctx context.Context, cfg config, query *jaeger.Query) error {
 		fmt.Printf("numbers %d/%d arrived\n%s\n", result.NumbersArrived, result.NumbersFed, result)
 		return nil
 	})
-}
-
-// judge compares what was fed with what is in Jaeger, now.
-func judge(ctx context.Context, cfg config, query *jaeger.Query) (verdict.Result, error) {
-	fed, err := verdict.Fed(ctx, cfg.Brokers)
-	if err != nil {
-		return verdict.Result{}, err
-	}
-	return verdict.Check(ctx, cfg.Brokers, query, fed)
 }
 
 // until calls try until it returns nil. When ctx ends, its error is the last one of try that is not about that end.

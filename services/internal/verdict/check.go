@@ -26,6 +26,15 @@ func Check(ctx context.Context, brokers []string, query *jaeger.Query, fed []int
 	return CheckApart(ctx, brokers, brokers, query, fed)
 }
 
+// CheckAll is [Check] of every number on number-topic.
+func CheckAll(ctx context.Context, brokers []string, query *jaeger.Query) (Result, error) {
+	fed, err := Fed(ctx, brokers)
+	if err != nil {
+		return Result{}, err
+	}
+	return Check(ctx, brokers, query, fed)
+}
+
 // CheckApart is [Check] where tracing has a cluster of its own: brokers are those of the data, tracing those of tracing-topic.
 func CheckApart(ctx context.Context, brokers, tracing []string, query *jaeger.Query, fed []int64) (Result, error) {
 	business, err := ReadTopics(ctx, brokers, Topics()...)
