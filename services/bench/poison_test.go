@@ -85,7 +85,7 @@ func TestScenariosWriteWhatTheyAreNamedFor(t *testing.T) {
 		case "flood":
 			assert.Equal(t, []int{5_000, 50_080}, []int{good, letters})
 		case "wall":
-			assert.Equal(t, []int{20_000, 12_000}, []int{good, letters})
+			assert.Equal(t, []int{4_000, 12_000}, []int{good, letters})
 		default:
 			assert.Equal(t, 4_000, good, s.name)
 		}

@@ -50,7 +50,7 @@ func scenarios() []scenario {
 		beside("403", "a proxy answers 403", status(http.StatusForbidden), refusedSpan),
 		beside("dropped", "a proxy drops the connection", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, refusedSpan),
 		beside("silent", "a proxy never answers", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, refusedSpan),
-		{name: "wall", label: "600 records of 800 kB, 20 bad spans each; then 20 000 good ones of 10, 500/s", target: "p99 ≤ 2 000 ms", phases: wall},
+		{name: "wall", label: "600 records of 800 kB, 20 bad spans each; then good ones of 10, 100/s", target: "p99 ≤ 2 000 ms", phases: wall},
 		{name: "flood", label: "at once, mixed: 50 000 of garbage, 60 with a tag of 65 000 bytes, 1 000 null, 20 of 1 MB, 5 000 good", target: "committed ≤ 60 s", phases: flood},
 	}
 }
@@ -73,7 +73,7 @@ func goingOn() []phase {
 // wall is 480 MB that Jaeger cannot take before the good records.
 func wall() []phase {
 	bad, good := &source{size: 20, bad: 20, tag: binaryTag(40_000)}, &source{size: 10}
-	return []phase{{order: slices.Repeat([]*source{bad}, 600)}, {perSecond: 500, order: slices.Repeat([]*source{good}, 20_000)}}
+	return []phase{{order: slices.Repeat([]*source{bad}, 600)}, {perSecond: 100, order: slices.Repeat([]*source{good}, 100*besideFor)}}
 }
 
 // flood is all kinds in one go.

@@ -22,6 +22,7 @@ import (
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/tracing"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -37,7 +38,7 @@ func main() {
 }
 
 func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
-	limitMemory()
+	limitMemory(memlimit.FromCgroup, log)
 	var teardown service.Teardown
 	defer func() { err = errors.Join(err, teardown.Run(cfg.Common.ShutdownTimeout/2)) }()
 

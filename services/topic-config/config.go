@@ -15,16 +15,7 @@ import (
 )
 
 type config struct {
-	NumberTopic   string `env:"NUMBER_TOPIC" envDefault:"number-topic" help:"topic with the numbers"`
-	OddTopic      string `env:"ODD_TOPIC" envDefault:"odd-topic" help:"topic with the odd ones"`
-	EvenTopic     string `env:"EVEN_TOPIC" envDefault:"even-topic" help:"topic with the even ones"`
-	SentenceTopic string `env:"SENTENCE_TOPIC" envDefault:"sentence-topic" help:"topic with the sentences"`
-	AnswerTopic   string `env:"ANSWER_TOPIC" envDefault:"answer-topic" help:"topic with the answers"`
-	NumberDLQ     string `env:"NUMBER_DLQ" envDefault:"number-dlq" help:"topic with what stream set aside"`
-	EvenDLQ       string `env:"EVEN_DLQ" envDefault:"even-dlq" help:"topic with what sentence set aside"`
-	SentenceDLQ   string `env:"SENTENCE_DLQ" envDefault:"sentence-dlq" help:"topic with what answer set aside"`
-	AnswerDLQ     string `env:"ANSWER_DLQ" envDefault:"answer-dlq" help:"topic with what Kafka Connect set aside"`
-	TracingDLQ    string `env:"TRACING_DLQ" envDefault:"tracing-dlq" help:"topic with what relay set aside"`
+	Topics service.Topics
 
 	Partitions        int           `env:"TOPIC_PARTITIONS" envDefault:"3" help:"partitions of the topics with data"`
 	TracingPartitions int           `env:"TRACING_PARTITIONS" envDefault:"6" help:"partitions of TRACING_TOPIC"`
@@ -64,12 +55,12 @@ func (c config) targets() []target {
 		return topic{name: name, partitions: c.DLQPartitions, replication: c.Replication, retention: c.DLQRetention, maxBytes: deadletter.MaxBytes}
 	}
 	topics := []topic{
-		plain(c.NumberTopic), plain(c.OddTopic), plain(c.EvenTopic), plain(c.SentenceTopic), plain(c.AnswerTopic),
-		dlq(c.NumberDLQ), dlq(c.EvenDLQ), dlq(c.SentenceDLQ), dlq(c.AnswerDLQ),
+		plain(c.Topics.Number), plain(c.Topics.Odd), plain(c.Topics.Even), plain(c.Topics.Sentence), plain(c.Topics.Answer),
+		dlq(c.Topics.NumberDLQ), dlq(c.Topics.EvenDLQ), dlq(c.Topics.SentenceDLQ), dlq(c.Topics.AnswerDLQ),
 	}
 	spans := []topic{
 		{name: c.Tracing.Topic, partitions: c.TracingPartitions, replication: c.Replication, retention: c.TracingRetention},
-		dlq(c.TracingDLQ),
+		dlq(c.Topics.TracingDLQ),
 	}
 	data, tracing := c.Kafka.Cluster(), c.Tracing.Kafka.Cluster()
 	if reflect.DeepEqual(data, tracing) {

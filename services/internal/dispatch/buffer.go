@@ -8,8 +8,12 @@ const (
 	mixed                // refused together with others, of which most are innocent
 	suspect              // refused alone, and tried again
 	dead                 // to be set aside
+	heavy                // large, and put off before the first try
 	stages
 )
+
+// behind tells whether attempts of a stage are tried behind others, in slots of their own.
+func (s stage) behind() bool { return s == suspect || s == heavy }
 
 // buffer bounds the values that one stage holds in memory. Those that find no room
 // are parked: what is left of them is a few numbers, until there is room to read
@@ -50,6 +54,12 @@ func (b *buffer) hold(a *attempt) {
 			b.used += p.size
 		}
 	}
+}
+
+// park puts an attempt behind those that are parked, without its values.
+func (b *buffer) park(a *attempt) {
+	a.stage = b.stage
+	b.parked = append(b.parked, a)
 }
 
 // release gives the room of an attempt back. A value that no stage holds is dropped.

@@ -34,7 +34,7 @@ func (d *Dispatcher) next(now time.Time) (a *attempt, wait time.Duration) {
 		switch first := min(together, untried); {
 		case first > 0 && again > 0:
 			return nil, min(first, again)
-		case first > 0 || again <= 0 && d.last != suspect:
+		case first > 0 || again <= 0 && !d.last.behind():
 			a = d.suspects.pop()
 		case together <= 0 && (untried > 0 || !d.tookMixed):
 			a, d.tookMixed = d.mixed.pop(), true
@@ -91,7 +91,7 @@ func (d *Dispatcher) suspectWait(now time.Time) time.Duration {
 // while records wait for their first try, or are large: the endpoint is busy enough with
 // those.
 func (d *Dispatcher) rest(a *attempt, now time.Time) {
-	if a.stage == suspect {
+	if a.stage.behind() {
 		took := min(now.Sub(a.began), d.limiter.overdue())
 		d.restUntil = now.Add(suspectRest * took)
 	}
@@ -148,7 +148,7 @@ func (d *Dispatcher) probeWait(now time.Time) time.Duration {
 func (d *Dispatcher) slotWait(suspects bool, now time.Time) time.Duration {
 	taken, young, overdue, wait := 0, 0, 0, idle
 	for a := range d.running {
-		if suspects != (a.stage == suspect) {
+		if suspects != a.stage.behind() {
 			continue
 		}
 		left := a.began.Add(d.limiter.overdue()).Sub(now)

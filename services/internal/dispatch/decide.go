@@ -84,7 +84,7 @@ func (d *Dispatcher) acquit() {
 
 // beginAnew is acquit for one attempt, and reports whether it was acquitted.
 func (d *Dispatcher) beginAnew(a *attempt) bool {
-	if a.isolated > 0 || a.split || slices.ContainsFunc(a.parts, func(p Part) bool { return p.acquitted }) {
+	if a.refused == 0 || a.isolated > 0 || a.split || slices.ContainsFunc(a.parts, func(p Part) bool { return p.acquitted }) {
 		return false
 	}
 	from := d.buffers[a.stage]
@@ -205,6 +205,9 @@ func (d *Dispatcher) suspect(a *attempt) {
 
 // wait puts an attempt among those of its stage, to be tried when it is due.
 func (d *Dispatcher) wait(a *attempt) {
+	if a.due.IsZero() { // it was put off
+		a.due = time.Now()
+	}
 	if a.stage == mixed {
 		d.mixed.push(a)
 	} else {
@@ -230,8 +233,7 @@ func (d *Dispatcher) move(a *attempt, to stage) bool {
 		b.hold(a)
 		admitted = true
 	default:
-		a.stage = to
-		b.parked = append(b.parked, a)
+		b.park(a)
 	}
 	from.release(a)
 	d.signalRoom()

@@ -37,6 +37,7 @@ func TestGoodRecordsLeaveSoon(t *testing.T) {
 		{name: "a large burst", burst: 4000, rate: 50, within: soon},
 		{name: "large", burst: 100, rate: 20, size: 65_000, within: soon},
 		{name: "very large, of many pieces", burst: 20, rate: 2, size: 800_000, pieces: 20, within: soon},
+		{name: "a wall of very large ones", burst: 600, size: 800_000, pieces: 20, cost: 40 * time.Millisecond, within: soon},
 		{name: "of many pieces", burst: 300, rate: 30, pieces: 20, within: soon},
 		{name: "bad requests", answer: conclusive, burst: 1000, rate: 50, within: soon},
 		{name: "too large ones", answer: tooLarge, burst: 1000, rate: 50, pieces: 10, within: soon},

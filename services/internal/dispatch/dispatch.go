@@ -40,7 +40,12 @@ const (
 	mixedBytes   = 3 << 20
 	suspectBytes = 4 << 20
 	deadBytes    = 4 << 20
+	heavyBytes   = 4 << 20
 	freshRecords = 10_000
+
+	// maxPutOff records above largeBytes, at most, are put off: see [Dispatcher.putsOff].
+	largeBytes = 64 << 10
+	maxPutOff  = 2000
 
 	// maxParked attempts are kept track of, some 600 bytes for each record in them; beyond
 	// it reading pauses. Those that were refused together may be of hundreds of records.
@@ -149,6 +154,7 @@ type Dispatcher struct {
 	running    map[*attempt]struct{}
 	writing    map[*attempt]struct{} // letters
 	buffers    [stages]*buffer
+	large      int // the size of a record above which it may be put off
 	breaker    breaker
 	limiter    limiter
 	batching   batching
@@ -189,7 +195,8 @@ func New(cfg Config) *Dispatcher {
 		queue:      newQueue(cfg.Ordered),
 		running:    make(map[*attempt]struct{}),
 		writing:    make(map[*attempt]struct{}),
-		buffers:    [stages]*buffer{{stage: fresh, max: freshBytes}, {stage: mixed, max: mixedBytes}, {stage: suspect, max: suspectBytes}, {stage: dead, max: deadBytes}},
+		buffers:    [stages]*buffer{{stage: fresh, max: freshBytes}, {stage: mixed, max: mixedBytes}, {stage: suspect, max: suspectBytes}, {stage: dead, max: deadBytes}, {stage: heavy, max: heavyBytes}},
+		large:      largeBytes,
 		breaker:    newBreaker(),
 		passes:     1,
 		batching:   newBatching(cfg.MaxRecords),
@@ -273,6 +280,10 @@ func (d *Dispatcher) Add(m *kafka.Message) {
 	a := newAttempt([]*Record{r})
 	d.buffers[fresh].hold(a)
 	switch {
+	case err == nil && d.putsOff(r):
+		d.buffers[heavy].park(a)
+		d.buffers[fresh].release(a)
+		d.signalRoom()
 	case err == nil:
 		d.queue.push(r)
 		signal(d.changed)
@@ -282,6 +293,15 @@ func (d *Dispatcher) Add(m *kafka.Message) {
 		d.report.counts.Skipped++
 		d.settle(a, err)
 	}
+}
+
+// putsOff tells whether a record is parked before its first try, which it then has
+// beside those of suspects: a large one, while more were refused than fit into memory.
+// A wall of large ones, all of them bad, would else keep the good ones behind it until
+// each of them was tried.
+func (d *Dispatcher) putsOff(r *Record) bool {
+	return d.cfg.Fetch != nil && !d.cfg.Ordered && r.size > d.large &&
+		len(d.buffers[suspect].parked) > 0 && len(d.buffers[heavy].parked) < maxPutOff
 }
 
 // Full reports whether reading should pause, and Room whether it may go on again.

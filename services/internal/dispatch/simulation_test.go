@@ -126,6 +126,7 @@ func simulate(t *testing.T, seed uint64) {
 type plan struct {
 	config  Config
 	buffers [stages]int
+	putOff  int  // records above it may be
 	refetch bool // values can be read again
 	fair    bool // no good piece may be set aside: its refusals are too few
 	ending  bool // the end is told, no more good records come
@@ -164,6 +165,11 @@ func newWorld(seed uint64) *world {
 	w.buffers = [stages]int{freshBytes, mixedBytes, suspectBytes, deadBytes}
 	if w.refetch {
 		w.buffers = [stages]int{1000 + rng.IntN(30_000), 1000 + rng.IntN(20_000), 1000 + rng.IntN(20_000), 1000 + rng.IntN(20_000)}
+	}
+	heavies := rand.New(rand.NewPCG(seed, 2))
+	w.putOff, w.buffers[heavy] = []int{0, overhead + 150, largeBytes}[heavies.IntN(3)], heavyBytes
+	if w.refetch {
+		w.buffers[heavy] = 1000 + heavies.IntN(20_000)
 	}
 	if w.config.Ordered {
 		w.quiet = 0

@@ -134,14 +134,20 @@ func (d *Dispatcher) Status() Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	r := &d.report
+	putOff := 0
+	for _, a := range d.suspects {
+		if a.stage == heavy {
+			putOff++
+		}
+	}
 	s := Status{
 		State: r.state, Since: r.since, Counts: r.counts,
-		Suspects:    parts(d.mixed) + parts(d.suspects) + parts(d.buffers[mixed].parked) + parts(d.buffers[suspect].parked),
+		Suspects:    parts(d.mixed) + parts(d.suspects) + parts(d.buffers[mixed].parked) + parts(d.buffers[suspect].parked) - putOff,
 		Parked:      d.parkedAttempts(),
 		DeadLetters: r.letters, DeadLettersError: r.deadErr, FetchError: r.fetchErr,
 		Partitions: make([]PartitionStatus, 0, len(d.partitions)),
 	}
-	s.Waiting = d.queue.records + s.Suspects
+	s.Waiting = d.queue.records + s.Suspects + putOff + len(d.buffers[heavy].parked)
 	for a := range d.running {
 		s.InFlight += len(a.parts)
 	}

@@ -194,6 +194,7 @@ func (w *world) join() *member {
 	for s, size := range w.buffers {
 		m.d.buffers[s].max = size
 	}
+	m.d.large = w.putOff
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
 	go func() { defer close(m.idle); m.d.Run(ctx, m.grace) }()

@@ -201,3 +201,18 @@ func (a *Addr) UnmarshalText(text []byte) error {
 	*a = Addr(text)
 	return nil
 }
+
+// Topics are the names of all topics but TRACING_TOPIC.
+type Topics struct {
+	Number   string `env:"NUMBER_TOPIC" envDefault:"number-topic" help:"topic with the numbers"`
+	Odd      string `env:"ODD_TOPIC" envDefault:"odd-topic" help:"topic with the odd ones"`
+	Even     string `env:"EVEN_TOPIC" envDefault:"even-topic" help:"topic with the even ones"`
+	Sentence string `env:"SENTENCE_TOPIC" envDefault:"sentence-topic" help:"topic with the sentences"`
+	Answer   string `env:"ANSWER_TOPIC" envDefault:"answer-topic" help:"topic with the answers"`
+
+	NumberDLQ   string `env:"NUMBER_DLQ" envDefault:"number-dlq" help:"topic with what stream set aside"`
+	EvenDLQ     string `env:"EVEN_DLQ" envDefault:"even-dlq" help:"topic with what sentence set aside"`
+	SentenceDLQ string `env:"SENTENCE_DLQ" envDefault:"sentence-dlq" help:"topic with what answer set aside"`
+	AnswerDLQ   string `env:"ANSWER_DLQ" envDefault:"answer-dlq" help:"topic with what Kafka Connect set aside"`
+	TracingDLQ  string `env:"TRACING_DLQ" envDefault:"tracing-dlq" help:"topic with what relay set aside"`
+}
