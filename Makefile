@@ -2,7 +2,7 @@
 
 TRANSPORT ?= kafka
 COLLECTOR ?= otlp
-SERVICES  := topic-config random stream sentence answer relay otel-client demo
+SERVICES  := topic-config random stream sentence answer relay otel-client console demo
 MODULES   := tracing services
 VERSION   := $(shell git describe --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -X fault-tolerant-tracing/services/internal/service.Version=$(VERSION)

@@ -70,14 +70,11 @@ func commands(code *int) []*cobra.Command {
 		Short: "Count again, now: is every span of every number in Jaeger? Exit code 1 if not",
 		Args:  cobra.NoArgs,
 		RunE: attachedTo(func(ctx context.Context, a *attached, _ []string) error {
-			r, err := a.judge(ctx, verdict.Result.NothingLost)
-			if err != nil {
-				return err
-			}
-			if a.tell(r, verdict.Result.NothingLost); !r.NothingLost() {
+			ok, err := a.verdict(ctx)
+			if !ok {
 				*code = exitFailed
 			}
-			return nil
+			return err
 		}),
 	}
 	status := &cobra.Command{
@@ -135,27 +132,27 @@ func (a *attached) kill(ctx context.Context, part string) error {
 }
 
 // send sends values and says what became of each.
-func (a *attached) send(ctx context.Context, values []string) error {
+func (d *demo) send(ctx context.Context, values []string) error {
 	var numbers []int64
 	for _, value := range values {
 		if n, err := strconv.ParseInt(value, 10, 64); err == nil {
 			numbers = append(numbers, n)
 		} else {
-			a.screen.line("%q is no number of 64 bits: what stream does not take lies on number-dlq", value)
+			d.screen.line("%q is no number of 64 bits: what stream does not take lies on number-dlq", value)
 		}
 	}
-	before, err := verdict.Fed(ctx, a.brokers())
+	before, err := verdict.Fed(ctx, d.brokers())
 	if err != nil {
 		return err
 	}
-	if err := feed(ctx, a.brokers()[0], values); err != nil {
+	if err := feed(ctx, d.brokers()[0], values); err != nil {
 		return err
 	}
-	return a.follow(ctx, before, numbers)
+	return d.follow(ctx, before, numbers)
 }
 
-func (a *attached) sendMany(ctx context.Context, count, rate int) error {
-	before, err := verdict.Fed(ctx, a.brokers())
+func (d *demo) sendMany(ctx context.Context, count, rate int) error {
+	before, err := verdict.Fed(ctx, d.brokers())
 	if err != nil {
 		return err
 	}
@@ -166,11 +163,11 @@ func (a *attached) sendMany(ctx context.Context, count, rate int) error {
 		if rate > 0 {
 			next = min(count, (rate*tenths+9)/10)
 		}
-		if err := feed(ctx, a.brokers()[0], texts(numbers[sent:next])); err != nil {
+		if err := feed(ctx, d.brokers()[0], texts(numbers[sent:next])); err != nil {
 			return err
 		}
 		if sent = next; sent < count {
-			a.screen.waiting("%d of %d are sent", sent, count)
+			d.screen.waiting("%d of %d are sent", sent, count)
 			select {
 			case <-time.After(time.Until(start.Add(time.Duration(tenths) * time.Second / 10))):
 			case <-ctx.Done():
@@ -178,53 +175,53 @@ func (a *attached) sendMany(ctx context.Context, count, rate int) error {
 			}
 		}
 	}
-	a.screen.line("%d numbers, %d … %d, are sent, in %s", count, numbers[0], numbers[count-1], rounded(time.Since(start)))
-	return a.follow(ctx, before, numbers)
+	d.screen.line("%d numbers, %d … %d, are sent, in %s", count, numbers[0], numbers[count-1], rounded(time.Since(start)))
+	return d.follow(ctx, before, numbers)
 }
 
 // follow waits until numbers have gone all the way that were fed after those before, and shows the traces of the first ones.
-func (a *attached) follow(ctx context.Context, before, numbers []int64) error {
+func (d *demo) follow(ctx context.Context, before, numbers []int64) error {
 	var found []verdict.Number
-	if err := a.until(ctx, flowTimeout, a.arrived(before, numbers, &found)); err != nil {
+	if err := d.until(ctx, flowTimeout, d.arrived(before, numbers, &found)); err != nil {
 		return err
 	}
 	for _, n := range found[:min(len(found), shownAnswers)] {
-		a.screen.line("%d has arrived: %s/trace/%s", n.Value, httpURL(a.ports.JaegerQuery), n.TraceID)
+		d.screen.line("%d has arrived: %s/trace/%s", n.Value, httpURL(d.ports.JaegerQuery), n.TraceID)
 	}
 	if more := len(found) - shownAnswers; more > 0 {
-		a.screen.line("and %d more", more)
+		d.screen.line("and %d more", more)
 	}
 	return nil
 }
 
 // poison writes a record that holds no spans, and a number behind it, and waits until it is set aside.
-func (a *attached) poison(ctx context.Context) error {
-	if !a.withRelay() {
+func (d *demo) poison(ctx context.Context) error {
+	if !d.withRelay() {
 		return errors.New("spans are sent straight to Jaeger here: nobody reads tracing-topic")
 	}
-	dead, err := verdict.ReadTopics(ctx, a.brokers(), "tracing-dlq")
+	dead, err := verdict.ReadTopics(ctx, d.brokers(), "tracing-dlq")
 	if err != nil {
 		return err
 	}
-	if err := write(ctx, a.brokers()[0], "tracing-topic", []string{"poison, and no batch of spans"}); err != nil {
+	if err := write(ctx, d.brokers()[0], "tracing-topic", []string{"poison, and no batch of spans"}); err != nil {
 		return err
 	}
-	a.screen.line("a record without spans is written to tracing-topic, and a number behind it to number-topic")
-	before, err := verdict.Fed(ctx, a.brokers())
+	d.screen.line("a record without spans is written to tracing-topic, and a number behind it to number-topic")
+	before, err := verdict.Fed(ctx, d.brokers())
 	if err != nil {
 		return err
 	}
-	if err := a.send(ctx, texts(moreNumbers(append(before, 0), 1))); err != nil {
+	if err := d.send(ctx, texts(moreNumbers(append(before, 0), 1))); err != nil {
 		return err
 	}
-	err = a.until(ctx, flowTimeout, func(ctx context.Context) (bool, string, error) {
-		now, err := verdict.ReadTopics(ctx, a.brokers(), "tracing-dlq")
+	err = d.until(ctx, flowTimeout, func(ctx context.Context) (bool, string, error) {
+		now, err := verdict.ReadTopics(ctx, d.brokers(), "tracing-dlq")
 		return len(now) > len(dead), "the relay has not set it aside yet", err
 	})
 	if err != nil {
 		return err
 	}
-	a.screen.line("the relay has set it aside: KAFKA_BROKERS=%s bin/relay dlq list", a.brokers()[0])
+	d.screen.line("the relay has set it aside: KAFKA_BROKERS=%s bin/relay dlq list", d.brokers()[0])
 	return nil
 }
 

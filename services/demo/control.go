@@ -8,27 +8,35 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
 
 	"fault-tolerant-tracing/services/internal/jaeger"
+	"fault-tolerant-tracing/services/internal/verdict"
 	"fault-tolerant-tracing/tracing"
 )
 
-// about is what a running demo tells its commands.
+// about is what a running demo tells its commands, and the console.
 type about struct {
 	Transport tracing.Kind `json:"transport"`
 	Collector collector    `json:"collector"`
 	Ports     ports        `json:"ports"`
 	Parts     []partAbout  `json:"parts"`
+	Busy      string       `json:"busy"` // why it does nothing else now; "": it can
+	Said      []string     `json:"said"` // its latest lines
 }
 
 type partAbout struct {
 	Name  string `json:"name"`
 	State string `json:"state"`
 }
+
+// mostAtOnce is how many numbers the console may ask for.
+const mostAtOnce = 100_000
 
 // socket is where a demo listens for its commands: for those who may write in its folder.
 func (d *demo) socket() string { return d.data("control.sock") }
@@ -46,10 +54,25 @@ func (d *demo) listen(ctx context.Context) {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(d.about()) // to whom it cannot be told has gone
 	})
-	router.Post("/parts/{part}/{action}", func(w http.ResponseWriter, r *http.Request) {
-		if err := d.act(ctx, chi.URLParam(r, "part"), chi.URLParam(r, "action")); err != nil {
-			http.Error(w, err.Error(), http.StatusConflict)
-		}
+	router.Group(func(router chi.Router) {
+		router.Use(d.unlessBusy)
+		router.Post("/parts/{part}/{action}", func(w http.ResponseWriter, r *http.Request) {
+			if err := d.act(ctx, chi.URLParam(r, "part"), chi.URLParam(r, "action")); err != nil {
+				http.Error(w, err.Error(), http.StatusConflict)
+			}
+		})
+		router.Post("/{job}", func(w http.ResponseWriter, r *http.Request) {
+			job, err := d.job(chi.URLParam(r, "job"), r.URL.Query())
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusBadRequest)
+				return
+			}
+			go func() {
+				if err := job(ctx); err != nil && ctx.Err() == nil {
+					d.screen.line("%v", err)
+				}
+			}()
+		})
 	})
 	server := &http.Server{Handler: router, ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = server.Serve(listener) }() // until Shutdown
@@ -57,11 +80,68 @@ func (d *demo) listen(ctx context.Context) {
 }
 
 func (d *demo) about() about {
-	a := about{Transport: d.transport, Collector: d.collector, Ports: d.ports}
-	for _, p := range d.parts {
+	a := about{Transport: d.transport, Collector: d.collector, Ports: d.ports, Said: d.screen.latest()}
+	for _, p := range d.parts() {
 		a.Parts = append(a.Parts, partAbout{p.name, p.state()})
 	}
+	if d.telling.Load() {
+		a.Busy = "the demo tells its story"
+	}
 	return a
+}
+
+// unlessBusy refuses what would disturb the story.
+func (d *demo) unlessBusy(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if busy := d.about().Busy; busy != "" {
+			http.Error(w, "not now: "+busy, http.StatusConflict)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// job returns what the console asks for. It is done in the background, and tells of itself on the screen.
+func (d *demo) job(name string, settings url.Values) (func(context.Context) error, error) {
+	switch name {
+	case "numbers":
+		text := settings.Get("count")
+		count, err := strconv.Atoi(text)
+		if err != nil || count < 1 || count > mostAtOnce {
+			return nil, fmt.Errorf("%q numbers: want 1 to %d", text, mostAtOnce)
+		}
+		return func(ctx context.Context) error { return d.sendMany(ctx, count, 0) }, nil
+	case "poison":
+		return d.poison, nil
+	case "verdict":
+		return func(ctx context.Context) error { _, err := d.verdict(ctx); return err }, nil
+	case "redrive":
+		return d.redrive, nil
+	case "story":
+		return d.tellAgain, nil
+	}
+	return nil, fmt.Errorf("the demo cannot do %q", name)
+}
+
+// verdict counts all numbers again, tells, and returns whether nothing is lost.
+func (d *demo) verdict(ctx context.Context) (bool, error) {
+	r, err := d.judge(ctx, verdict.Result.NothingLost)
+	if err != nil {
+		return false, err
+	}
+	d.tell(r, verdict.Result.NothingLost)
+	return r.NothingLost(), nil
+}
+
+// redrive has the relay send what it has set aside to Jaeger again.
+func (d *demo) redrive(ctx context.Context) error {
+	c, err := d.startChild("redrive", "relay", 0, "dlq", "redrive")
+	if err != nil {
+		return err
+	}
+	err = c.wait(ctx)
+	d.screen.line("redrive: %s", lastLine(d.log("redrive")))
+	return err
 }
 
 // act does to a part what a person asks for.
@@ -88,7 +168,7 @@ func (d *demo) act(ctx context.Context, name, action string) error {
 }
 
 func (d *demo) partNames() (names []string) {
-	for _, p := range d.parts {
+	for _, p := range d.parts() {
 		names = append(names, p.name)
 	}
 	return names

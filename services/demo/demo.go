@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -51,11 +52,14 @@ type demo struct {
 	screen     *screen
 	stay       bool // stay up after the verdict, until Ctrl-C
 
-	broker *tracingtest.Broker
-	jaeger *jaeger.Process
-	query  *jaeger.Query
-	parts  []*part     // what is kept running
-	up     atomic.Bool // the story is told: what ends from now on is started again
+	broker  *tracingtest.Broker
+	jaeger  *jaeger.Process
+	query   *jaeger.Query
+	up      atomic.Bool // the story is told: what ends from now on is started again
+	telling atomic.Bool // it is being told, for the first time or again
+
+	mu      sync.Mutex
+	running []*part
 
 	followed []verdict.Number // those of the last flow
 

@@ -74,9 +74,12 @@ func (d *demo) linger(ctx context.Context) error {
 		return nil
 	}
 	d.up.Store(true)
-	d.listen(ctx)
+	d.telling.Store(false)
 	d.screen.heading("Now you")
 	ui := httpURL(d.ports.JaegerQuery)
+	if d.withRelay() {
+		d.screen.line("control room   %s  what flows, and buttons to stop it", httpURL(d.ports.Console))
+	}
 	d.screen.line("Jaeger UI      %s/search?service=stream", ui)
 	if i := slices.IndexFunc(d.followed, func(n verdict.Number) bool { return n.Value%2 == 0 }); i >= 0 {
 		n, what := d.followed[i], "written while Jaeger was down"

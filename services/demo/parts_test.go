@@ -106,7 +106,7 @@ func TestScreenHasNoColoursOrOverwritingInAFile(t *testing.T) {
 func freePorts(t *testing.T) ports {
 	t.Helper()
 	free := func() int { return tracingtest.FreePort(t) }
-	return ports{free(), free(), free(), free(), free(), free(), free(), free(), free()}
+	return ports{free(), free(), free(), free(), free(), free(), free(), free(), free(), free()}
 }
 
 func listen(t *testing.T, port int) {

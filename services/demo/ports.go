@@ -16,12 +16,13 @@ const host = "127.0.0.1"
 type ports struct {
 	Kafka, OTLP, JaegerCollector, JaegerQuery int
 	Stream, Sentence, Answer, Random, Relay   int // HTTP_ADDR of each
+	Console                                   int
 }
 
 // defaultPorts are those of the README, and the defaults of the settings.
 var defaultPorts = ports{
 	Kafka: 9092, OTLP: 4318, JaegerCollector: 14268, JaegerQuery: 16686,
-	Stream: 8093, Sentence: 8094, Answer: 8095, Random: 8096, Relay: 8097,
+	Stream: 8093, Sentence: 8094, Answer: 8095, Random: 8096, Relay: 8097, Console: 8080,
 }
 
 func addr(port int) string    { return net.JoinHostPort(host, strconv.Itoa(port)) }
@@ -36,7 +37,7 @@ func (p ports) checkFree() error {
 		who  string
 	}{
 		{p.Kafka, "the Kafka broker"}, {p.OTLP, "Jaeger's OTLP receiver"}, {p.JaegerCollector, "Jaeger's collector"}, {p.JaegerQuery, "the Jaeger UI"},
-		{p.Stream, "stream"}, {p.Sentence, "sentence"}, {p.Answer, "answer"}, {p.Random, "random"}, {p.Relay, "relay"},
+		{p.Stream, "stream"}, {p.Sentence, "sentence"}, {p.Answer, "answer"}, {p.Random, "random"}, {p.Relay, "relay"}, {p.Console, "console"},
 	} {
 		for _, address := range []string{addr(wanted.port), ":" + strconv.Itoa(wanted.port)} {
 			listener, err := net.Listen("tcp", address)

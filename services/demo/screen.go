@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -24,7 +27,13 @@ type screen struct {
 	part     int
 	progress bool // a line of progress stands there, to be overwritten
 	shown    time.Time
+	said     []string // the latest lines, without colours
 }
+
+// remembered is how many lines [screen.latest] returns.
+const remembered = 100
+
+var colours = regexp.MustCompile(`\x1b\[[0-9;]*m`)
 
 var (
 	bold  = color.New(color.Bold).SprintFunc()
@@ -78,5 +87,17 @@ func (s *screen) print(format string, args ...any) {
 		s.progress = false
 	}
 	s.shown = time.Now()
-	fmt.Fprintf(s.out, format+"\n", args...)
+	text := fmt.Sprintf(format, args...)
+	fmt.Fprintln(s.out, text)
+	for line := range strings.SplitSeq(colours.ReplaceAllString(text, ""), "\n") {
+		s.said = append(s.said, strings.TrimPrefix(line, "   "))
+	}
+	s.said = s.said[max(0, len(s.said)-remembered):]
+}
+
+// latest returns the latest lines, without colours.
+func (s *screen) latest() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.said)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -20,12 +21,16 @@ const (
 	flushTime = 3 * time.Second
 	// quoteTimeout is how long the relay may take to write a line: it writes one a second and adds up the others.
 	quoteTimeout = 2 * time.Second
+	// toldAgain is how many numbers flow without Jaeger when the story is told again.
+	toldAgain = 50
 )
 
 // story tells and runs the five parts. It returns whether the verdict is what the transport promises.
 func (d *demo) story(ctx context.Context, numbers []int64) (bool, error) {
 	d.screen.print("%s, transport %s; logs in %s", bold("Traces through an outage of Jaeger"), bold(string(d.transport)), d.shown(d.logs()))
 
+	d.telling.Store(true)
+	d.listen(ctx)
 	d.screen.heading("Everything starts")
 	if err := d.start(ctx); err != nil {
 		return false, err
@@ -52,6 +57,29 @@ func (d *demo) story(ctx context.Context, numbers []int64) (bool, error) {
 	}
 	ok := d.tell(result, verdict.Result.Complete)
 	return ok, d.linger(ctx)
+}
+
+// tellAgain takes Jaeger away once more while numbers flow, and counts everything.
+func (d *demo) tellAgain(ctx context.Context) error {
+	if !d.telling.CompareAndSwap(false, true) {
+		return errors.New("the story is being told already")
+	}
+	defer d.telling.Store(false)
+	d.screen.heading("Jaeger is stopped, more numbers flow")
+	fed, err := verdict.Fed(ctx, d.brokers())
+	if err != nil {
+		return err
+	}
+	if err := d.endure(ctx, moreNumbers(append(fed, 0), toldAgain)); err != nil {
+		return err
+	}
+	d.screen.heading("Jaeger is started again")
+	if err := d.recover(ctx); err != nil {
+		return err
+	}
+	d.screen.heading("Verdict")
+	_, err = d.verdict(ctx)
+	return err
 }
 
 // flow feeds numbers and waits until each has gone all the way.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,7 +28,7 @@ type program struct {
 func (d *demo) services() []program {
 	list := []program{{"random", d.ports.Random}, {"answer", d.ports.Answer}, {"sentence", d.ports.Sentence}, {"stream", d.ports.Stream}}
 	if d.withRelay() {
-		list = append([]program{{"relay", d.ports.Relay}}, list...)
+		list = append([]program{{"console", d.ports.Console}, {"relay", d.ports.Relay}}, list...)
 	}
 	return list
 }
@@ -89,7 +90,9 @@ func (d *demo) keep(ctx context.Context, name string, launch func(context.Contex
 	if err := p.start(ctx); err != nil {
 		return err
 	}
-	d.parts = append(d.parts, p)
+	d.mu.Lock()
+	d.running = append(d.running, p)
+	d.mu.Unlock()
 	d.teardown.Add(name, p.stop)
 	return nil
 }
@@ -146,7 +149,7 @@ func (d *demo) runOpenTelemetry(ctx context.Context) error {
 func (d *demo) runToItsEnd(ctx context.Context, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	c, err := d.startChild(name, 0)
+	c, err := d.startChild(name, name, 0)
 	if err != nil {
 		return err
 	}
@@ -156,16 +159,21 @@ func (d *demo) runToItsEnd(ctx context.Context, name string) error {
 
 // startService starts a service, and returns before it is ready.
 func (d *demo) startService(ctx context.Context, s program) error {
-	return d.keep(ctx, s.name, func(context.Context) (process, error) { return d.startChild(s.name, s.port) })
+	return d.keep(ctx, s.name, func(context.Context) (process, error) { return d.startChild(s.name, s.name, s.port) })
 }
 
-// startChild starts one of our programs with the settings of this run and nothing of the environment that could change them.
-func (d *demo) startChild(name string, port int) (*child, error) {
+// startChild starts one of our programs with the settings of this run and nothing of the environment that could change them. name is
+// that of its log.
+func (d *demo) startChild(name, program string, port int, args ...string) (*child, error) {
 	env := []string{
 		"KAFKA_BROKERS=" + d.brokers()[0],
 		"TRACING_TRANSPORT=" + string(d.transport),
 		"RANDOM_URL=http://" + addr(d.ports.Random),
 		"LOG_FORMAT=text",
+	}
+	if program == "console" {
+		env = append(env, "CONTROL_SOCKET="+d.socket(), "RELAY_URL=http://"+addr(d.ports.Relay), "JAEGER_QUERY_URL="+d.jaeger.QueryURL(),
+			"JAEGER_UI_URL="+httpURL(d.ports.JaegerQuery))
 	}
 	if d.transport == tracing.Direct || d.collector == thrift {
 		env = append(env, "JAEGER_ENDPOINT="+d.jaeger.Endpoint())
@@ -180,7 +188,7 @@ func (d *demo) startChild(name string, port int) (*child, error) {
 			env = append(env, name+"="+value)
 		}
 	}
-	return startChild(d.supervisor, name, d.log(name), env, d.bin(name))
+	return startChild(d.supervisor, name, d.log(name), env, append([]string{d.bin(program)}, args...)...)
 }
 
 // ready asks the service whether it is, in the form that until wants.
@@ -205,9 +213,16 @@ func (d *demo) stopJaeger(ctx context.Context) error {
 	return d.part("jaeger").stop(ctx)
 }
 
+// parts returns what is kept running.
+func (d *demo) parts() []*part {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.running)
+}
+
 // part returns the part with a name; nil: there is none.
 func (d *demo) part(name string) *part {
-	for _, p := range d.parts {
+	for _, p := range d.parts() {
 		if p.name == name {
 			return p
 		}

@@ -1,0 +1,219 @@
+'use strict';
+
+const $ = id => document.getElementById(id);
+const meta = name => document.querySelector(`meta[name=${name}]`).content;
+const ui = meta('ui');
+const whole = new Intl.NumberFormat('en');
+const count = n => whole.format(Math.round(n));
+const rate = n => n >= 0.05 ? `${n >= 10 ? count(n) : n.toFixed(1)}/s` : '0/s';
+const plural = (n, word) => `${count(n)} ${word}${n === 1 ? '' : 's'}`;
+const clock = date => date.toLocaleTimeString('en-GB');
+
+// duration says how long a number of seconds is.
+function duration(seconds) {
+  if (seconds < 60) return `${Math.max(0, Math.round(seconds))} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+  return `${Math.floor(seconds / 3600)} h ${Math.round(seconds % 3600 / 60)} min`;
+}
+
+// text sets the text of an element, if it is another one: readers of the screen are told of each change.
+function text(element, value) {
+  if (element.textContent !== value) element.textContent = value;
+}
+
+function flag(element, name, on) { element.toggleAttribute(name, on); }
+
+function make(tag, content, className) {
+  const element = document.createElement(tag);
+  if (content !== undefined) element.textContent = content;
+  if (className) element.className = className;
+  return element;
+}
+
+// node shows a part of the way: how it is in colour, and in words.
+function node(id, is, state, more) {
+  const element = $(id);
+  element.dataset.is = is;
+  text(element.querySelector('.state'), state);
+  if (more !== undefined) text(element.querySelector('.muted'), more);
+}
+
+function edge(id, perSecond, cut, words) {
+  const element = $(id);
+  flag(element, 'data-cut', cut);
+  flag(element, 'data-flows', !cut && perSecond >= 0.05);
+  text(element.querySelector('.rate'), words || rate(perSecond));
+}
+
+let highest = 0; // that has waited, for the height of the tank
+
+function way(s) {
+  $('parts').replaceChildren(...s.parts.map(p => make('li', `${p.up ? '●' : '✕'} ${p.name}${p.up ? '' : ': away'}`, p.up ? 'good' : 'bad')));
+  $('services').dataset.is = s.parts.every(p => p.up) ? 'good' : 'warn';
+  const spans = s.spans, held = s.relay.up && s.relay.state === 'holding';
+  highest = Math.max(spans.waiting, highest, 1);
+  $('tank').style.setProperty('--fill', `${Math.min(100, 100 * spans.waiting / Math.max(highest, 200))}%`);
+  if (!s.kafka.up) node('tank', 'bad', '✕ Kafka is away');
+  else node('tank', spans.waiting > 0 && (held || !s.jaeger.up) ? 'warn' : 'good', spans.waiting > 0 ? `${plural(spans.waiting, 'span')} waiting` : 'empty: all delivered');
+  if (!s.relay.up) node('relay', 'bad', '✕ away', 'what is on Kafka waits for it');
+  else if (held) node('relay', 'warn', '■ holding', `for ${duration((new Date(s.at) - new Date(s.relay.since)) / 1000)}: tries until it works`);
+  else node('relay', 'good', `● ${s.relay.state}`, 'commits after the 2xx');
+  if (s.jaeger.up) node('jaeger', 'good', '● up', 'stores and shows');
+  else node('jaeger', 'bad', '✕ down', 'spans wait on Kafka');
+  edge('edge-in', spans.in, !s.kafka.up);
+  edge('edge-relay', spans.out, !s.kafka.up || !s.relay.up);
+  edge('edge-out', spans.out, !s.jaeger.up || !s.relay.up, s.jaeger.up ? undefined : 'cut');
+}
+
+// headline says in a sentence how things are.
+function headline(s) {
+  const waiting = plural(s.spans.waiting, 'span');
+  let is = 'good', said = '● All is well', more = 'Every span that was written is delivered.';
+  if (!s.kafka.up) {
+    [is, said, more] = ['bad', '✕ Kafka is away', 'The services keep their spans in memory until it is back.'];
+  } else if (!s.jaeger.up && !s.relay.up) {
+    [is, said, more] = ['bad', '✕ Jaeger and the relay are down', `${waiting} wait on Kafka. Nothing is lost.`];
+  } else if (!s.jaeger.up) {
+    [is, said, more] = ['warn', '■ Jaeger is down', `${waiting} wait on Kafka. Nothing is lost, and the services go on.`];
+  } else if (!s.relay.up) {
+    [is, said, more] = ['warn', '■ The relay is away', `${waiting} wait on Kafka. Nothing is lost.`];
+  } else if (s.relay.state === 'holding') {
+    [is, said, more] = ['warn', '■ The relay is holding', s.relay.last_error || ''];
+  } else if (s.spans.waiting > 0) {
+    [said, more] = ['● Delivering', `${waiting} are on their way to Jaeger.`];
+  }
+  const element = $('headline');
+  element.className = `headline ${is}`;
+  text(element.firstChild, said);
+  text($('subline'), more);
+}
+
+function figures(s) {
+  text($('written'), count(s.spans.written));
+  text($('delivered'), count(s.spans.delivered));
+  text($('waiting'), count(s.spans.waiting));
+  text($('aside'), count(Object.entries(s.topics).reduce((sum, [name, t]) => sum + (name.endsWith('-dlq') ? t.records : 0), 0)));
+  text($('lost'), s.relay.up ? count(s.spans.lost) : '?');
+  $('lost').className = s.relay.up && s.spans.lost > 0 ? 'bad' : '';
+  text($('oldest'), s.relay.oldest ? duration((new Date(s.at) - new Date(s.relay.oldest)) / 1000) : '–');
+}
+
+const svg = (tag, attributes) => {
+  const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+};
+
+let past = [];
+
+function timeline() {
+  const width = 600, height = 110;
+  if (past.length === 0) return;
+  const end = past[past.length - 1].t;
+  past = past.filter(p => p.t > end - 600);
+  const seconds = Math.max(60, end - past[0].t);
+  const top = Math.max(20, ...past.map(p => p.w));
+  const x = t => width * (1 - (end - t) / seconds), y = w => height - 4 - (height - 16) * w / top;
+  const drawn = [];
+  const outages = [];
+  for (const p of past) {
+    const last = outages[outages.length - 1];
+    if (p.d && last && p.t - last.to <= 3) last.to = p.t;
+    else if (p.d) outages.push({from: p.t, to: p.t});
+  }
+  for (const o of outages) {
+    drawn.push(svg('rect', {class: 'down', x: x(o.from), y: 0, width: Math.max(1, x(o.to) - x(o.from)), height}));
+    for (const t of [o.from, o.to]) drawn.push(svg('line', {class: 'edge-of-down', x1: x(t), x2: x(t), y1: 0, y2: height}));
+  }
+  const points = past.map(p => `${x(p.t)},${y(p.w).toFixed(1)}`);
+  drawn.push(svg('polygon', {class: 'area', points: `${x(past[0].t)},${height} ${points.join(' ')} ${x(end)},${height}`}));
+  $('timeline').replaceChildren(...drawn);
+  const times = outages.slice(-3).map(o => `${clock(new Date(o.from * 1000))}–${clock(new Date(o.to * 1000))}`).join(', ');
+  text($('timeline-text'), `Spans that waited in the last ${duration(Math.max(1, end - past[0].t))}, at most ${count(Math.max(...past.map(p => p.w)))}. ` +
+    (outages.length ? `Without Jaeger, shaded: ${times}.` : 'No outage.'));
+}
+
+function numbers(s) {
+  const lag = name => s.topics[name] && s.topics[name].lag ? `, ${plural(s.topics[name].lag, 'record')} waiting` : '';
+  const names = ['number-topic', 'even-topic', 'odd-topic', 'sentence-topic', 'answer-topic'];
+  const reads = {'number-topic': 'read by stream', 'even-topic': 'by sentence, which asks random', 'odd-topic': 'not read on', 'sentence-topic': 'by answer', 'answer-topic': 'the end'};
+  $('numbers-way').replaceChildren(...names.filter(name => s.topics[name]).map(name => {
+    const item = make('li'), t = s.topics[name];
+    item.append(make('span', name), make('span', `${count(t.records)}, ${rate(t.rate)}${lag(name)}`, 'muted'), make('span', reads[name], 'muted'));
+    return item;
+  }));
+}
+
+function answers(s) {
+  $('no-answers').hidden = s.answers.length > 0;
+  $('answers').replaceChildren(...s.answers.map(a => {
+    const item = make('li');
+    item.append(make('b', a.text));
+    if (a.trace) {
+      const link = make('a', s.jaeger.up ? 'trace in Jaeger' : 'spans on Kafka');
+      link.href = s.jaeger.up ? `${ui}/trace/${a.trace}` : `/trace/${a.trace}`;
+      link.setAttribute('aria-label', `${link.textContent}, of ${a.text}`);
+      item.append(link);
+    }
+    return item;
+  }));
+}
+
+function letters(s) {
+  $('no-letters').hidden = s.letters.length > 0;
+  $('letters').hidden = s.letters.length === 0;
+  $('letters').tBodies[0].replaceChildren(...s.letters.map(l => {
+    const row = make('tr');
+    row.append(make('td', l.topic), make('td', l.from), make('td', l.reason));
+    return row;
+  }));
+  const redrive = $('redrive');
+  if (redrive) redrive.hidden = !s.letters.some(l => l.topic === 'tracing-dlq');
+}
+
+function demo(s) {
+  if (!$('actions')) return;
+  const there = Boolean(s.demo), busy = s.demo ? s.demo.busy : 'the demo has ended';
+  for (const element of $('actions').querySelectorAll('button, select, input')) element.disabled = !there || Boolean(busy);
+  if (busy) text($('answer'), `Not now: ${busy}.`);
+  else if ($('answer').textContent.startsWith('Not now')) text($('answer'), 'Now you.');
+  if (!there) return;
+  const names = s.demo.parts.map(p => p.name).filter(name => name !== 'jaeger' && name !== 'console');
+  if ($('part').options.length !== names.length) $('part').replaceChildren(...names.map(name => make('option', name)));
+  const said = $('said'), lines = s.demo.said.join('\n');
+  if (said.textContent !== lines) {
+    const atEnd = said.scrollTop + said.clientHeight >= said.scrollHeight - 4;
+    said.textContent = lines;
+    if (atEnd) said.scrollTop = said.scrollHeight;
+  }
+}
+
+function show(s) {
+  text($('clock'), `as of ${clock(new Date(s.at))}`);
+  past.push({t: Math.round(new Date(s.at) / 1000), w: s.spans.waiting, d: !s.jaeger.up || s.relay.state === 'holding'});
+  for (const part of [headline, way, figures, timeline, numbers, answers, letters, demo]) part(s);
+}
+
+// act has the demo do something.
+async function act(path, button) {
+  text($('answer'), `${button.textContent.trim()} …`);
+  try {
+    const answer = await fetch(`/actions/${path}`, {method: 'POST', headers: {'X-Console-Token': meta('token')}});
+    text($('answer'), answer.ok ? `${button.textContent.trim()}: done, or begun.` : `Not done: ${(await answer.text()).trim()}`);
+  } catch {
+    text($('answer'), 'Not done: this page has lost the console.');
+  }
+}
+
+for (const button of document.querySelectorAll('[data-do]')) button.addEventListener('click', () => act(button.dataset.do, button));
+if ($('actions')) {
+  $('kill').addEventListener('click', () => act(`parts/${$('part').value}/kill`, $('kill')));
+  $('send').addEventListener('click', () => {
+    if ($('count').reportValidity()) act(`numbers?count=${$('count').valueAsNumber}`, $('send'));
+  });
+}
+
+const events = new EventSource('/events');
+events.addEventListener('past', e => { past = JSON.parse(e.data); });
+events.addEventListener('state', e => show(JSON.parse(e.data)));
+events.addEventListener('error', () => text($('clock'), 'the console does not answer, trying again …'));
