@@ -156,6 +156,9 @@ func (c *cluster) offsets(ctx context.Context, of map[place]*position, spec kafk
 
 func (c *cluster) committed(ctx context.Context, group string, partitions []kafka.TopicPartition, of map[place]*position) error {
 	result, err := c.admin.ListConsumerGroupOffsets(ctx, []kafka.ConsumerGroupTopicPartitions{{Group: group, Partitions: partitions}})
+	if unknown := (kafka.Error{}); errors.As(err, &unknown) && unknown.Code() == kafka.ErrGroupIDNotFound {
+		return nil // nobody has joined it yet
+	}
 	for _, g := range result.ConsumerGroupsTopicPartitions {
 		for _, at := range g.Partitions {
 			if at.Offset >= 0 {

@@ -39,7 +39,7 @@ func newToken() string { return rand.Text() }
 
 func (p page) routes(r chi.Router) {
 	r.Group(func(r chi.Router) {
-		r.Use(look.Guard)
+		r.Use(look.Guard, look.Policy)
 		r.Get("/", p.index)
 		r.Get("/trace/{id:[0-9a-f]{1,32}}", p.trace)
 		r.Get("/events", p.events)

@@ -27,10 +27,9 @@ func (p *peers) askRelay(ctx context.Context) (s relayState, lost int64) {
 	if err := p.get(ctx, p.relay, "/status", &status); err != nil {
 		return relayState{peer: peerOf(err)}, 0
 	}
-	dropped := status.Ledger.SpansDropped
 	return relayState{
 		peer: peer{Up: true}, State: status.State, Since: status.Since, LastError: status.LastError, Oldest: status.Oldest,
-	}, dropped.FullQueue + dropped.TooLarge + dropped.FailedToEmit
+	}, status.Ledger.SpansDropped.Total()
 }
 
 func (p *peers) askRandom(ctx context.Context) error { return p.get(ctx, p.random, "/healthz", nil) }

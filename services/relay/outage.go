@@ -8,6 +8,12 @@ import (
 	"fault-tolerant-tracing/services/internal/dispatch"
 )
 
+// recovered takes in an outage that is over.
+func (r *relay) recovered(o dispatch.Outage) {
+	r.outage.Store(&o)
+	r.traceOutage(o)
+}
+
 // traceOutage writes a trace of one span, from the first failure to the first
 // success. It goes through tracing-topic as every other span does.
 func (r *relay) traceOutage(o dispatch.Outage) {

@@ -31,6 +31,7 @@ type relay struct {
 	log      *slog.Logger
 	metrics  *metrics
 	ledger   *ledger.Ledger
+	outage   atomic.Pointer[dispatch.Outage] // the last one that is over; nil: there was none
 
 	sending, failing throttled // the article's two log lines
 }
@@ -59,7 +60,7 @@ func (r *relay) dispatch(spansPerSecond int) dispatch.Config {
 	cfg.Slow = slow
 	cfg.Limit = newLimit(spansPerSecond)
 	cfg.Read, cfg.Handle, cfg.SetAside = r.read, r.handle, r.setAside
-	cfg.Finished, cfg.Recovered = r.finished, r.traceOutage
+	cfg.Finished, cfg.Recovered = r.finished, r.recovered
 	return cfg
 }
 

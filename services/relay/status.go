@@ -8,6 +8,7 @@ import (
 
 	"fault-tolerant-tracing/services/internal/consume"
 	"fault-tolerant-tracing/services/internal/ledger"
+	"fault-tolerant-tracing/services/internal/look"
 )
 
 // status is what GET /status answers.
@@ -20,7 +21,14 @@ type status struct {
 	Ledger ledger.Status `json:"ledger"`
 }
 
-func (r *relay) routes(router chi.Router) { router.Get("/status", r.status) }
+func (r *relay) routes(router chi.Router) {
+	router.Get("/status", r.status)
+	router.Group(func(router chi.Router) {
+		router.Use(look.Policy)
+		router.Get("/", r.index)
+		router.Get("/static/look.css", look.Style)
+	})
+}
 
 func (r *relay) status(w http.ResponseWriter, _ *http.Request) {
 	consumer := r.consumer.Load()

@@ -38,8 +38,7 @@ function node(id, is, state, more) {
   if (more !== undefined) text(element.querySelector('.muted'), more);
 }
 
-function edge(id, perSecond, cut, words) {
-  const element = $(id);
+function edge(element, perSecond, cut, words) {
   flag(element, 'data-cut', cut);
   flag(element, 'data-flows', !cut && perSecond >= 0.05);
   text(element.querySelector('.rate'), words || rate(perSecond));
@@ -60,9 +59,9 @@ function way(s) {
   else node('relay', 'good', `● ${s.relay.state}`, 'commits after the 2xx');
   if (s.jaeger.up) node('jaeger', 'good', '● up', 'stores and shows');
   else node('jaeger', 'bad', '✕ down', 'spans wait on Kafka');
-  edge('edge-in', spans.in, !s.kafka.up);
-  edge('edge-relay', spans.out, !s.kafka.up || !s.relay.up);
-  edge('edge-out', spans.out, !s.jaeger.up || !s.relay.up, s.jaeger.up ? undefined : 'cut');
+  edge($('edge-in'), spans.in, !s.kafka.up);
+  edge($('edge-relay'), spans.out, !s.kafka.up || !s.relay.up);
+  edge($('edge-out'), spans.out, !s.jaeger.up || !s.relay.up, s.jaeger.up ? undefined : 'cut');
 }
 
 // headline says in a sentence how things are.
@@ -134,14 +133,17 @@ function timeline() {
 }
 
 function numbers(s) {
-  const lag = name => s.topics[name] && s.topics[name].lag ? `, ${plural(s.topics[name].lag, 'record')} waiting` : '';
-  const names = ['number-topic', 'even-topic', 'odd-topic', 'sentence-topic', 'answer-topic'];
-  const reads = {'number-topic': 'read by stream', 'even-topic': 'by sentence, which asks random', 'odd-topic': 'not read on', 'sentence-topic': 'by answer', 'answer-topic': 'the end'};
-  $('numbers-way').replaceChildren(...names.filter(name => s.topics[name]).map(name => {
-    const item = make('li'), t = s.topics[name];
-    item.append(make('span', name), make('span', `${count(t.records)}, ${rate(t.rate)}${lag(name)}`, 'muted'), make('span', reads[name], 'muted'));
-    return item;
-  }));
+  const reader = {'number-topic': 'stream', 'even-topic': 'sentence', 'sentence-topic': 'answer'};
+  for (const node of document.querySelectorAll('#numbers-way .node')) {
+    const topic = s.topics[node.dataset.topic], part = s.parts.find(p => p.name === reader[node.dataset.topic]);
+    node.dataset.is = !topic ? 'bad' : topic.lag && !part.up ? 'warn' : 'good';
+    text(node.querySelector('.state'), !topic ? '✕ not there' : plural(topic.records, 'record') + (topic.lag ? `, ${count(topic.lag)} waiting` : ''));
+    if (!part) continue;
+    edge(document.querySelector(`#numbers-way [data-part=${part.name}]`), topic ? topic.done : 0, !part.up,
+      part.up ? `${part.name} ${rate(topic ? topic.done : 0)}` : `${part.name} is away`);
+  }
+  const odd = s.topics['odd-topic'];
+  text($('odd'), odd ? `and ${count(odd.records)} odd ones, on odd-topic` : '');
 }
 
 function answers(s) {

@@ -38,6 +38,9 @@ type DroppedSpans struct {
 	FailedToEmit int64 `json:"failed_to_emit"` // Kafka was away and the buffer full, or Kafka refused them
 }
 
+// Total is their sum.
+func (d DroppedSpans) Total() int64 { return d.FullQueue + d.TooLarge + d.FailedToEmit }
+
 func (d *DroppedSpans) add(more DroppedSpans) {
 	d.FullQueue += more.FullQueue
 	d.TooLarge += more.TooLarge

@@ -16,14 +16,20 @@ var style []byte
 // policy forbids a page everything but what comes from where it came from.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
 
-// Guard lets a browser do little with what next answers, and refuses requests that come by another name than that of this machine:
-// a page elsewhere may have its own name point here.
+// Guard refuses requests that come by another name than that of this machine: a page elsewhere may have its own name point here.
 func Guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !loopback(r.Host) {
 			http.Error(w, "Open this page as localhost: it is for this machine only.", http.StatusForbidden)
 			return
 		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// Policy lets a browser do little with what next answers.
+func Policy(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
 		h.Set("X-Content-Type-Options", "nosniff")
