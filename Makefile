@@ -44,6 +44,16 @@ simulate: toolchain ## Simulate what can happen to a consumer, its broker and th
 test-kafka: build ## Run the tests that need a real Kafka: Apache Kafka, Kafka Connect and OpenSearch, with Java 17 (21), Maven and Python 3.10
 	services/systemtest/jars/with go test -race -v -count=1 -parallel 3 -timeout 40m -run RealKafka ./services/systemtest
 
+.PHONY: test-browser
+test-browser: build ## Test the control room in Chromium, which must be installed; SCREENSHOTS=FOLDER leaves pictures there
+	BROWSER_TEST=1 SCREENSHOTS='$(abspath $(SCREENSHOTS))' go test -count 1 -timeout 10m -run TestControlRoom ./services/demo
+
+.PHONY: screenshots
+screenshots: ## Take the pictures of README anew (docs/pictures), with Chromium
+	@mkdir -p docs/pictures
+	@$(MAKE) --no-print-directory test-browser SCREENSHOTS=docs/pictures
+	@rm -f docs/pictures/*-400-*.png
+
 .PHONY: mutants
 mutants: toolchain ## Plant some ninety bugs, one after the other, and tell which test finds each; RUN='regexp' chooses
 	@go run ./services/mutants -run '$(RUN)'

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"html"
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +22,8 @@ import (
 	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"fault-tolerant-tracing/services/internal/jaeger"
 )
 
 // What a person does with the control room, in a real browser: see the flow, cause an outage, watch it and end it, kill, poison,
@@ -31,7 +36,7 @@ func TestControlRoom(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = os.RemoveAll(work) })
 	ports := freePorts(t)
-	_, out := startDemo(t, demoSettings{Work: work + "/demo", Ports: ports, Stay: true})
+	running, out := startDemo(t, demoSettings{Work: work + "/demo", Ports: ports, Stay: true})
 	eventually(t, "the console is there", func() bool { return strings.Contains(out.read(t), "are ready") })
 	b := openBrowser(t)
 	b.visit(httpURL(ports.Console))
@@ -84,8 +89,51 @@ func TestControlRoom(t *testing.T) {
 
 	assert.Empty(t, b.complaints())
 	for _, visited := range b.hosts() {
-		assert.Contains(t, []string{fmt.Sprintf("localhost:%d", ports.Console)}, visited)
+		assert.Equal(t, fmt.Sprintf("localhost:%d", ports.Console), visited)
 	}
+	b.jaeger(jaeger.NewQuery(httpURL(ports.JaegerQuery)), httpURL(ports.JaegerQuery))
+	b.terminal(strings.NewReplacer(work+"/demo", ".demo", addr(ports.Kafka), addr(defaultPorts.Kafka),
+		httpURL(ports.JaegerQuery), httpURL(defaultPorts.JaegerQuery)).Replace(out.read(t)))
+	require.NoError(t, running.Process.Signal(os.Interrupt))
+	assert.NoError(t, running.Wait())
+}
+
+// jaeger takes a trace of nine spans, and that of an outage, as Jaeger shows them.
+func (b *browser) jaeger(query *jaeger.Query, ui string) {
+	b.t.Helper()
+	b.do(chromedp.EmulateViewport(1280, 620))
+	for name, spans := range map[string]struct {
+		service string
+		n       int
+	}{"jaeger-number": {"answer", 9}, "jaeger-outage": {"relay", 1}} {
+		traces, err := query.Traces(b.t.Context(), spans.service, 200)
+		require.NoError(b.t, err)
+		traces = slices.DeleteFunc(traces, func(t jaeger.Trace) bool { return len(t.Spans) != spans.n })
+		require.NotEmpty(b.t, traces, name)
+		b.visit(ui + "/trace/" + slices.MinFunc(traces, func(x, y jaeger.Trace) int { return cmp.Compare(took(x), took(y)) }).TraceID)
+		b.until(name, fmt.Sprintf(`document.querySelectorAll('.span-row').length === %d`, spans.n))
+		b.shoot(name)
+	}
+}
+
+// took is how long a trace took, in microseconds.
+func took(t jaeger.Trace) int64 {
+	began, ended := t.Spans[0].StartMicros, int64(0)
+	for _, s := range t.Spans {
+		began, ended = min(began, s.StartMicros), max(ended, s.StartMicros+s.DurationMicros)
+	}
+	return ended - began
+}
+
+// terminal takes what the demo printed before its reader's turn.
+func (b *browser) terminal(text string) {
+	b.t.Helper()
+	text, _, _ = strings.Cut(text, "6  Now you")
+	lines := "$ make demo\n" + strings.TrimSpace(text)
+	b.do(chromedp.EmulateViewport(1000, int64(20*strings.Count(lines, "\n")+60)))
+	b.visit("data:text/html;charset=utf-8," + url.PathEscape(`<body style="margin:0;padding:18px;background:#0f141a;color:#e6ebf1;font:14px/20px monospace"><pre style="margin:0">`+
+		html.EscapeString(lines)))
+	b.shoot("terminal")
 }
 
 // browser is a page in Chromium.
@@ -207,19 +255,29 @@ func (b *browser) pictures(name string) {
 	}
 }
 
-// picture takes the page, if pictures are wanted, and finds that nothing is wider than it.
+// shoot writes a picture of what the window shows, if pictures are wanted.
+func (b *browser) shoot(name string) {
+	b.t.Helper()
+	folder := os.Getenv("SCREENSHOTS")
+	if folder == "" {
+		return
+	}
+	_, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](`scrollTo(0, 0), true`))
+	require.NoError(b.t, err)
+	content, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
+	require.NoError(b.t, err)
+	require.NoError(b.t, os.WriteFile(filepath.Join(folder, name+".png"), content, 0o644))
+}
+
+// picture takes the page, and finds that nothing is wider than it.
 func (b *browser) picture(name string, width int64, theme string) {
 	b.t.Helper()
 	b.prefer("prefers-color-scheme", theme)
-	b.do(chromedp.EmulateViewport(width, 900))
+	b.do(chromedp.EmulateViewport(width, 860))
 	inside, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](`document.documentElement.scrollWidth <= innerWidth`))
 	require.NoError(b.t, err)
 	assert.True(b.t, inside, "%s at %d pixels is wider than the screen", name, width)
-	if folder := os.Getenv("SCREENSHOTS"); folder != "" {
-		content, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
-		require.NoError(b.t, err)
-		require.NoError(b.t, os.WriteFile(filepath.Join(folder, fmt.Sprintf("%s-%d-%s.png", name, width, theme)), content, 0o644))
-	}
+	b.shoot(fmt.Sprintf("%s-%d-%s", name, width, theme))
 	b.do(chromedp.ResetViewport())
 	b.prefer("prefers-color-scheme", "")
 }
