@@ -5,6 +5,7 @@ go 1.26.0
 require (
 	fault-tolerant-tracing/tracing v0.0.0
 	github.com/IBM/sarama v1.50.3
+	github.com/agnivade/levenshtein v1.2.2
 	github.com/aws/aws-sdk-go-v2/service/s3 v1.111.0
 	github.com/caarlos0/env/v11 v11.4.2
 	github.com/cenkalti/backoff/v5 v5.0.3
