@@ -214,6 +214,7 @@ func TestSpansOfASentence(t *testing.T) {
 	assert.Equal(t, "000000000000000b", from.ParentID)
 	assert.Equal(t, from.ID, to.ParentID)
 	assert.Equal(t, "6", from.Tags["number.value"])
+	assert.Equal(t, "6", to.Tags["number.value"])
 	assert.EqualValues(t, 2, from.Tags["random.number"])
 
 	written := tracingtest.ReadTopic(t, broker.Addr(), "answer-topic", 1)[0]

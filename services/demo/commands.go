@@ -11,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"fault-tolerant-tracing/services/internal/verdict"
@@ -138,7 +139,7 @@ func (d *demo) send(ctx context.Context, values []string) error {
 		if n, err := strconv.ParseInt(value, 10, 64); err == nil {
 			numbers = append(numbers, n)
 		} else {
-			d.screen.line("%q is no number of 64 bits: what stream does not take lies on number-dlq", value)
+			d.screen.line("%.60q is no number of 64 bits: what stream does not take lies on number-dlq", value)
 		}
 	}
 	before, err := verdict.Fed(ctx, d.brokers())
@@ -175,7 +176,8 @@ func (d *demo) sendMany(ctx context.Context, count, rate int) error {
 			}
 		}
 	}
-	d.screen.line("%d numbers, %d … %d, are sent, in %s", count, numbers[0], numbers[count-1], rounded(time.Since(start)))
+	d.screen.line("%s, in %s", english.Plural(count, fmt.Sprintf("number, %d, is sent", numbers[0]),
+		fmt.Sprintf("numbers, %d … %d, are sent", numbers[0], numbers[count-1])), rounded(time.Since(start)))
 	return d.follow(ctx, before, numbers)
 }
 
@@ -241,6 +243,6 @@ func (a *attached) status(ctx context.Context) error {
 		a.screen.line("%v", err)
 		return nil
 	}
-	a.screen.line("the relay is %s, %d records wait: %s", s.State, s.lag(), a.relayURL())
+	a.screen.line("the relay is %s, %s: %s", s.State, s.waits(), a.relayURL())
 	return nil
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
+
 	"fault-tolerant-tracing/services/internal/verdict"
 )
 
@@ -57,7 +59,7 @@ func (d *demo) tell(r verdict.Result, enough func(verdict.Result) bool) bool {
 			d.screen.line("and %d more", more)
 		}
 	case d.withRelay() && !r.Complete():
-		d.screen.line("%d traces hold more: what was killed was done again", r.TracesExpected-r.Traces)
+		d.screen.line("%s more: what was killed was done again", english.Plural(r.TracesExpected-r.Traces, "trace holds", "traces hold"))
 	case d.withRelay():
 		d.screen.line("every trace is whole in Jaeger, field by field what the services wrote")
 	case ok:

@@ -63,7 +63,8 @@ On a terminal, or with --stay, the demo then stays up until Ctrl-C: the commands
 and start Jaeger, kill any part, send numbers and count again. Whatever ends then, by a
 command or otherwise, is started again, unless it was stopped by a command.
 
-It needs the programs that "make build" puts into bin/.`,
+It needs the programs that "make build" puts into bin/, and passes on LOG_LEVEL of the
+environment to the services and no other setting.`,
 		Version:       service.Version,
 		Args:          cobra.NoArgs,
 		SilenceErrors: true,

@@ -19,11 +19,14 @@ func readNumbers(file string) ([]int64, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the numbers: %w", err)
 	}
+	if strings.TrimSpace(string(text)) == "" {
+		return nil, fmt.Errorf("%s: no numbers", file)
+	}
 	var numbers []int64
 	for i, line := range strings.Split(strings.TrimRight(string(text), "\n"), "\n") {
 		n, err := strconv.ParseInt(strings.TrimSpace(line), 10, 64)
 		if err != nil {
-			return nil, fmt.Errorf("%s, line %d: %q is not a number the demo can follow", file, i+1, line)
+			return nil, fmt.Errorf("%s, line %d: %.60q is not a number the demo can follow", file, i+1, line)
 		}
 		numbers = append(numbers, n)
 	}

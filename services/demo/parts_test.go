@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -38,10 +39,16 @@ func TestNumbersFile(t *testing.T) {
 	assert.Equal(t, []int64{1, -4, 12}, numbers)
 	assert.Equal(t, []int64{13, 14, 15}, moreNumbers(numbers, 3))
 
-	for _, text := range []string{"", "1\n\n2\n", "1\ntwo\n"} {
+	for text, want := range map[string]string{
+		"":                               ": no numbers",
+		" \n\n":                          ": no numbers",
+		"1\n\n2\n":                       `, line 2: "" is not a number the demo can follow`,
+		"1\ntwo\n":                       `, line 2: "two" is not a number the demo can follow`,
+		strings.Repeat("x", 1000) + "\n": `, line 1: "` + strings.Repeat("x", 60) + `" is not a number the demo can follow`,
+	} {
 		write(text)
 		_, err = readNumbers(file)
-		assert.ErrorContains(t, err, "is not a number", "%q", text)
+		assert.EqualError(t, err, file+want)
 	}
 }
 
@@ -79,8 +86,8 @@ func TestFollowShowsTheArticlesLinesOnly(t *testing.T) {
 	q.end(0)
 	assert.Equal(t, []string{"sending 9 span(s) to jaeger", "sending 10 span(s) to jaeger", "sending 11 span(s) to jaeger"}, shown)
 
-	assert.Equal(t, "could not send spans to jaeger, retrying offset 12",
-		holdingLine.FindString(`level=INFO msg="could not send spans to jaeger, retrying offset 12" service=relay`))
+	assert.Equal(t, "could not send spans to jaeger, retrying offset 12 of partition 3, 5 records wait",
+		holdingLine.FindString(`level=INFO msg="could not send spans to jaeger, retrying offset 12 of partition 3, 5 records wait" service=relay`))
 }
 
 func TestFollowEndsWithoutALine(t *testing.T) {

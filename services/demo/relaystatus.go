@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+
+	"github.com/dustin/go-humanize/english"
 )
 
 // relayStatus is what the demo needs of the relay's GET /status.
@@ -22,6 +24,11 @@ func (s relayStatus) lag() int64 {
 		sum += max(0, p.Lag)
 	}
 	return sum
+}
+
+// waits says how many records wait.
+func (s relayStatus) waits() string {
+	return english.Plural(int(s.lag()), "record waits", "records wait")
 }
 
 func (d *demo) relayStatus(ctx context.Context) (relayStatus, error) {

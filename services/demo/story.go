@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"fault-tolerant-tracing/services/internal/verdict"
@@ -98,7 +99,7 @@ func (d *demo) flow(ctx context.Context, numbers []int64) error {
 	if err := d.until(ctx, flowTimeout, d.arrived(before, numbers, &d.followed)); err != nil {
 		return fmt.Errorf("wait for the numbers: %w", err)
 	}
-	d.screen.line("%d numbers, %d … %d, went through stream, sentence and answer in %s", len(numbers), slices.Min(numbers),
+	d.screen.line("%s, %d … %d, went through stream, sentence and answer in %s", english.Plural(len(numbers), "number", ""), slices.Min(numbers),
 		slices.Max(numbers), rounded(time.Since(start)))
 	if d.withOpenTelemetry() {
 		d.screen.line("a client that knows only OpenTelemetry asked random for numbers too")
@@ -132,7 +133,7 @@ func (d *demo) appear(ctx context.Context) error {
 	if err := d.until(ctx, flowTimeout, d.found(&r, verdict.Result.Complete)); err != nil {
 		return fmt.Errorf("wait for the traces: %w", withProblem(err, r))
 	}
-	d.screen.line("Jaeger has their %d traces, %d spans", r.Traces, r.Spans)
+	d.screen.line("Jaeger has their %s, %s", english.Plural(r.Traces, "trace", ""), english.Plural(r.Spans, "span", ""))
 	return nil
 }
 
@@ -173,13 +174,13 @@ func (d *demo) endure(ctx context.Context, numbers []int64) error {
 	var s relayStatus
 	err := d.until(ctx, flowTimeout, func(ctx context.Context) (_ bool, _ string, err error) {
 		s, err = d.relayStatus(ctx)
-		return s.State == "holding" && s.lag() > 0, fmt.Sprintf("the relay is %s, %d records wait", s.State, s.lag()), err
+		return s.State == "holding" && s.lag() > 0, fmt.Sprintf("the relay is %s, %s", s.State, s.waits()), err
 	})
 	if err != nil {
 		return fmt.Errorf("wait for the relay to hold: %w", err)
 	}
 	endQuote()
-	d.screen.line("the relay is holding: %d records with spans wait on tracing-topic", s.lag())
+	d.screen.line("the relay is holding: %s on tracing-topic", english.Plural(int(s.lag()), "record with spans waits", "records with spans wait"))
 	return nil
 }
 
@@ -197,7 +198,7 @@ func (d *demo) recover(ctx context.Context) error {
 	start := time.Now()
 	err := d.until(ctx, flowTimeout, func(ctx context.Context) (bool, string, error) {
 		s, err := d.relayStatus(ctx)
-		return s.State == "delivering" && s.lag() == 0, fmt.Sprintf("the relay is %s, %d records wait", s.State, s.lag()), err
+		return s.State == "delivering" && s.lag() == 0, fmt.Sprintf("the relay is %s, %s", s.State, s.waits()), err
 	})
 	if err != nil {
 		return fmt.Errorf("wait for the backlog: %w", err)

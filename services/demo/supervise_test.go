@@ -11,6 +11,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"fault-tolerant-tracing/services/internal/jaeger"
+	"fault-tolerant-tracing/tracing"
 )
 
 func TestSuperviseReturnsTheExitCodeOfItsProgram(t *testing.T) {
@@ -77,6 +80,32 @@ func TestChildRunsWithItsEnvironmentOnlyAndStops(t *testing.T) {
 	assert.NotContains(t, string(log), "KAFKA_BROKERS")
 	assert.Equal(t, "stopped", lastLine(logFile))
 	assert.NoError(t, c.stop(t.Context()), "a second stop")
+}
+
+// What a person has set for other runs must neither change this one nor be dropped in silence.
+func TestAServiceSeesTheLogLevelAndNoOtherSettingOfTheEnvironment(t *testing.T) {
+	settings := []string{"JAEGER_SAMPLER_TYPE", "KAFKA_BROKERS", "OTEL_EXPORTER_OTLP_ENDPOINT", "TRACING_KAFKA_BROKERS", "LOG_FORMAT"}
+	for _, name := range settings {
+		t.Setenv(name, "elsewhere:1")
+	}
+	t.Setenv("LOG_LEVEL", "debug")
+	work := t.TempDir()
+	d := &demo{transport: tracing.Kafka, root: work, work: work, supervisor: []string{"env"}, jaeger: jaeger.New(jaeger.Options{})}
+	require.NoError(t, os.Mkdir(d.logs(), 0o755))
+	require.NoError(t, os.Mkdir(d.bin(""), 0o755))
+	require.NoError(t, os.WriteFile(d.bin("random"), []byte("#!/bin/sh\nenv\n"), 0o755))
+	c, err := d.startChild("random", "random", 1)
+	require.NoError(t, err)
+	require.NoError(t, c.wait(t.Context()))
+	log, err := os.ReadFile(d.log("random"))
+	require.NoError(t, err)
+	assert.Contains(t, string(log), "LOG_LEVEL=debug\n")
+	assert.NotContains(t, string(log), "elsewhere:1")
+
+	told := ignored(os.Environ())
+	assert.Subset(t, told, settings)
+	assert.NotContains(t, told, "LOG_LEVEL")
+	assert.NotContains(t, told, "PATH")
 }
 
 func TestChildThatEndsIsReportedWithItsLog(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -35,6 +36,9 @@ func (d *demo) services() []program {
 
 // start starts everything, and returns when all of it is ready.
 func (d *demo) start(ctx context.Context) error {
+	if names := ignored(os.Environ()); len(names) > 0 {
+		d.screen.line("not heeded here, where everything has its settings: %s", strings.Join(names, ", "))
+	}
 	if err := d.startBroker(); err != nil {
 		return err
 	}
@@ -162,6 +166,24 @@ func (d *demo) startService(ctx context.Context, s program) error {
 	return d.keep(ctx, s.name, func(context.Context) (process, error) { return d.startChild(s.name, s.name, s.port) })
 }
 
+// passedOn are the variables of the environment that our programs see.
+var passedOn = []string{"PATH", "HOME", "TMPDIR", "LOG_LEVEL"}
+
+// setting matches the names of all settings that our programs have elsewhere.
+var setting = regexp.MustCompile(`^(KAFKA|TRACING|JAEGER|OTEL|TOPIC|NUMBER|EVEN|ODD|SENTENCE|ANSWER|DLQ)_` +
+	`|^(HTTP_ADDR|RANDOM_URL|MAX_SPANS_PER_SECOND|SESSION_TIMEOUT|GROUP_INSTANCE_ID|SHUTDOWN_TIMEOUT|LOG_FORMAT)$`)
+
+// ignored names the settings in the environment that the programs do not see.
+func ignored(environ []string) (names []string) {
+	for _, variable := range environ {
+		if name, _, _ := strings.Cut(variable, "="); setting.MatchString(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // startChild starts one of our programs with the settings of this run and nothing of the environment that could change them. name is
 // that of its log.
 func (d *demo) startChild(name, program string, port int, args ...string) (*child, error) {
@@ -183,7 +205,7 @@ func (d *demo) startChild(name, program string, port int, args ...string) (*chil
 	if port != 0 {
 		env = append(env, "HTTP_ADDR="+addr(port))
 	}
-	for _, name := range []string{"PATH", "HOME", "TMPDIR"} {
+	for _, name := range passedOn {
 		if value, ok := os.LookupEnv(name); ok {
 			env = append(env, name+"="+value)
 		}

@@ -181,13 +181,13 @@ func TestVerifyPrintsWhatItFinds(t *testing.T) {
 	output, err := relayCommand(t, broker, "archive", "--to", url, "--once").CombinedOutput()
 	require.NoError(t, err, "%s", output)
 	require.NoError(t, verifyArchive(t.Context(), url, payload.Setting{}, &out))
-	assert.Contains(t, out.String(), "whole: 1 segments with 2 records and 2 spans")
+	assert.Contains(t, out.String(), "whole: 1 segment with 2 records and 2 spans")
 
 	files, err := filepath.Glob(filepath.Join(dir, "*", "*", "*", "*"))
 	require.NoError(t, err)
 	require.Len(t, files, 1)
 	require.NoError(t, os.Truncate(files[0], 50))
 	out.Reset()
-	require.EqualError(t, verifyArchive(t.Context(), url, payload.Setting{}, &out), "archive "+url+": 1 of 1 segments broken")
+	require.EqualError(t, verifyArchive(t.Context(), url, payload.Setting{}, &out), "archive "+url+": 1 of 1 segment broken")
 	assert.Contains(t, out.String(), "broken: "+topic+"/")
 }

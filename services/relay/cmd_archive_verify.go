@@ -7,6 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"fault-tolerant-tracing/services/internal/archive"
@@ -64,9 +65,10 @@ func verifyArchive(ctx context.Context, url string, format payload.Setting, w io
 	case segments == 0:
 		return fmt.Errorf("archive %s: no segments", url)
 	case len(report.Broken) > 0:
-		return fmt.Errorf("archive %s: %d of %d segments broken", url, len(report.Broken), segments)
+		return fmt.Errorf("archive %s: %d of %s broken", url, len(report.Broken), english.Plural(segments, "segment", ""))
 	}
-	fmt.Fprintf(w, "whole: %d segments with %d records and %d spans, checked in %s\n", segments, records, spans, time.Since(began).Round(time.Millisecond))
+	fmt.Fprintf(w, "whole: %s with %s and %s, checked in %s\n", english.Plural(segments, "segment", ""),
+		english.Plural(int(records), "record", ""), english.Plural(int(spans), "span", ""), time.Since(began).Round(time.Millisecond))
 	return nil
 }
 

@@ -8,24 +8,50 @@ import (
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/payload"
 	"fault-tolerant-tracing/services/internal/scan"
 	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/tracing/kafkaclient"
 )
 
 const dlqDoc = `Dlq looks after tracing-dlq, where the relay sets aside what Jaeger can never take:
-records that hold no batch of spans, and spans that Jaeger refuses again and again.`
+records that hold no batch of spans, and spans that Jaeger refuses again and again. With
+--topic it looks after number-dlq, even-dlq or sentence-dlq, where stream, sentence and
+answer set aside what they cannot read.`
 
 type dlqConfig struct {
 	Kafka  service.TracingKafka
+	Data   service.Kafka
 	Topic  string `env:"TRACING_DLQ" envDefault:"tracing-dlq" help:"topic with what was set aside"`
 	Format payload.Setting
 }
 
 func dlqCommand() *cobra.Command {
-	return service.Commands("dlq", "Look after what was set aside", dlqDoc, dlqListCommand(), dlqShowCommand(), dlqRedriveCommand())
+	return service.Commands("dlq", "Look after what was set aside", dlqDoc, dlqListCommand(), dlqShowCommand(), dlqRedriveCommand(), dlqDropCommand())
+}
+
+// topicFlag adds the flag that says which dead-letter topic a command is about.
+func topicFlag(flags *pflag.FlagSet) *string {
+	return flags.String("topic", "", "another dead-letter topic of this `name`, on the cluster with the data: number-dlq, even-dlq or sentence-dlq")
+}
+
+// letters are those of one dead-letter topic.
+type letters struct {
+	topic   string
+	cluster kafkaclient.Cluster
+	format  payload.Setting
+	spans   bool // for Jaeger; others go back to where they came from
+}
+
+// letters are those of the topic that --topic names, or of the relay's.
+func (c dlqConfig) letters(topic string) letters {
+	if topic == "" || topic == c.Topic {
+		return letters{c.Topic, c.Kafka.Cluster(), c.Format, true}
+	}
+	return letters{topic, c.Data.Cluster(), c.Format, false}
 }
 
 // aside is a record of the dead-letter topic.
@@ -86,10 +112,10 @@ func parsePosition(text string) (position, error) {
 	return position{int32(p), int64(o)}, nil
 }
 
-// eachAside calls yield for each record that is on the dead-letter topic now, in
-// the order of partition and offset.
-func eachAside(ctx context.Context, cfg dlqConfig, yield func(aside) error) error {
-	topic, err := scan.Open(ctx, cfg.Kafka.Cluster(), cfg.Topic)
+// each calls yield for each record that is on the topic now, in the order of partition
+// and offset.
+func (l letters) each(ctx context.Context, yield func(aside) error) error {
+	topic, err := scan.Open(ctx, l.cluster, l.topic)
 	if err != nil {
 		return err
 	}
@@ -99,12 +125,25 @@ func eachAside(ctx context.Context, cfg dlqConfig, yield func(aside) error) erro
 		return err
 	}
 	for _, r := range ranges {
-		err := topic.Read(ctx, []scan.Range{r}, func(m *kafka.Message) error { return yield(newAside(cfg.Format, m)) })
+		err := topic.Read(ctx, []scan.Range{r}, func(m *kafka.Message) error { return yield(newAside(l.format, m)) })
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// missing is the error for a place where there is no record, among what the topic holds.
+func (l letters) missing(p position, ranges []scan.Range) error {
+	if int(p.partition) >= len(ranges) {
+		return fmt.Errorf("%s has no partition %d, the last one is %d", l.topic, p.partition, len(ranges)-1)
+	}
+	held := ranges[p.partition]
+	if held.From == held.To {
+		return fmt.Errorf("%s has no record at offset %s: it is empty", l.topic, p)
+	}
+	return fmt.Errorf("%s has no record at offset %s: it holds %s to %s", l.topic, p,
+		position{p.partition, held.From}, position{p.partition, held.To - 1})
 }
 
 // printable returns text as one line without what could change a terminal.

@@ -23,23 +23,24 @@ func dlqListCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List what was set aside, one line each", Long: dlqListDoc,
-		Example: "relay dlq list\nrelay dlq list --json | jq -r .reason | sort | uniq -c",
+		Example: "relay dlq list\nrelay dlq list --json | jq -r .reason | sort | uniq -c\nrelay dlq list --topic number-dlq",
 	}
+	topic := topicFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "lines of JSON")
 	return service.Command(cmd, func(ctx context.Context, cfg dlqConfig, _ []string) error {
 		if asJSON {
 			out := json.NewEncoder(cmd.OutOrStdout())
-			return eachAside(ctx, cfg, func(a aside) error { return out.Encode(a.line()) })
+			return cfg.letters(*topic).each(ctx, func(a aside) error { return out.Encode(a.line()) })
 		}
-		return listText(ctx, cfg, cmd.OutOrStdout())
+		return listText(ctx, cfg.letters(*topic), cmd.OutOrStdout())
 	})
 }
 
 const listFormat = "%8s  %-19s  %-24s  %-16s  %5s  %s\n"
 
-func listText(ctx context.Context, cfg dlqConfig, w io.Writer) error {
+func listText(ctx context.Context, l letters, w io.Writer) error {
 	none := true
-	err := eachAside(ctx, cfg, func(a aside) error {
+	err := l.each(ctx, func(a aside) error {
 		if none {
 			fmt.Fprintf(w, listFormat, "OFFSET", "SET ASIDE", "FROM", "SERVICE", "SPANS", "REASON")
 		}
@@ -56,7 +57,7 @@ func listText(ctx context.Context, cfg dlqConfig, w io.Writer) error {
 		return err
 	})
 	if err == nil && none {
-		fmt.Fprintf(w, "%s is empty\n", cfg.Topic)
+		fmt.Fprintf(w, "%s is empty\n", l.topic)
 	}
 	return err
 }

@@ -5,71 +5,89 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/deliver"
 	"fault-tolerant-tracing/services/internal/dispatch"
-	"fault-tolerant-tracing/services/internal/kafkaadmin"
 	"fault-tolerant-tracing/services/internal/meter"
 	"fault-tolerant-tracing/services/internal/replay"
 	"fault-tolerant-tracing/services/internal/scan"
 	"fault-tolerant-tracing/services/internal/service"
 )
 
-const dlqRedriveDoc = `Redrive sends what was set aside to Jaeger again. What Jaeger still refuses is listed
-and set aside anew, behind the rest, with the new reason; so is, without being sent,
-what holds no batch of spans or was cut. The exit code is then 1. Records are removed
-from the dead-letter topic only when they and all before them are through, so that
-nothing is lost whenever redrive is ended; what was sent and not yet removed is then
-sent again by the next one. What a backend has taken in part ("partly rejected") is sent
-whole again, and probably rejected in part again: look at it, and delete it.
+const dlqRedriveDoc = `Redrive sends what was set aside to Jaeger again: all of it, or what is at these OFFSETs,
+or has a text in its reason. What Jaeger still refuses is listed and set aside anew,
+behind the rest, with the new reason and the time of the first one; so is, without being
+sent, what holds no batch of spans or was cut. The exit code is then 1. Records are
+removed from the dead-letter topic only when they and all before them are through, so
+that nothing is lost whenever redrive is ended; what was sent and not yet removed is
+then sent again by the next one. What is not chosen stays as it is, with another offset
+if it lies before something chosen. What a backend has taken in part ("partly rejected")
+is sent whole again, and probably rejected in part again: look at it, and drop it.
 
 It takes what is on the dead-letter topic when it starts. Jaeger's absence is waited
-out, until Ctrl-C, unless it has never answered: then 10 seconds.`
+out, until Ctrl-C, unless it has never answered: then 10 seconds.
 
-const removeTimeout = 10 * time.Second
+With --topic, records go back to the topic that they came from, with the key, value and
+headers that they had, for the service to read them again.`
 
 type redriveConfig struct {
-	Kafka   service.TracingKafka
-	Topic   string `env:"TRACING_DLQ" envDefault:"tracing-dlq" help:"topic with what was set aside"`
+	Letters dlqConfig
 	Backend backend
 }
 
 func dlqRedriveCommand() *cobra.Command {
 	var to endpointFlags
+	var reason string
 	var dryRun bool
 	cmd := &cobra.Command{
-		Use: "redrive", Short: "Send what was set aside again, and remove what is through", Long: dlqRedriveDoc,
-		Example: "relay dlq redrive --dry-run\nrelay dlq redrive --endpoint http://other:4318/v1/traces",
+		Use: "redrive [OFFSET...]", Short: "Send what was set aside again, and remove what is through", Long: dlqRedriveDoc,
+		Example: "relay dlq redrive --dry-run\nrelay dlq redrive --endpoint http://other:4318/v1/traces\n" +
+			"relay dlq redrive --reason 'jaeger answered 413'\nrelay dlq redrive 3 7 --topic number-dlq",
+		Args: cobra.ArbitraryArgs,
 	}
+	topic := topicFlag(cmd.Flags())
+	cmd.Flags().StringVar(&reason, "reason", "", "only what has this `text` in the reason that relay dlq list shows")
 	to.add(cmd.Flags())
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "count what would be sent, send and remove nothing")
-	return service.Command(cmd, func(ctx context.Context, cfg redriveConfig, _ []string) error {
-		if dryRun {
-			return redriveDry(ctx, cfg, cmd.OutOrStdout())
+	return service.Command(cmd, func(ctx context.Context, cfg redriveConfig, args []string) error {
+		chosen, err := newChoice(args, reason)
+		if err != nil {
+			return err
+		}
+		l := cfg.Letters.letters(*topic)
+		switch {
+		case dryRun:
+			return redriveDry(ctx, l, chosen, cmd.OutOrStdout())
+		case !l.spans:
+			return redriveBack(ctx, l, chosen, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		}
 		endpoint, done := to.or(cfg.Backend).open()
 		defer done()
-		return redriveAll(ctx, cfg, endpoint, cmd.OutOrStdout(), cmd.ErrOrStderr())
+		return redriveAll(ctx, l, chosen, endpoint, cmd.OutOrStdout(), cmd.ErrOrStderr())
 	})
 }
 
-func redriveDry(ctx context.Context, cfg redriveConfig, w io.Writer) error {
-	topic, err := scan.Open(ctx, cfg.Kafka.Cluster(), cfg.Topic)
+func redriveDry(ctx context.Context, l letters, chosen choice, w io.Writer) error {
+	topic, err := scan.Open(ctx, l.cluster, l.topic)
 	if err != nil {
 		return err
 	}
 	defer topic.Close()
-	source, err := replay.FromTopic(topic, time.Time{}, time.Time{})
+	ranges, count, err := l.survey(ctx, topic, chosen)
 	if err != nil {
 		return err
 	}
-	counts, err := replay.Count(ctx, source, replay.Filter{Format: cfg.Backend.Format}, func(int64) {})
+	if !l.spans {
+		fmt.Fprintf(w, "would send %s back\n", english.Plural(int(count), "record", ""))
+		return nil
+	}
+	source := sifted{TopicSource: replay.FromRanges(topic, ranges), letters: l, chosen: chosen, count: count}
+	counts, err := replay.Count(ctx, source, replay.Filter{Format: l.format}, func(int64) {})
 	if err != nil {
 		return err
 	}
@@ -77,61 +95,65 @@ func redriveDry(ctx context.Context, cfg redriveConfig, w io.Writer) error {
 	return nil
 }
 
-// redrive is one run of the command.
-type redrive struct {
-	name     string // of the dead-letter topic
-	endpoint deliver.Endpoint
-	admin    *kafkaadmin.Admin
-	queue    *deadletter.Queue
+// sifted are the chosen letters of a topic. The others are kept, if there is keep.
+type sifted struct {
+	*replay.TopicSource
+	letters
+	chosen choice
+	count  int64
+	keep   func(context.Context, aside) error
 }
 
-// redriveAll opens what a redrive needs, runs it and tells what it did. Before the
-// first record is sent it makes sure that records may be removed.
-func redriveAll(ctx context.Context, cfg redriveConfig, endpoint deliver.Endpoint, stdout, stderr io.Writer) (err error) {
-	cluster := cfg.Kafka.Cluster()
-	topic, err := scan.Open(ctx, cluster, cfg.Topic)
-	if err != nil {
-		return err
-	}
-	defer topic.Close()
-	source, err := replay.FromTopic(topic, time.Time{}, time.Time{})
-	if err != nil {
-		return err
-	}
-	admin, err := kafkaadmin.New(cluster)
-	if err != nil {
-		return err
-	}
-	defer admin.Close()
-	quiet := slog.New(slog.DiscardHandler) // a command tells its errors itself
-	producer, err := deadletter.NewProducer(cluster, quiet)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeTimeout)
-		defer cancel()
-		err = errors.Join(err, producer.Close(closing))
-	}()
+// Total implements Total of [replay.Source].
+func (s sifted) Total(context.Context) (int64, error) { return s.count, nil }
 
-	r := &redrive{name: cfg.Topic, endpoint: endpoint, admin: admin, queue: deadletter.New(producer, cfg.Topic)}
-	if err := r.remove(source.Begin()); err != nil {
-		return err
-	}
-	total, err := source.Total(ctx)
+// Read implements Read of [replay.Source].
+func (s sifted) Read(ctx context.Context, yield func(replay.Record) error) error {
+	return s.TopicSource.Read(ctx, func(r replay.Record) error {
+		a := newAside(s.format, &kafka.Message{
+			TopicPartition: kafka.TopicPartition{Partition: r.Partition, Offset: kafka.Offset(r.Offset)},
+			Timestamp:      r.Time, Key: r.Key, Value: r.Value, Headers: r.Headers,
+		})
+		switch {
+		case s.chosen.wants(a):
+			return yield(r)
+		case s.keep != nil:
+			return s.keep(ctx, a)
+		}
+		return nil
+	})
+}
+
+// redrive is one run of the command for letters that go to Jaeger.
+type redrive struct {
+	*opened
+	endpoint deliver.Endpoint
+}
+
+// redriveAll sends the chosen letters to Jaeger, and tells what became of them.
+func redriveAll(ctx context.Context, l letters, chosen choice, endpoint deliver.Endpoint, stdout, stderr io.Writer) (err error) {
+	o, err := l.open(ctx)
 	if err != nil {
 		return err
 	}
-	shown := meter.New(stderr, "records", total)
-	result, err := replay.Run(ctx, source, replay.Config{Endpoint: endpoint, Alone: true, Meter: shown, Read: r.read, SetAside: r.setAside, Through: r.remove})
+	defer func() { err = errors.Join(err, o.close(ctx)) }()
+	ranges, count, err := o.survey(ctx, o.scan, chosen)
+	if err != nil {
+		return err
+	}
+	r := &redrive{o, endpoint}
+	source := sifted{replay.FromRanges(o.scan, ranges), l, chosen, count, o.keep}
+	shown := meter.New(stderr, "records", count)
+	result, err := replay.Run(ctx, source, replay.Config{Endpoint: endpoint, Alone: true, Meter: shown, Read: r.read, SetAside: r.setAside, Through: o.remove})
 	shown.Close()
 	if err != nil && result.Records == 0 && result.Refused == 0 {
 		return err
 	}
-	fmt.Fprintf(stdout, "sent %d records with %d spans to %s, set %d records aside again\n", result.Records, result.Spans, endpoint.URL(), result.Refused)
+	fmt.Fprintf(stdout, "sent %s with %s to %s, set %s aside again\n", english.Plural(int(result.Records), "record", ""),
+		english.Plural(int(result.Spans), "span", ""), endpoint.URL(), english.Plural(int(result.Refused), "record", ""))
 	writeRefusals(stderr, result)
 	if err == nil && result.Refused > 0 {
-		err = fmt.Errorf("%d records are set aside again", result.Refused)
+		err = fmt.Errorf("%s set aside again", english.Plural(int(result.Refused), "record is", "records are"))
 	}
 	return err
 }
@@ -155,27 +177,4 @@ func (r *redrive) setAside(ctx context.Context, p dispatch.Part, reason error) e
 		reason = errors.New(entry.Reason)
 	}
 	return r.queue.Write(ctx, entry.Again(r.endpoint.Value(p), reason))
-}
-
-// remove deletes the records of the partitions before these offsets, also after Ctrl-C.
-func (r *redrive) remove(before map[int32]int64) error {
-	if len(before) == 0 {
-		return nil
-	}
-	var places []kafka.TopicPartition
-	for partition, offset := range before {
-		places = append(places, kafka.TopicPartition{Topic: &r.name, Partition: partition, Offset: kafka.Offset(offset)})
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), removeTimeout)
-	defer cancel()
-	results, err := r.admin.DeleteRecords(ctx, places, kafka.SetAdminRequestTimeout(removeTimeout))
-	for _, result := range results.DeleteRecordsResults {
-		if result.TopicPartition.Error != nil {
-			err = result.TopicPartition.Error
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("remove records from %s: %w", r.name, err)
-	}
-	return nil
 }

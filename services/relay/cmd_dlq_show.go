@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
@@ -37,13 +39,14 @@ func dlqShowCommand() *cobra.Command {
 			return nil
 		},
 	}
+	topic := topicFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "a JSON object")
 	return service.Command(cmd, func(ctx context.Context, cfg dlqConfig, args []string) error {
 		wanted, err := parsePosition(args[0])
 		if err != nil {
 			return err
 		}
-		found, err := findAside(ctx, cfg, wanted)
+		found, err := cfg.letters(*topic).find(ctx, wanted)
 		if err != nil {
 			return err
 		}
@@ -54,8 +57,9 @@ func dlqShowCommand() *cobra.Command {
 	})
 }
 
-func findAside(ctx context.Context, cfg dlqConfig, wanted position) (aside, error) {
-	topic, err := scan.Open(ctx, cfg.Kafka.Cluster(), cfg.Topic)
+// find returns the record at a place.
+func (l letters) find(ctx context.Context, wanted position) (aside, error) {
+	topic, err := scan.Open(ctx, l.cluster, l.topic)
 	if err != nil {
 		return aside{}, err
 	}
@@ -64,25 +68,21 @@ func findAside(ctx context.Context, cfg dlqConfig, wanted position) (aside, erro
 	if err != nil {
 		return aside{}, err
 	}
-	if int(wanted.partition) >= len(ranges) {
-		return aside{}, fmt.Errorf("%s has no partition %d, the last one is %d", cfg.Topic, wanted.partition, len(ranges)-1)
-	}
-	held := ranges[wanted.partition]
+	only := slices.DeleteFunc(slices.Clone(ranges), func(r scan.Range) bool {
+		return r.Partition != wanted.partition || wanted.offset < r.From || r.To <= wanted.offset
+	})
 	var found *aside
-	if held.From <= wanted.offset && wanted.offset < held.To {
-		only := []scan.Range{{Partition: held.Partition, From: wanted.offset, To: wanted.offset + 1}}
-		err = topic.Read(ctx, only, func(m *kafka.Message) error { found = new(newAside(cfg.Format, m)); return nil })
+	for i := range only {
+		only[i].From, only[i].To = wanted.offset, wanted.offset+1
 	}
+	err = topic.Read(ctx, only, func(m *kafka.Message) error { found = new(newAside(l.format, m)); return nil })
 	switch {
 	case err != nil:
 		return aside{}, err
-	case found != nil:
-		return *found, nil
-	case held.From == held.To:
-		return aside{}, fmt.Errorf("%s has no record at offset %s: it is empty", cfg.Topic, wanted)
+	case found == nil:
+		return aside{}, l.missing(wanted, ranges)
 	}
-	return aside{}, fmt.Errorf("%s has no record at offset %s: it holds %s to %s", cfg.Topic, wanted,
-		position{wanted.partition, held.From}, position{wanted.partition, held.To - 1})
+	return *found, nil
 }
 
 // asideObject is what show tells as JSON.
@@ -136,7 +136,7 @@ func writeText(w io.Writer, a aside) error {
 		fmt.Fprintf(w, "number     %d of the batches of its process\n", b.SeqNo)
 		fmt.Fprintf(w, "lost       %d queue full, %d too large, %d not sent, since the process began\n", b.Lost.FullQueue, b.Lost.TooLarge, b.Lost.FailedToEmit)
 	}
-	fmt.Fprintf(w, "value      %d bytes, %d spans\n", len(a.Value), a.spans.Len())
+	fmt.Fprintf(w, "value      %d bytes, %s\n", len(a.Value), english.Plural(a.spans.Len(), "span", ""))
 	writeSpans(w, traces)
 	return nil
 }

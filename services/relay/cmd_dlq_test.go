@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -11,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -19,6 +22,7 @@ import (
 
 	"fault-tolerant-tracing/services/internal/collectortest"
 	"fault-tolerant-tracing/services/internal/deadletter"
+	"fault-tolerant-tracing/tracing/tracingtest"
 )
 
 func TestListTellsALineForEach(t *testing.T) {
@@ -119,14 +123,18 @@ func TestRedriveSendsAgainAndRemoves(t *testing.T) {
 
 	out, _, err := d.relay("dlq", "redrive", "--dry-run")
 	require.NoError(t, err)
-	assert.Equal(t, "would send 4 records with 4 spans of 1 traces\n1 of the records hold no spans\nSERVICE  RECORDS  SPANS\ntest     3        4\n", out)
+	assert.Equal(t, "would send 4 records with 4 spans of 1 trace\n1 of the records holds no spans\nSERVICE  RECORDS  SPANS\ntest     3        4\n", out)
 	assert.Zero(t, collector.Posts())
 
+	since := map[string]string{} // by offset, when it was set aside
+	for _, r := range d.aside() {
+		since[tracingtest.Header(r, deadletter.HeaderOffset)] = tracingtest.Header(r, deadletter.HeaderTime)
+	}
 	out, stderr, err := d.relay("dlq", "redrive")
 	assert.EqualError(t, err, "2 records are set aside again")
 	assert.Equal(t, "sent 3 records with 3 spans to "+collector.URL()+", set 2 records aside again\n", out)
 	assert.Regexp(t, `(?m)^refused: partition 0, offset 1, 0 spans: no batch of spans: `, stderr)
-	assert.Contains(t, stderr, "refused: partition 0, offset 2, 1 spans: jaeger answered 400 Bad Request: still not\n")
+	assert.Contains(t, stderr, "refused: partition 0, offset 2, 1 span: jaeger answered 400 Bad Request: still not\n")
 	for _, operation := range []string{"a", "b", "c"} {
 		assert.Equal(t, 1, collector.Taken(operation), operation)
 	}
@@ -144,6 +152,7 @@ func TestRedriveSendsAgainAndRemoves(t *testing.T) {
 			assert.NotContains(t, headers, h.Key)
 			headers[h.Key] = string(h.Value)
 		}
+		assert.Equal(t, since[want.offset], headers[deadletter.HeaderTime], "of the first time")
 		delete(headers, deadletter.HeaderTime)
 		assert.Contains(t, headers[deadletter.HeaderReason], want.reason)
 		delete(headers, deadletter.HeaderReason)
@@ -154,7 +163,7 @@ func TestRedriveSendsAgainAndRemoves(t *testing.T) {
 
 	collector.Answer(collectortest.Status(202))
 	_, _, err = d.relay("dlq", "redrive")
-	assert.EqualError(t, err, "1 records are set aside again", "garbage stays garbage")
+	assert.EqualError(t, err, "1 record is set aside again", "garbage stays garbage")
 	assert.Equal(t, 1, collector.Taken("poison"))
 	assert.Equal(t, 1, collector.Taken("b"), "only what was refused is set aside again")
 	require.Len(t, d.aside(), 1)
@@ -181,7 +190,7 @@ func TestWhatIsCutIsNotSentAgain(t *testing.T) {
 
 	for range 2 {
 		_, stderr, err := d.relay("dlq", "redrive")
-		assert.EqualError(t, err, "1 records are set aside again")
+		assert.EqualError(t, err, "1 record is set aside again")
 		assert.Regexp(t, `offset \d, 0 spans: cut from `+size+` bytes, the whole is at tracing-topic 1/100\n`, stderr)
 		require.Len(t, d.aside(), 1)
 	}
@@ -259,4 +268,130 @@ func TestNothingIsSentThatCannotBeRemoved(t *testing.T) {
 	assert.EqualError(t, err, "remove records from tracing-dlq: Broker: Topic authorization failed")
 	assert.Zero(t, collector.Posts())
 	assert.Len(t, d.aside(), 1)
+}
+
+// told is everything about the letters but where they lie, by where they came from.
+func told(records []*kgo.Record) map[string]string {
+	all := map[string]string{}
+	for _, r := range records {
+		all[tracingtest.Header(r, deadletter.HeaderOffset)] = fmt.Sprintf("%q %q %q", r.Key, r.Value, r.Headers)
+	}
+	return all
+}
+
+// What is not chosen is neither sent nor changed, be it garbage.
+func TestRedriveOfSome(t *testing.T) {
+	jaeger := collectortest.Start(t, collectortest.Status(202))
+	d := newDesk(t, jaeger.URL())
+	d.put(dlq,
+		letter(0, "jaeger answered 413", newBatch(t, "a")), letter(1, "no batch of spans", []byte("garbage")), letter(2, "jaeger answered 500", newBatch(t, "b")),
+		letter(3, "jaeger answered 413", newBatch(t, "c")), letter(4, "jaeger answered 500", newBatch(t, "d")))
+	before := told(d.aside())
+
+	out, _, err := d.relay("dlq", "redrive", "--reason", "answered 413", "--dry-run")
+	require.NoError(t, err)
+	assert.Contains(t, out, "would send 2 records with 2 spans of 1 trace\n")
+	require.Equal(t, before, told(d.aside()))
+
+	out, _, err = d.relay("dlq", "redrive", "--reason", "answered 413")
+	require.NoError(t, err)
+	assert.Equal(t, "sent 2 records with 2 spans to "+jaeger.URL()+", set 0 records aside again\n", out)
+	assert.Equal(t, map[string]int{"a": 1, "c": 1}, jaeger.AllTaken())
+	delete(before, "0")
+	delete(before, "3")
+	left := d.aside()
+	require.Len(t, left, 3)
+	require.Equal(t, before, told(left))
+	assert.EqualValues(t, 4, left[0].Offset, "behind what is chosen nothing moves")
+
+	_, _, err = d.relay("dlq", "redrive", "1", "4")
+	assert.EqualError(t, err, "tracing-dlq has no record at offset 1: it holds 4 to 6")
+	_, _, err = d.relay("dlq", "redrive", "4")
+	require.NoError(t, err)
+	assert.Equal(t, map[string]int{"a": 1, "c": 1, "d": 1}, jaeger.AllTaken())
+	delete(before, "4")
+	require.Equal(t, before, told(d.aside()))
+}
+
+func TestDropDeletesWhatItIsToldAndNothingElse(t *testing.T) {
+	d := newDesk(t, "")
+	for i := range 5 {
+		d.put(dlq, letter(int64(i), fmt.Sprint("reason ", i), fmt.Append(nil, "garbage ", i)))
+	}
+	before := told(d.aside())
+
+	_, _, err := d.relay("dlq", "drop", "2", "9")
+	assert.EqualError(t, err, "tracing-dlq has no record at offset 9: it holds 0 to 4")
+	require.Equal(t, before, told(d.aside()))
+
+	out, _, err := d.relay("dlq", "drop", "0")
+	require.NoError(t, err)
+	assert.Equal(t, "deleted 1 record from tracing-dlq\n", out)
+	delete(before, "0")
+	left := d.aside()
+	require.Equal(t, before, told(left))
+	assert.EqualValues(t, 1, left[0].Offset, "nothing has moved")
+
+	out, _, err = d.relay("dlq", "drop", "3", "2")
+	require.NoError(t, err)
+	assert.Equal(t, "deleted 2 records from tracing-dlq\n", out)
+	delete(before, "2")
+	delete(before, "3")
+	left = d.aside()
+	require.Len(t, left, 2)
+	require.Equal(t, before, told(left))
+	assert.EqualValues(t, 4, left[0].Offset)
+}
+
+// What stream, sentence and answer have set aside goes back to where it came from. It is
+// on the cluster with the data.
+func TestLettersOfTheServicesGoBack(t *testing.T) {
+	jaeger := collectortest.Start(t, collectortest.Status(202))
+	d := newDesk(t, jaeger.URL())
+	d.broker.CreateTopics(t, 1, "number-dlq", "number-topic", "even-topic")
+	t.Setenv("KAFKA_BROKERS", d.broker.Addr())
+	t.Setenv("TRACING_KAFKA_BROKERS", tracingtest.FreeAddr(t))
+	from := func(topic string, value []byte, cutFrom int) deadletter.Letter {
+		return deadletter.Letter{
+			Topic: topic, Reason: errors.New("why"), Key: []byte("key"), Value: value, CutFrom: cutFrom,
+			Headers: []kafka.Header{{Key: "own", Value: []byte("kept")}},
+		}
+	}
+	d.put("number-dlq", from("number-topic", []byte("hello"), 0), from("number-topic", nil, 0), from("gone-topic", []byte("7"), 0),
+		from("number-topic", []byte("long"), 5_000_000), from("even-topic", []byte("6"), 0))
+
+	out, _, err := d.relay("dlq", "list", "--topic", "number-dlq")
+	require.NoError(t, err)
+	assert.Regexp(t, `\n +2 .* gone-topic 0/0 +- +- +why\n`, out)
+	out, _, err = d.relay("dlq", "show", "--topic", "number-dlq", "0")
+	require.NoError(t, err)
+	assert.Contains(t, out, "|hello")
+	out, _, err = d.relay("dlq", "redrive", "--topic", "number-dlq", "--dry-run")
+	require.NoError(t, err)
+	assert.Equal(t, "would send 5 records back\n", out)
+
+	out, stderr, err := d.relay("dlq", "redrive", "--topic", "number-dlq")
+	assert.EqualError(t, err, "2 records stay on number-dlq")
+	assert.Equal(t, "sent 1 record back to even-topic\nsent 2 records back to number-topic\n", out)
+	assert.Contains(t, stderr, "stays: offset 2: kafka at "+d.broker.Addr()+" has no topic gone-topic\n")
+	assert.Contains(t, stderr, "stays: offset 3: cut from 5000000 bytes, the whole is at number-topic 0/0\n")
+	back := append(tracingtest.ReadTopic(t, d.broker.Addr(), "number-topic", 2), tracingtest.ReadTopic(t, d.broker.Addr(), "even-topic", 1)...)
+	require.Len(t, back, 3)
+	var values []string
+	for _, r := range back {
+		values = append(values, string(r.Value))
+		assert.Equal(t, r.Value == nil, len(r.Value) == 0, "null stays null")
+		assert.Equal(t, "key", string(r.Key))
+		assert.Equal(t, []kgo.RecordHeader{{Key: "own", Value: []byte("kept")}}, r.Headers)
+	}
+	assert.ElementsMatch(t, []string{"hello", "", "6"}, values)
+	left := tracingtest.ReadTopic(t, d.broker.Addr(), "number-dlq", 2)
+	require.Len(t, left, 2)
+
+	_, _, err = d.relay("dlq", "drop", "--topic", "number-dlq", "5", "6")
+	require.NoError(t, err)
+	out, _, err = d.relay("dlq", "redrive", "--topic", "number-dlq")
+	require.NoError(t, err)
+	assert.Equal(t, "there was nothing to send\n", out)
+	assert.Zero(t, jaeger.Posts())
 }

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"fault-tolerant-tracing/services/internal/archive"
@@ -153,10 +154,11 @@ func (r *replaying) send(ctx context.Context, source replay.Source, filter repla
 	if err != nil && result.Records == 0 && result.Refused == 0 {
 		return err
 	}
-	fmt.Fprintf(r.stdout, "sent %d records with %d spans to %s in %s\n", result.Records, result.Spans, endpoint.URL(), time.Since(begin).Round(time.Millisecond))
+	fmt.Fprintf(r.stdout, "sent %s with %s to %s in %s\n", english.Plural(int(result.Records), "record", ""),
+		english.Plural(int(result.Spans), "span", ""), endpoint.URL(), time.Since(begin).Round(time.Millisecond))
 	writeRefusals(r.stderr, result)
 	if err == nil && result.Refused > 0 {
-		err = fmt.Errorf("%d records can never be delivered", result.Refused)
+		err = fmt.Errorf("%s can never be delivered", english.Plural(int(result.Refused), "record", ""))
 	}
 	return err
 }
@@ -164,7 +166,7 @@ func (r *replaying) send(ctx context.Context, source replay.Source, filter repla
 // writeRefusals names what a run could not deliver.
 func writeRefusals(w io.Writer, result replay.Result) {
 	for _, refusal := range result.Refusals {
-		fmt.Fprintf(w, "refused: partition %d, offset %d, %d spans: %s\n", refusal.Partition, refusal.Offset, refusal.Spans, printable(refusal.Reason.Error()))
+		fmt.Fprintf(w, "refused: partition %d, offset %d, %s: %s\n", refusal.Partition, refusal.Offset, english.Plural(refusal.Spans, "span", ""), printable(refusal.Reason.Error()))
 	}
 	if more := result.Refused - int64(len(result.Refusals)); more > 0 {
 		fmt.Fprintf(w, "refused: %d more\n", more)
@@ -192,9 +194,10 @@ func writeCounts(w io.Writer, counts replay.Counts) {
 	if counts.MoreTraces {
 		atLeast = "more than "
 	}
-	fmt.Fprintf(w, "would send %d records with %d spans of %s%d traces\n", counts.Records, counts.Spans, atLeast, counts.Traces)
+	fmt.Fprintf(w, "would send %s with %s of %s%s\n", english.Plural(int(counts.Records), "record", ""),
+		english.Plural(int(counts.Spans), "span", ""), atLeast, english.Plural(int(counts.Traces), "trace", ""))
 	if counts.NoBatch > 0 {
-		fmt.Fprintf(w, "%d of the records hold no spans\n", counts.NoBatch)
+		fmt.Fprintf(w, "%d of the records %s no spans\n", counts.NoBatch, english.PluralWord(int(counts.NoBatch), "holds", "hold"))
 	}
 	if len(counts.Services) == 0 {
 		return

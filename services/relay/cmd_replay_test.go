@@ -40,7 +40,7 @@ func TestReplayByTime(t *testing.T) {
 	}
 	out, _, err := d.relay("replay", "--since", "1h", "--dry-run")
 	require.NoError(t, err)
-	assert.Equal(t, "would send 2 records with 2 spans of 1 traces\nSERVICE  RECORDS  SPANS\ntest     2        2\n", out)
+	assert.Equal(t, "would send 2 records with 2 spans of 1 trace\nSERVICE  RECORDS  SPANS\ntest     2        2\n", out)
 	sent()
 
 	out, _, err = d.relay("replay", "--since", "1h", "--endpoint", to)
@@ -72,9 +72,9 @@ func TestReplayOfATraceAndAService(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"--trace", "0000000000000001"}, "sent 1 records with 2 spans"},
+		{[]string{"--trace", "0000000000000001"}, "sent 1 record with 2 spans"},
 		{[]string{"--trace", "2"}, "sent 0 records with 0 spans"},
-		{[]string{"--since", "2h", "--service", "test"}, "sent 1 records with 2 spans"},
+		{[]string{"--since", "2h", "--service", "test"}, "sent 1 record with 2 spans"},
 		{[]string{"--since", "2h", "--service", "other"}, "sent 0 records with 0 spans"},
 	} {
 		out, _, err := d.relay(append([]string{"replay"}, tt.args...)...)
@@ -93,8 +93,8 @@ func TestReplayListsWhatIsRefused(t *testing.T) {
 	d.produce(d.record(0, "poison"), d.record(0, "good"), &kgo.Record{Topic: topic, Value: []byte("garbage")})
 	out, stderr, err := d.relay("replay", "--since", "1m")
 	assert.EqualError(t, err, "2 records can never be delivered")
-	assert.Contains(t, out, "sent 1 records with 1 spans")
-	assert.Contains(t, stderr, ", 1 spans: jaeger answered 400 Bad Request: no\n")
+	assert.Contains(t, out, "sent 1 record with 1 span")
+	assert.Contains(t, stderr, ", 1 span: jaeger answered 400 Bad Request: no\n")
 	assert.Contains(t, stderr, ", 0 spans: no batch of spans: ")
 	assert.Equal(t, 1, collector.Taken("good"))
 }
@@ -111,10 +111,10 @@ func TestReplayFromAnArchive(t *testing.T) {
 
 	out, _, err := d.relay("replay", "--archive", url, "--dry-run")
 	require.NoError(t, err)
-	assert.Contains(t, out, "would send 2 records with 3 spans of 1 traces\n")
+	assert.Contains(t, out, "would send 2 records with 3 spans of 1 trace\n")
 	out, _, err = d.relay("replay", "--archive", url, "--since", "1h")
 	require.NoError(t, err)
-	assert.Contains(t, out, "sent 1 records with 1 spans")
+	assert.Contains(t, out, "sent 1 record with 1 span")
 	assert.Equal(t, 1, collector.Taken("new"))
 	out, _, err = d.relay("replay", "--archive", url)
 	require.NoError(t, err)

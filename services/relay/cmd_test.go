@@ -70,15 +70,30 @@ func (d *desk) relay(args ...string) (stdout, stderr string, err error) {
 // and on.
 func (d *desk) setAside(values ...[]byte) {
 	d.t.Helper()
+	letters := make([]deadletter.Letter, len(values))
+	for i, value := range values {
+		letters[i] = letter(int64(100+i), "jaeger answered 400 Bad Request:\n\x1b[1mno", value)
+	}
+	d.put(dlq, letters...)
+}
+
+// letter is one of a record of tracing-topic 1.
+func letter(offset int64, reason string, value []byte) deadletter.Letter {
+	return deadletter.Letter{
+		Topic: topic, Partition: 1, Offset: offset, Reason: errors.New(reason),
+		Key: []byte("client-1"), Value: value, Headers: []kafka.Header{{Key: "own", Value: []byte("kept")}},
+	}
+}
+
+// put writes letters to a dead-letter topic.
+func (d *desk) put(to string, letters ...deadletter.Letter) {
+	d.t.Helper()
 	producer, err := deadletter.NewProducer(kafkaclient.Cluster{Brokers: []string{d.broker.Addr()}}, slog.New(slog.DiscardHandler))
 	require.NoError(d.t, err)
 	defer producer.Close(d.t.Context())
-	queue := deadletter.New(producer, dlq)
-	for i, value := range values {
-		require.NoError(d.t, queue.Write(d.t.Context(), deadletter.Letter{
-			Topic: topic, Partition: 1, Offset: int64(100 + i), Reason: errors.New("jaeger answered 400 Bad Request:\n\x1b[1mno"),
-			Key: []byte("client-1"), Value: value, Headers: []kafka.Header{{Key: "own", Value: []byte("kept")}},
-		}))
+	queue := deadletter.New(producer, to)
+	for _, letter := range letters {
+		require.NoError(d.t, queue.Write(d.t.Context(), letter))
 	}
 }
 
@@ -112,11 +127,16 @@ func TestBadInputIsOneSentence(t *testing.T) {
 		{`invalid argument "xyz" for "--trace" flag: "xyz" is no trace id: it has up to 32 hexadecimal digits, not all of them 0`, []string{"replay", "--trace", "xyz"}},
 		{`invalid argument "localhost:14268" for "--endpoint" flag: must be an absolute http or https URL, such as http://localhost:4318/v1/traces`, []string{"replay", "--since", "1m", "--endpoint", "localhost:14268"}},
 		{`unexpected argument "now"`, []string{"replay", "now"}},
-		{`a command is missing, one of list, show, redrive`, []string{"dlq"}},
-		{`unknown command "drop", there are list, show, redrive`, []string{"dlq", "drop"}},
+		{`a command is missing, one of list, show, redrive, drop`, []string{"dlq"}},
+		{`unknown command "delete", there are list, show, redrive, drop`, []string{"dlq", "delete"}},
 		{`one offset is needed, as relay dlq list shows it`, []string{"dlq", "show"}},
 		{`"first" is no offset: it is a number, as relay dlq list shows it, such as 12, or 3/12 in partition 3`, []string{"dlq", "show", "first"}},
+		{`an offset is needed, or several, as relay dlq list shows them`, []string{"dlq", "drop"}},
+		{`"all" is no offset: it is a number, as relay dlq list shows it, such as 12, or 3/12 in partition 3`, []string{"dlq", "drop", "all"}},
+		{`say OFFSETs or --reason, not both`, []string{"dlq", "redrive", "--reason", "413", "1"}},
+		{`tracing-dlq has no record at offset 7: it is empty`, []string{"dlq", "redrive", "7"}},
 		{`tracing-dlq has no record at offset 7: it is empty`, []string{"dlq", "show", "7"}},
+		{`tracing-dlq has no partition 1, the last one is 0`, []string{"dlq", "drop", "1/0"}},
 		{`tracing-dlq has no partition 1, the last one is 0`, []string{"dlq", "show", "1/0"}},
 	} {
 		_, _, err := d.relay(tt.args...)
@@ -128,7 +148,7 @@ func TestNoTopicAndNoKafkaAreOneSentence(t *testing.T) {
 	d := newDesk(t, "http://localhost:14268/api/traces")
 	t.Setenv("TRACING_TOPIC", "other-topic")
 	t.Setenv("TRACING_DLQ", "other-dlq")
-	for _, args := range [][]string{{"dlq", "list"}, {"dlq", "show", "1"}, {"dlq", "redrive"}, {"dlq", "redrive", "--dry-run"}} {
+	for _, args := range [][]string{{"dlq", "list"}, {"dlq", "show", "1"}, {"dlq", "redrive"}, {"dlq", "redrive", "--dry-run"}, {"dlq", "drop", "1"}} {
 		_, _, err := d.relay(args...)
 		assert.EqualError(t, err, "kafka at "+d.broker.Addr()+" has no topic other-dlq")
 	}
@@ -175,7 +195,7 @@ func TestOneBadRecordDoesNotKeepTheOthers(t *testing.T) {
 			out, stderr, err := d.relay(args...)
 			assert.Error(t, err)
 			assert.Contains(t, out, "sent 5 records with 5 spans")
-			assert.Regexp(t, `(?m)^refused: partition \d, offset 0, [01] spans: .*`+bad.reason, stderr)
+			assert.Regexp(t, `(?m)^refused: partition \d, offset 0, [01] spans?: .*`+bad.reason, stderr)
 			for i := range 5 {
 				assert.Equal(t, times+1, collector.Taken(fmt.Sprint("good-", i)))
 			}

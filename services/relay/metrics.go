@@ -64,12 +64,12 @@ func (m *metrics) collectors(dlq *deadletter.Queue) []prometheus.Collector {
 	}
 }
 
-// posted counts a post and its answer.
-func (m *metrics) posted(err error, took time.Duration, spans, size int) {
+// posted counts a post and its answer. It returns how many of the spans Jaeger has taken.
+func (m *metrics) posted(err error, took time.Duration, spans, size int) (taken int) {
 	m.posts.WithLabelValues(outcome(err)).Inc()
 	m.duration.Observe(took.Seconds())
 	if !deliver.Taken(err) {
-		return
+		return 0
 	}
 	if partly := (*collector.Rejection)(nil); errors.As(err, &partly) {
 		m.rejected.Add(uint64(partly.Spans))
@@ -77,6 +77,7 @@ func (m *metrics) posted(err error, took time.Duration, spans, size int) {
 	}
 	m.spans.Add(uint64(spans))
 	m.bytes.Add(uint64(size))
+	return spans
 }
 
 // delivered counts a record that Jaeger has taken, if it has a timestamp.

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/opentracing/opentracing-go"
 	"golang.org/x/time/rate"
 
@@ -34,6 +35,8 @@ type relay struct {
 	outage   atomic.Pointer[dispatch.Outage] // the last one that is over; nil: there was none
 
 	sending, failing throttled // the article's two log lines
+	sent             throttled // what came of the first
+	refusals         refusals
 }
 
 func newRelay(endpoint deliver.Endpoint, tracer opentracing.Tracer, log *slog.Logger) *relay {
@@ -45,12 +48,14 @@ func newRelay(endpoint deliver.Endpoint, tracer opentracing.Tracer, log *slog.Lo
 		ledger:   ledger.New(),
 		sending:  throttled{interval: logInterval},
 		failing:  throttled{interval: logInterval},
+		sent:     throttled{interval: logInterval},
 	}
 }
 
 func (r *relay) close(context.Context) error {
 	r.sending.flush()
 	r.failing.flush()
+	r.sent.flush()
 	return nil
 }
 
@@ -84,19 +89,25 @@ func (r *relay) read(rec *dispatch.Record) error {
 
 // handle posts some parts of records to the backend in one post.
 func (r *relay) handle(ctx context.Context, parts []dispatch.Part) error {
+	began, taken := time.Now(), 0
 	body, spans, err := r.endpoint.Body(parts)
 	if err == nil {
 		defer r.endpoint.Free(body)
 		r.sending.add(spans, func(total int) { r.log.Info(fmt.Sprintf("sending %d span(s) to jaeger", total)) })
-		began := time.Now()
+		began = time.Now()
 		err = r.endpoint.Post(ctx, body)
-		r.metrics.posted(err, time.Since(began), spans, len(body))
+		taken = r.metrics.posted(err, time.Since(began), spans, len(body))
 	}
 	switch {
-	case !deliver.Taken(err) && ctx.Err() == nil:
+	case deliver.Taken(err):
+		r.refusals.end()
+		r.sent.add(taken, func(total int) { r.log.Info(fmt.Sprintf("sent %d span(s) to jaeger", total)) })
+		if err != nil {
+			r.log.Warn("jaeger took spans, but refused some for good", "spans", spans, "err", err)
+		}
+	case ctx.Err() == nil:
+		r.refusals.add(began)
 		r.logFailure(parts[0], err)
-	case deliver.Taken(err) && err != nil:
-		r.log.Warn("jaeger took spans, but refused some for good", "spans", spans, "err", err)
 	}
 	return deliver.Verdict(err)
 }
@@ -109,9 +120,24 @@ func (r *relay) logFailure(p dispatch.Part, err error) {
 		args = append(args, "cause", r.endpoint.Setting()+" or what stands before it is wrong", "url", r.endpoint.URL())
 	}
 	r.failing.add(1, func(times int) {
-		r.log.Log(context.Background(), level, fmt.Sprintf("could not send spans to jaeger, retrying offset %d", offset),
+		r.log.Log(context.Background(), level, fmt.Sprintf("could not send spans to jaeger, retrying offset %d of partition %d%s", offset, partition, r.backlog()),
 			append(args, "times", times)...)
 	})
+}
+
+// backlog says how many records are not delivered yet, as far as that is known.
+func (r *relay) backlog() string {
+	consumer, records := r.consumer.Load(), int64(0)
+	if consumer == nil {
+		return ""
+	}
+	for _, p := range consumer.Status().Partitions {
+		records += max(0, p.Lag)
+	}
+	if records == 0 {
+		return ""
+	}
+	return ", " + english.Plural(int(records), "record waits", "records wait")
 }
 
 // setAside keeps a part of a record that Jaeger cannot take.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -29,7 +30,11 @@ func TestARecordIsCommittedOnlyAfterJaegerTookIt(t *testing.T) {
 	r := startRelay(t, collector.URL())
 	r.produce(newBatch(t, operations("a", 9)...))
 	r.eventually("the relay tries", func() bool { return collector.Posts() >= 3 })
+	r.eventually("it says where, and how much waits", func() bool {
+		return regexp.MustCompile(`could not send spans to jaeger, retrying offset 0 of partition \d, 1 record waits"`).MatchString(r.logs.String())
+	})
 	assert.Zero(t, r.committed())
+	assert.NotContains(t, r.logs.String(), "sent 9 span(s) to jaeger")
 	collector.Answer(collectortest.Status(202))
 	r.eventually("the record is committed", func() bool { return r.committed() == 1 })
 	for _, operation := range operations("a", 9) {
@@ -37,7 +42,7 @@ func TestARecordIsCommittedOnlyAfterJaegerTookIt(t *testing.T) {
 	}
 	log := r.logs.String()
 	assert.Contains(t, log, "sending 9 span(s) to jaeger")
-	assert.Contains(t, log, "could not send spans to jaeger, retrying offset 0")
+	assert.Contains(t, log, "sent 9 span(s) to jaeger")
 }
 
 // What is wrong with the endpoint as a whole must never set a good record
@@ -292,6 +297,7 @@ func TestStatusAndHealth(t *testing.T) {
 	s := r.status()
 	assert.Equal(t, "holding", s["state"])
 	assert.Contains(t, s["last_error"], "503")
+	assert.NotContains(t, s, "last_error_over")
 	assert.Contains(t, s["jaeger"], collector.URL())
 	assert.Len(t, s["partitions"], 3)
 	r.eventually("the lag shows what is not delivered", func() bool {

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"strings"
 
 	"fault-tolerant-tracing/services/internal/dispatch"
 	"fault-tolerant-tracing/services/internal/transform"
 )
+
+// shown is how many bytes of what is no number its spans show.
+const shown = 100
 
 // worker makes a sentence of each record.
 type worker struct{ random *randomClient }
@@ -18,6 +22,9 @@ type worker struct{ random *randomClient }
 func (w worker) sentence(ctx context.Context, r *dispatch.Record) (key, value []byte, err error) {
 	number, err := parse(r.Value)
 	if err != nil {
+		if len(r.Value) > 0 {
+			transform.Tag(ctx, "number.value", strings.ToValidUTF8(string(r.Value[:min(len(r.Value), shown)]), "\uFFFD"))
+		}
 		return nil, nil, dispatch.Permanent(err)
 	}
 	transform.Tag(ctx, "number.value", number)

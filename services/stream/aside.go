@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
+	"strings"
 
 	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/tracing/kafkatrace"
@@ -34,18 +36,25 @@ type deadLetters struct {
 // kept. goka commits it only when it is acknowledged, counted is called then; if
 // it is refused, the processor fails. It blocks while too much is on its way.
 func (d *deadLetters) setAside(ctx goka.Context, value []byte, reason error, counted func()) {
-	kafkatrace.SetError(opentracing.SpanFromContext(ctx.Context()), reason)
+	span := opentracing.SpanFromContext(ctx.Context())
+	kafkatrace.SetError(span, reason)
+	var tags []opentracing.StartSpanOption
+	if text := bytes.Trim(value, blank); len(text) > 0 {
+		tag := opentracing.Tag{Key: numberValue, Value: strings.ToValidUTF8(string(text[:min(len(text), shown)]), "\uFFFD")}
+		tag.Set(span)
+		tags = append(tags, tag)
+	}
 	done := ctx.DeferCommit()
 	letter := deadletter.Letter{
 		Topic: string(ctx.Topic()), Partition: ctx.Partition(), Offset: ctx.Offset(),
 		Key: []byte(ctx.Key()), Value: value, Reason: reason,
 	}
-	bytes := len(value) + asideBytes
+	size := len(value) + asideBytes
 	for key, header := range ctx.Headers() {
 		letter.Headers = append(letter.Headers, kafka.Header{Key: key, Value: header})
-		bytes += len(key) + len(header)
+		size += len(key) + len(header)
 	}
-	room := min(int64(bytes), maxAside)
+	room := min(int64(size), maxAside)
 	if err := d.room.Acquire(ctx.Context(), room); err != nil {
 		done(err)
 		return
@@ -53,7 +62,7 @@ func (d *deadLetters) setAside(ctx goka.Context, value []byte, reason error, cou
 	go func() {
 		defer d.room.Release(room)
 		// What is on its way when the processor stops is still delivered.
-		err := d.queue.Write(context.WithoutCancel(ctx.Context()), letter)
+		err := d.queue.Write(context.WithoutCancel(ctx.Context()), letter, tags...)
 		if err == nil {
 			d.log.Warn("record set aside", "topic", letter.Topic, "partition", letter.Partition, "offset", letter.Offset, "err", reason)
 			counted()

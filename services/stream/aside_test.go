@@ -26,10 +26,12 @@ func TestWhatIsNoIntegerIsSetAsideAsItCame(t *testing.T) {
 		name   string
 		value  []byte
 		reason string
+		number any // of the spans
 	}{
-		{"text", []byte("1.5"), `not an integer: "1.5"`},
-		{"empty", []byte{}, "not an integer: empty value"},
-		{"null", nil, "not an integer: null value"},
+		{"text", []byte("1.5"), `not an integer: "1.5"`, "1.5"},
+		{"no text", []byte(" \xff7"), `not an integer: "\xff7"`, "\uFFFD7"},
+		{"empty", []byte{}, "not an integer: empty value", nil},
+		{"null", nil, "not an integer: null value", nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -62,7 +64,8 @@ func TestWhatIsNoIntegerIsSetAsideAsItCame(t *testing.T) {
 			}
 			assert.Equal(t, true, from.Tags["error"])
 			assert.Equal(t, tt.reason, from.Logs[0]["message"])
-			assert.NotContains(t, from.Tags, "number.value")
+			assert.Equal(t, tt.number, from.Tags[numberValue])
+			assert.Equal(t, tt.number, to.Tags[numberValue])
 			assert.NotContains(t, to.Tags, "error")
 		})
 	}

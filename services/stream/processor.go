@@ -139,7 +139,7 @@ func (s *stream) options(shared *sarama.Config) []goka.ProcessorOption {
 		goka.WithConsumerGroupBuilder(commitInOrder(goka.ConsumerGroupBuilderWithConfig(conf()), s.log)),
 		goka.WithConsumerSaramaBuilder(goka.SaramaConsumerBuilderWithConfig(conf())),
 		goka.WithTopicManagerBuilder(goka.TopicManagerBuilderWithConfig(conf(), goka.NewTopicManagerConfig())),
-		goka.WithProducerBuilder(gokatrace.ProducerBuilder(s.tracer, goka.ProducerBuilderWithConfig(conf()))),
+		goka.WithProducerBuilder(gokatrace.ProducerBuilder(s.tracer, goka.ProducerBuilderWithConfig(conf()), numberTags)),
 	}
 }
 

@@ -23,6 +23,15 @@ const (
 	maxNumber = 1_000_000 - maxKey
 )
 
+// numberValue is the tag by which a number's trace is found. Of a long one the tracer keeps
+// the beginning.
+const numberValue = "number.value"
+
+// numberTags are those of the span of a number that is passed on.
+func numberTags(_, _ string, n []byte) opentracing.Tags {
+	return opentracing.Tags{numberValue: string(n)}
+}
+
 // sorter is what stream does with one message. It is safe for several
 // goroutines.
 type sorter struct {
@@ -53,7 +62,7 @@ func (s *sorter) sort(ctx goka.Context, msg any) {
 		s.aside.setAside(ctx, value, err, s.sorted.WithLabelValues("set_aside").Inc)
 		return
 	}
-	opentracing.SpanFromContext(ctx.Context()).SetTag("number.value", string(n))
+	opentracing.SpanFromContext(ctx.Context()).SetTag(numberValue, string(n))
 	topic, result := s.odd, "odd"
 	if n.even() {
 		topic, result = s.even, "even"

@@ -38,7 +38,7 @@ func TestTheGraphSortsNumbers(t *testing.T) {
 			require.NoError(t, err)
 			gt := tester.New(t)
 			options := append(s.options(goka.DefaultConfig()), goka.WithTester(gt), goka.WithLogger(log.New(io.Discard, "", 0)),
-				goka.WithProducerBuilder(gokatrace.ProducerBuilder(tracer, gt.ProducerBuilder())))
+				goka.WithProducerBuilder(gokatrace.ProducerBuilder(tracer, gt.ProducerBuilder(), numberTags)))
 			p, err := goka.NewProcessor(nil, s.graph, options...)
 			require.NoError(t, err)
 			ctx, cancel := context.WithCancel(context.Background())
@@ -59,7 +59,8 @@ func TestTheGraphSortsNumbers(t *testing.T) {
 			assert.Equal(t, to.TraceID+":"+to.ID+":"+to.ParentID+":1", string(headers["uber-trace-id"]))
 			assert.Equal(t, to.Traceparent(), string(headers["traceparent"]))
 			assert.Len(t, headers, 2, "headers of the number are not passed on")
-			assert.Equal(t, tt.key, from.Tags["number.value"])
+			assert.Equal(t, tt.key, from.Tags[numberValue])
+			assert.Equal(t, tt.key, to.Tags[numberValue])
 			assert.NotContains(t, from.Tags, "error")
 			counted, err := metrics.Gather()
 			require.NoError(t, err)

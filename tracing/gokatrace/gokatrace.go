@@ -90,21 +90,23 @@ func (c *tracedContext) headers() goka.ContextOption {
 // ProducerBuilder returns a builder of next's producer with a span To_<topic>
 // for each message that comes with a trace context in its headers. The span is
 // a child of that context, which its own replaces, and ends by the delivery's
-// result: with partition and offset, or with the error. Messages without a
-// context pass as they are.
-func ProducerBuilder(tracer opentracing.Tracer, next goka.ProducerBuilder) goka.ProducerBuilder {
+// result: with partition and offset, or with the error. What tags returns for the
+// message, if it is given, are further tags of it. Messages without a context pass
+// as they are.
+func ProducerBuilder(tracer opentracing.Tracer, next goka.ProducerBuilder, tags ...func(topic, key string, value []byte) opentracing.Tags) goka.ProducerBuilder {
 	return func(brokers []string, clientID string, hasher func() hash.Hash32) (goka.Producer, error) {
 		p, err := next(brokers, clientID, hasher)
 		if err != nil {
 			return nil, err
 		}
-		return producer{p, tracer}, nil
+		return producer{p, tracer, tags}, nil
 	}
 }
 
 type producer struct {
 	goka.Producer
 	tracer opentracing.Tracer
+	tags   []func(topic, key string, value []byte) opentracing.Tags
 }
 
 func (p producer) EmitWithHeaders(topic, key string, value []byte, headers goka.Headers) *goka.Promise {
@@ -112,7 +114,11 @@ func (p producer) EmitWithHeaders(topic, key string, value []byte, headers goka.
 	if parent == nil {
 		return p.Producer.EmitWithHeaders(topic, key, value, headers)
 	}
-	span := start(p.tracer, "To_", ext.SpanKindProducerEnum, parent, topic)
+	var more []opentracing.StartSpanOption
+	for _, tags := range p.tags {
+		more = append(more, tags(topic, key, value))
+	}
+	span := start(p.tracer, "To_", ext.SpanKindProducerEnum, parent, topic, more...)
 	headers = maps.Clone(headers)
 	inject(span, headers)
 	return p.Producer.EmitWithHeaders(topic, key, value, headers).ThenWithMessage(func(msg *sarama.ProducerMessage, err error) {
@@ -126,13 +132,13 @@ func (p producer) EmitWithHeaders(topic, key string, value []byte, headers goka.
 	})
 }
 
-func start(tracer opentracing.Tracer, prefix string, kind ext.SpanKindEnum, parent opentracing.SpanContext, topic string) opentracing.Span {
-	options := []opentracing.StartSpanOption{opentracing.Tags{
+func start(tracer opentracing.Tracer, prefix string, kind ext.SpanKindEnum, parent opentracing.SpanContext, topic string, more ...opentracing.StartSpanOption) opentracing.Span {
+	options := append([]opentracing.StartSpanOption{opentracing.Tags{
 		string(ext.SpanKind):              kind,
 		string(ext.Component):             component,
 		string(ext.PeerService):           "kafka",
 		string(ext.MessageBusDestination): topic,
-	}}
+	}}, more...)
 	if parent != nil {
 		options = append(options, opentracing.ChildOf(parent))
 	}

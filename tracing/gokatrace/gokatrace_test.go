@@ -59,7 +59,10 @@ func TestSpansOfAProcessorFormAChain(t *testing.T) {
 		ctx.Loopback("6", msg)
 	})
 	gt := tester.New(t)
-	run(t, nil, g, goka.WithTester(gt), goka.WithProducerBuilder(gokatrace.ProducerBuilder(tracer, gt.ProducerBuilder())))
+	more := func(topic, key string, value []byte) opentracing.Tags {
+		return opentracing.Tags{"emitted": topic + " " + key + " " + string(value)}
+	}
+	run(t, nil, g, goka.WithTester(gt), goka.WithProducerBuilder(gokatrace.ProducerBuilder(tracer, gt.ProducerBuilder(), more)))
 	written := gt.NewQueueTracker("even-topic")
 
 	gt.Consume("number-topic", "", []byte("6"), tester.WithHeaders(goka.Headers{"uber-trace-id": []byte("abc:def:0:1")}))
@@ -78,7 +81,7 @@ func TestSpansOfAProcessorFormAChain(t *testing.T) {
 	}, from.Tags)
 	assert.Equal(t, map[string]any{
 		"span.kind": "producer", "component": "goka", "peer.service": "kafka", "message_bus.destination": "even-topic",
-		"partition": int64(0), "offset": int64(0),
+		"partition": int64(0), "offset": int64(0), "emitted": "even-topic 6 6",
 	}, to.Tags)
 	headers, key, value, ok := written.NextRawWithHeaders()
 	require.True(t, ok)

@@ -49,10 +49,10 @@ func StartConsumeSpan(tracer opentracing.Tracer, msg *kafka.Message) opentracing
 
 // StartProduceSpan starts the span To_<topic> of a message that is about to be
 // produced and writes its context into the message's headers, in place of one
-// that is there. parent nil starts a new trace. The caller hands the delivery
-// result to [FinishProduceSpan].
-func StartProduceSpan(tracer opentracing.Tracer, parent opentracing.SpanContext, msg *kafka.Message) opentracing.Span {
-	span := start(tracer, "To_", ext.SpanKindProducerEnum, parent, msg)
+// that is there. parent nil starts a new trace. more may set tags. The caller hands
+// the delivery result to [FinishProduceSpan].
+func StartProduceSpan(tracer opentracing.Tracer, parent opentracing.SpanContext, msg *kafka.Message, more ...opentracing.StartSpanOption) opentracing.Span {
+	span := start(tracer, "To_", ext.SpanKindProducerEnum, parent, msg, more...)
 	if err := tracer.Inject(span.Context(), format, carrier{msg}); err != nil {
 		SetError(span, err) // the message goes out all the same
 	}
@@ -74,12 +74,12 @@ func FinishProduceSpan(span opentracing.Span, tp kafka.TopicPartition, err error
 // is one, and waits as [kafkaclient.Producer.Send] does, whose results it
 // returns. msg gets the span's context in its headers; sent once more, it gets a
 // span of its own each time.
-func Send(ctx context.Context, tracer opentracing.Tracer, p *kafkaclient.Producer, msg *kafka.Message) (kafka.TopicPartition, error) {
+func Send(ctx context.Context, tracer opentracing.Tracer, p *kafkaclient.Producer, msg *kafka.Message, more ...opentracing.StartSpanOption) (kafka.TopicPartition, error) {
 	var parent opentracing.SpanContext
 	if caller := opentracing.SpanFromContext(ctx); caller != nil {
 		parent = caller.Context()
 	}
-	span := StartProduceSpan(tracer, parent, msg)
+	span := StartProduceSpan(tracer, parent, msg, more...)
 	tp, err := p.Send(ctx, msg)
 	FinishProduceSpan(span, tp, err)
 	return tp, err
@@ -91,17 +91,17 @@ func SetError(span opentracing.Span, err error) {
 	ext.LogError(span, err, log.Message(err.Error()))
 }
 
-func start(tracer opentracing.Tracer, prefix string, kind ext.SpanKindEnum, parent opentracing.SpanContext, msg *kafka.Message) opentracing.Span {
+func start(tracer opentracing.Tracer, prefix string, kind ext.SpanKindEnum, parent opentracing.SpanContext, msg *kafka.Message, more ...opentracing.StartSpanOption) opentracing.Span {
 	var topic string
 	if msg.TopicPartition.Topic != nil {
 		topic = *msg.TopicPartition.Topic
 	}
-	options := []opentracing.StartSpanOption{opentracing.Tags{
+	options := append([]opentracing.StartSpanOption{opentracing.Tags{
 		string(ext.SpanKind):              kind,
 		string(ext.Component):             component,
 		string(ext.PeerService):           "kafka",
 		string(ext.MessageBusDestination): topic,
-	}}
+	}}, more...)
 	if parent != nil {
 		options = append(options, opentracing.ChildOf(parent))
 	}

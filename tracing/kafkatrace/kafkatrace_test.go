@@ -107,7 +107,7 @@ func TestSendFinishesTheSpanByTheDeliveryReport(t *testing.T) {
 	p := newProducer(t, b)
 
 	for offset := range 2 {
-		tp, err := kafkatrace.Send(ctx, tracer, p, msg)
+		tp, err := kafkatrace.Send(ctx, tracer, p, msg, opentracing.Tag{Key: "tag", Value: "more"})
 		require.NoError(t, err)
 		assert.Equal(t, kafka.Offset(offset), tp.Offset)
 	}
@@ -118,6 +118,7 @@ func TestSendFinishesTheSpanByTheDeliveryReport(t *testing.T) {
 		assert.Equal(t, "To_answer-topic", spans[i].Operation)
 		assert.Equal(t, int64(0), spans[i].Tags["partition"])
 		assert.Equal(t, int64(i), spans[i].Tags["offset"])
+		assert.Equal(t, "more", spans[i].Tags["tag"])
 		assert.NotContains(t, spans[i].Tags, "error")
 		require.Len(t, record.Headers, 3)
 		assert.Equal(t, "stays", string(record.Headers[0].Value))

@@ -78,12 +78,12 @@ func New(producer *kafkaclient.Producer, topic string) *Queue {
 // limit: while Kafka is away, or the topic is missing (35 minutes at most), it waits,
 // and the letter is delivered once. A letter that is too large, for [MaxBytes] or
 // for the topic, is cut until it fits. If there is a span in ctx, its child
-// To_<topic> traces the delivery.
-func (q *Queue) Write(ctx context.Context, l Letter) (err error) {
+// To_<topic> traces the delivery; more may set tags of it.
+func (q *Queue) Write(ctx context.Context, l Letter, more ...opentracing.StartSpanOption) (err error) {
 	at := kafka.TopicPartition{Topic: &q.topic, Partition: kafka.PartitionAny}
 	msg := &kafka.Message{TopicPartition: at, Key: l.Key, Value: l.Value, Headers: l.own()}
 	if parent := opentracing.SpanFromContext(ctx); parent != nil {
-		span := kafkatrace.StartProduceSpan(parent.Tracer(), parent.Context(), msg)
+		span := kafkatrace.StartProduceSpan(parent.Tracer(), parent.Context(), msg, more...)
 		defer func() { kafkatrace.FinishProduceSpan(span, at, err) }()
 	}
 	whole := newDraft(l, msg.Headers)

@@ -41,13 +41,17 @@ func newDraft(l Letter, own []kafka.Header) draft {
 			bytes += len(h.Key) + len(h.Value)
 		}
 	}
+	at := l.Time
+	if at.IsZero() {
+		at = time.Now()
+	}
 	return draft{
 		key: l.Key, value: l.Value, own: own, reason: clip(l.Reason.Error(), maxReason), bytes: bytes, cut: l.CutFrom > 0,
 		origin: []kafka.Header{
 			header(HeaderTopic, l.Topic),
 			header(HeaderPartition, strconv.Itoa(int(l.Partition))),
 			header(HeaderOffset, strconv.FormatInt(l.Offset, 10)),
-			header(HeaderTime, time.Now().UTC().Format(time.RFC3339Nano)),
+			header(HeaderTime, at.UTC().Format(time.RFC3339Nano)),
 		},
 	}
 }

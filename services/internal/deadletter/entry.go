@@ -13,7 +13,7 @@ type Entry struct {
 	Partition int32
 	Offset    int64
 	Reason    string
-	Time      time.Time // when it was set aside; if the headers do not tell, the timestamp on the dead-letter topic
+	Time      time.Time // when it was set aside first; if the headers do not tell, the timestamp on the dead-letter topic
 
 	Key, Value []byte
 	Headers    []kafka.Header // its own
@@ -33,11 +33,11 @@ func Read(m *kafka.Message) Entry {
 }
 
 // Again makes a letter of an entry, or of a part of its value, that is to be set
-// aside anew: it keeps where it came from, and whether it was cut.
+// aside anew: it keeps where it came from, when it was set aside, and whether it was cut.
 func (e Entry) Again(value []byte, reason error) Letter {
 	return Letter{
 		Topic: e.Topic, Partition: e.Partition, Offset: e.Offset,
-		Key: e.Key, Value: value, Headers: e.Headers, Reason: reason, CutFrom: e.CutFrom,
+		Key: e.Key, Value: value, Headers: e.Headers, Reason: reason, Time: e.Time, CutFrom: e.CutFrom,
 	}
 }
 

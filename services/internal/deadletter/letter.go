@@ -2,6 +2,7 @@ package deadletter
 
 import (
 	"slices"
+	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 )
@@ -13,7 +14,7 @@ const (
 	HeaderTopic     = "dlq.topic"
 	HeaderPartition = "dlq.partition"
 	HeaderOffset    = "dlq.offset"
-	HeaderTime      = "dlq.time"      // RFC 3339
+	HeaderTime      = "dlq.time"      // RFC 3339, when it was set aside first
 	HeaderTruncated = "dlq.truncated" // "true": the record was cut; otherwise there is no such header
 	HeaderBytes     = "dlq.bytes"     // size of key, value and headers before it was cut
 )
@@ -27,6 +28,9 @@ type Letter struct {
 	Key, Value []byte
 	Headers    []kafka.Header // its own
 	Reason     error
+
+	// Time is when the record was set aside, if that was before. Zero: now.
+	Time time.Time
 
 	// CutFrom is how many bytes of key, value and headers the record had, if it
 	// was cut when it was set aside before. 0: it is whole.

@@ -59,8 +59,9 @@ type Status struct {
 	Oldest   *time.Time `json:"oldest_unfinished,omitempty"`
 	Counts   Counts     `json:"counts"`
 
-	LastError  string     `json:"last_error,omitempty"`
-	LastFailed *time.Time `json:"last_failed,omitempty"`
+	LastError     string     `json:"last_error,omitempty"`
+	LastFailed    *time.Time `json:"last_failed,omitempty"`
+	LastErrorOver bool       `json:"last_error_over,omitempty"` // a try has gone through since
 
 	DeadLetters      int      `json:"dead_letters_waiting"`
 	DeadLettersError *Failure `json:"dead_letters_error,omitempty"` // since when none can be written, and why
@@ -160,7 +161,7 @@ func (d *Dispatcher) Status() Status {
 	}
 	if r.lastErr != nil {
 		at := r.lastAt
-		s.LastError, s.LastFailed = r.lastErr.Error(), &at
+		s.LastError, s.LastFailed, s.LastErrorOver = r.lastErr.Error(), &at, r.refusing.IsZero()
 	}
 	for id, p := range d.partitions {
 		if at := p.Oldest(); !at.IsZero() && (s.Oldest == nil || at.Before(*s.Oldest)) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,6 +31,39 @@ func TestAFailureLastsSinceItBegan(t *testing.T) {
 	if f = lasting(f, nil, second); f != nil {
 		t.Errorf("%+v after it is over", f)
 	}
+}
+
+// What was refused last is told with its time, and that it is over as soon as something
+// goes through.
+func TestTheLastErrorIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var away atomic.Bool
+		b := newBench(t, Config{Handle: func(context.Context, []Part) error {
+			if away.Load() {
+				return errors.New("away")
+			}
+			return nil
+		}})
+		b.add("a")
+		synctest.Wait()
+		if s := b.Status(); s.LastError != "" || s.LastFailed != nil || s.LastErrorOver {
+			t.Errorf("%q at %v, over: %v, and nothing has failed", s.LastError, s.LastFailed, s.LastErrorOver)
+		}
+		for range 2 {
+			away.Store(true)
+			failed := time.Now()
+			b.add("b")
+			synctest.Wait()
+			if s := b.Status(); s.LastError != "away" || !s.LastFailed.Equal(failed) || s.LastErrorOver {
+				t.Errorf("%q at %v, over: %v, want away at %v, not over", s.LastError, s.LastFailed, s.LastErrorOver, failed)
+			}
+			away.Store(false)
+			time.Sleep(time.Second)
+			if s := b.Status(); s.LastError != "away" || !s.LastFailed.Equal(failed) || !s.LastErrorOver {
+				t.Errorf("%q at %v, over: %v, want away at %v, over", s.LastError, s.LastFailed, s.LastErrorOver, failed)
+			}
+		}
+	})
 }
 
 // A try without an answer is an outage, unless others go through.

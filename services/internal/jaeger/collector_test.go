@@ -60,6 +60,7 @@ func TestUIIsServed(t *testing.T) {
 	require.Equal(t, http.StatusOK, status)
 	require.Contains(t, page, "<title>Jaeger UI</title>")
 	require.Contains(t, page, `"gitVersion":"v2.13.0"`)
+	require.Contains(t, page, `"monitor":{"menuEnabled":false}`, "it has no data here")
 	script := page[strings.Index(page, "./static/index-"):]
 	script = script[1:strings.Index(script, `"`)]
 	status, content := send(t, http.MethodGet, p.QueryURL()+script, "", nil)

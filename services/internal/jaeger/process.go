@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"sync"
@@ -26,7 +27,7 @@ const host = "127.0.0.1"
 // Options say where a Jaeger is and where it keeps its things.
 type Options struct {
 	Binary     string // what deploy/jaeger/build makes
-	ConfigFile string // deploy/jaeger/jaeger.yaml
+	ConfigFile string // deploy/jaeger/jaeger.yaml, which may refer to ui.json beside it
 	UIDir      string // the files of the UI; empty: the placeholder in the binary
 	DataDir    string // the traces; made if it is missing
 	LogFile    string // appended to; made if it is missing
@@ -174,6 +175,7 @@ func (o Options) start() (*run, error) {
 		"JAEGER_HEALTH_PORT=0",
 		"JAEGER_DATA_DIR="+o.DataDir,
 		"JAEGER_UI_DIR="+o.UIDir,
+		"JAEGER_UI_CONFIG="+filepath.Join(filepath.Dir(o.ConfigFile), "ui.json"),
 	)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

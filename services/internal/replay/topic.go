@@ -25,22 +25,18 @@ func FromTopic(topic *scan.Topic, from, to time.Time) (*TopicSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &TopicSource{topic, ranges}, nil
+	return FromRanges(topic, ranges), nil
+}
+
+// FromRanges returns the records of some parts of a topic.
+func FromRanges(topic *scan.Topic, ranges []scan.Range) *TopicSource {
+	return &TopicSource{topic, ranges}
 }
 
 // TopicSource is a part of a topic.
 type TopicSource struct {
 	topic  *scan.Topic
 	ranges []scan.Range
-}
-
-// Begin returns where each partition begins.
-func (s *TopicSource) Begin() map[int32]int64 {
-	begin := map[int32]int64{}
-	for _, r := range s.ranges {
-		begin[r.Partition] = r.From
-	}
-	return begin
 }
 
 // Total implements [Source].

@@ -21,6 +21,9 @@ func Command[C any](cmd *cobra.Command, run func(ctx context.Context, cfg C, arg
 		if err := Load(&cfg, os.Environ()); err != nil {
 			return &exitError{exitUsage, err}
 		}
+		for _, s := range misspelt(&cfg, os.Environ()) {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s is no setting and is ignored; is %s meant?\n", cmd.CommandPath(), s.variable, s.setting)
+		}
 		ctx, stop := untilSignal(cmd.Context(), func(error) {})
 		defer stop()
 		err := run(ctx, cfg, args)

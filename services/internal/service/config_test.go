@@ -76,6 +76,47 @@ func TestNumbersMustBeNumbers(t *testing.T) {
 	}
 }
 
+func TestBrokersHaveHostAndPort(t *testing.T) {
+	for _, value := range []string{"a:", ":9092", "a", "a:1,", "a:1,b", "a:0", "a:65536", "a:kafka", "http://a:1", ","} {
+		p, _, stderr := testProgram(nil, "KAFKA_BROKERS="+value)
+		assert.Equal(t, 2, p.main(nil))
+		assert.Equal(t, "example: a setting is wrong:\n  KAFKA_BROKERS=\""+value+"\": must be addresses host:port, separated by commas\n", stderr.String())
+	}
+	assert.Equal(t, []string{"a:1", "[::1]:2"}, mustLoad(t, "KAFKA_BROKERS=a:1, [::1]:2").Kafka.Cluster().Brokers)
+}
+
+func TestAnEndpointOfJaegerIsRefusedOnce(t *testing.T) {
+	t.Setenv("JAEGER_ENDPOINT", "nope")
+	t.Setenv("JAEGER_SAMPLER_TYPE", "dice")
+	p, _, stderr := testProgram(nil, "JAEGER_ENDPOINT=nope")
+	assert.Equal(t, 2, p.main(nil))
+	assert.Equal(t, `example: 2 settings are wrong:
+  JAEGER_ENDPOINT="nope": must be an absolute http or https URL
+  JAEGER_SAMPLER_TYPE="dice": must be one of const, probabilistic, ratelimiting, remote
+`, stderr.String())
+}
+
+func TestSamplersOfJaegerAreChecked(t *testing.T) {
+	for _, tt := range []struct{ kind, param, want string }{
+		{"const", "7", ""},
+		{"Probabilistic", "1", ""},
+		{"ratelimiting", "100", ""},
+		{"remote", "0.5", ""},
+		{"probabilistic", "1.5", `JAEGER_SAMPLER_PARAM="1.5": must be 0 to 1 with sampler probabilistic`},
+		{"remote", "-1", `JAEGER_SAMPLER_PARAM="-1": must be 0 to 1 with sampler remote`},
+		{"constant", "1", `JAEGER_SAMPLER_TYPE="constant": must be one of const, probabilistic, ratelimiting, remote`},
+	} {
+		t.Setenv("JAEGER_SAMPLER_TYPE", tt.kind)
+		t.Setenv("JAEGER_SAMPLER_PARAM", tt.param)
+		var cfg testConfig
+		if err := Load(&cfg, nil); tt.want == "" {
+			assert.NoError(t, err)
+		} else {
+			assert.EqualError(t, err, "a setting is wrong:\n  "+tt.want)
+		}
+	}
+}
+
 func TestTagsOfJaegerWithoutValueAreNoCrash(t *testing.T) {
 	t.Setenv("JAEGER_TAGS", "a=b,c")
 	p, _, stderr := testProgram(nil)

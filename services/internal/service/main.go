@@ -110,6 +110,9 @@ func (p program[C]) start(cfg C) int {
 
 	begin := time.Now()
 	log.Info("starting", "version", Version)
+	for _, s := range misspelt(&cfg, p.environ) {
+		log.Warn("this variable is no setting and is ignored, another one may be meant", "variable", s.variable, "setting", s.setting)
+	}
 	err := p.run(ctx, cfg, log)
 	if err != nil && !(ctx.Err() != nil && onlyCanceled(err)) {
 		log.Error("failed", "err", err, "took", time.Since(begin))

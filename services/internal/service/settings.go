@@ -2,6 +2,7 @@ package service
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
@@ -13,6 +14,7 @@ import (
 	"fault-tolerant-tracing/tracing"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 
+	"github.com/uber/jaeger-client-go"
 	"github.com/uber/jaeger-client-go/config"
 )
 
@@ -25,8 +27,24 @@ type Common struct {
 
 // Kafka are the settings of a client of the cluster with the data.
 type Kafka struct {
-	Brokers  []string `env:"KAFKA_BROKERS" envDefault:"localhost:9092" help:"addresses to start from, separated by commas"`
+	Brokers  Brokers `env:"KAFKA_BROKERS" envDefault:"localhost:9092" help:"addresses to start from, separated by commas"`
 	Security Security
+}
+
+// Brokers are the addresses of a Kafka cluster: host:port, separated by commas.
+type Brokers []string
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (b *Brokers) UnmarshalText(text []byte) error {
+	*b = strings.Split(string(text), ",")
+	for i, address := range *b {
+		(*b)[i] = strings.TrimSpace(address)
+		host, port, err := net.SplitHostPort((*b)[i])
+		if n, notNumber := strconv.ParseUint(port, 10, 16); err != nil || notNumber != nil || host == "" || n == 0 {
+			return errors.New("addresses host:port, separated by commas")
+		}
+	}
+	return nil
 }
 
 // Cluster returns the settings as package kafkaclient wants them.
@@ -140,17 +158,31 @@ func (t *Tracing) Check() []Problem {
 		Sampler:  &config.SamplerConfig{Type: "const", Param: 1},
 		Reporter: &config.ReporterConfig{LogSpans: true, BufferFlushInterval: time.Second, QueueSize: 10_000},
 	}
-	var err error
-	if t.jaeger, err = defaults.FromEnv(); err != nil {
+	// The endpoint comes last, and has been told.
+	if _, err := defaults.FromEnv(); err != nil && !errors.As(err, new(*url.Error)) {
 		return []Problem{{Name: "JAEGER_*", Allowed: redact(err.Error())}}
 	}
-	var problems []Problem
+	t.jaeger = &defaults
+	problems := checkSampler(*defaults.Sampler)
 	if r := t.jaeger.Reporter; r.BufferFlushInterval <= 0 {
 		problems = append(problems, Problem{Name: "JAEGER_REPORTER_FLUSH_INTERVAL", Value: r.BufferFlushInterval.String(), Allowed: "must be above zero"})
 	} else if r.QueueSize <= 0 {
 		problems = append(problems, Problem{Name: "JAEGER_REPORTER_MAX_QUEUE_SIZE", Value: strconv.Itoa(r.QueueSize), Allowed: "must be above zero"})
 	}
 	return problems
+}
+
+func checkSampler(s config.SamplerConfig) []Problem {
+	switch strings.ToLower(s.Type) {
+	case jaeger.SamplerTypeConst, jaeger.SamplerTypeRateLimiting:
+	case jaeger.SamplerTypeProbabilistic, jaeger.SamplerTypeRemote:
+		if s.Param < 0 || s.Param > 1 {
+			return []Problem{{Name: "JAEGER_SAMPLER_PARAM", Value: fmt.Sprint(s.Param), Allowed: "must be 0 to 1 with sampler " + s.Type}}
+		}
+	default:
+		return []Problem{{Name: "JAEGER_SAMPLER_TYPE", Value: s.Type, Allowed: "must be one of const, probabilistic, ratelimiting, remote"}}
+	}
+	return nil
 }
 
 // Config returns the settings of the tracer of a service, whose name JAEGER_SERVICE_NAME overrides.

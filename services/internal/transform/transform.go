@@ -96,7 +96,7 @@ func Run(ctx context.Context, cfg Config, teardown *service.Teardown) error {
 				return writer.write(opentracing.ContextWithSpan(ctx, r.Span), key, value)
 			},
 			SetAside: func(ctx context.Context, p dispatch.Part, reason error) error {
-				return dlq.Write(opentracing.ContextWithSpan(ctx, p.Span), deadletter.Of(p.Message, reason))
+				return dlq.Write(opentracing.ContextWithSpan(ctx, p.Span), deadletter.Of(p.Message, reason), tagsOf(p.Span))
 			},
 			Finished: finishSpan,
 		},
@@ -117,7 +117,7 @@ func Run(ctx context.Context, cfg Config, teardown *service.Teardown) error {
 // inSpan returns a context with the span From_<topic> of a record, which lasts from its first try until it is finished.
 func inSpan(ctx context.Context, tracer opentracing.Tracer, r *dispatch.Record) context.Context {
 	if r.Span == nil {
-		r.Span = kafkatrace.StartConsumeSpan(tracer, r.Message)
+		r.Span = &recordSpan{kafkatrace.StartConsumeSpan(tracer, r.Message), opentracing.Tags{}}
 	}
 	return opentracing.ContextWithSpan(ctx, r.Span)
 }
@@ -145,7 +145,7 @@ func (w writer) write(ctx context.Context, key, value []byte) error {
 		TopicPartition: kafka.TopicPartition{Topic: &w.topic, Partition: kafka.PartitionAny},
 		Key:            key,
 		Value:          value,
-	})
+	}, tagsOf(opentracing.SpanFromContext(ctx)))
 	if err == nil {
 		return nil
 	}
@@ -156,9 +156,24 @@ func (w writer) write(ctx context.Context, key, value []byte) error {
 	return err
 }
 
-// Tag sets a tag on the span of the record, if it has one.
+// recordSpan is the span From_<topic> of a record.
+type recordSpan struct {
+	opentracing.Span
+	tags opentracing.Tags // that Tag has set
+}
+
+// Tag sets a tag on the span of the record, if it has one, and on those of what is written for it from now on.
 func Tag(ctx context.Context, key string, value any) {
-	if span := opentracing.SpanFromContext(ctx); span != nil {
+	if span, is := opentracing.SpanFromContext(ctx).(*recordSpan); is && span.tags[key] != value { // as before, in another try
 		span.SetTag(key, value)
+		span.tags[key] = value
 	}
+}
+
+// tagsOf returns what Tag has set on a span.
+func tagsOf(span opentracing.Span) opentracing.Tags {
+	if span, is := span.(*recordSpan); is {
+		return span.tags
+	}
+	return nil
 }

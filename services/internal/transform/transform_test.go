@@ -76,14 +76,16 @@ func TestARecordBecomesAnotherUnderItsTrace(t *testing.T) {
 	from, to := tracingtest.Named(t, spans, "From_in"), tracingtest.Named(t, spans, "To_out")
 	assert.Equal(t, from.ID, to.ParentID)
 	assert.EqualValues(t, 7, from.Tags["tag"])
+	assert.EqualValues(t, 7, to.Tags["tag"])
 }
 
 func TestWhatCannotBeWrittenIsSetAsideAndWhatFailsForNowIsTriedAgainInOrder(t *testing.T) {
 	t.Parallel()
 	var failed atomic.Bool
-	broker, _ := start(t, func(_ context.Context, r *dispatch.Record) (key, value []byte, err error) {
+	broker, recorder := start(t, func(ctx context.Context, r *dispatch.Record) (key, value []byte, err error) {
 		switch string(r.Value) {
 		case "bad":
+			Tag(ctx, "tag", "bad")
 			return nil, nil, dispatch.Permanent(errors.New("is bad"))
 		case "large":
 			return nil, make([]byte, 1_200_000), nil
@@ -102,6 +104,9 @@ func TestWhatCannotBeWrittenIsSetAsideAndWhatFailsForNowIsTriedAgainInOrder(t *t
 	for i, reason := range []string{"is bad", "produce to out: Broker: Message size too large"} {
 		assert.Contains(t, dlq[i].Headers, kgo.RecordHeader{Key: "dlq.reason", Value: []byte(reason)})
 	}
+	assert.True(t, slices.ContainsFunc(recorder.Wait(t, 9), func(s tracingtest.Span) bool {
+		return s.Operation == "To_dlq" && s.Tags["tag"] == "bad"
+	}), "a span To_dlq has the tag of its record")
 }
 
 func values(records []*kgo.Record) []string {
