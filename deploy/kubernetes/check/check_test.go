@@ -161,7 +161,7 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 	}
 }
 
-// An overlay as docs/kubernetes.md shows it: the names of what it changes still fit.
+// An overlay as the README shows it: the names of what it changes still fit.
 func TestKustomizationOnTop(t *testing.T) {
 	fs := manifests(t)
 	write(t, fs, "/mine/kustomization.yaml", `
