@@ -75,8 +75,8 @@ check-kubernetes: toolchain ## Check deploy/kubernetes: fields, references, righ
 	@cd deploy/kubernetes/check && export GOWORK=off && go vet . && go mod tidy -diff && $(LINT) run && go test -count 1 . && go run . .. ../../../bin
 
 .PHONY: check-prometheus
-check-prometheus: toolchain ## Check deploy/prometheus: configuration, alerts and their tests with promtool, which is built once
-	@echo 'deploy/prometheus'
+check-prometheus: toolchain ## Check deploy/prometheus and deploy/grafana: configuration, alerts with their tests, and dashboard; promtool is built once
+	@echo 'deploy/prometheus, deploy/grafana'
 	@deploy/prometheus/check/run bin
 
 .PHONY: demo
