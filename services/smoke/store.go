@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -20,7 +23,7 @@ const (
 	answerTopic = "answer-topic" // and the index
 	sink        = "elastic-sink"
 	sinkClass   = "io.aiven.kafka.connect.opensearch.OpenSearchSinkConnector"
-	maxHits     = 10_000 // that a search may return
+	perQuestion = 500 // documents
 )
 
 // store compares the documents in the store with the records they are made of.
@@ -31,27 +34,43 @@ type store struct {
 }
 
 func (s store) check(ctx context.Context) error {
-	records, err := verdict.ReadTopics(ctx, s.brokers, answerTopic)
+	installed, err := s.connect.Installed(ctx, sinkClass)
 	if err != nil {
 		return err
 	}
-	want := map[string]any{} // by the id that the sink gives
-	for _, r := range records {
+	total, want := 0, map[string]any{} // by the id that the sink gives
+	compare := func() error {
+		total += len(want)
+		defer clear(want)
+		if !installed || len(want) == 0 {
+			return nil
+		}
+		return until(ctx, func() error { return s.compare(ctx, want) })
+	}
+	err = verdict.Scan(ctx, s.brokers, func(r *kgo.Record) error {
 		document, err := answer(r)
 		if err != nil {
 			return err
 		}
 		want[fmt.Sprintf("%s+%d+%d", r.Topic, r.Partition, r.Offset)] = document
+		if len(want) < perQuestion {
+			return nil
+		}
+		return compare()
+	}, answerTopic)
+	if err == nil {
+		err = compare()
 	}
-	installed, err := s.connect.Installed(ctx, sinkClass)
 	if err != nil {
 		return err
 	}
-	if !installed {
-		fmt.Printf("the sink is not installed: nothing is written to the store; the %d documents are right on %s\n", len(want), answerTopic)
-		return nil
+	if installed {
+		fmt.Printf("the store has the %d documents\n", total)
+	} else {
+		fmt.Printf("the sink is not installed (SINK=none, or it could not be downloaded): nothing is written to the store; "+
+			"the %d documents are right on %s\n", total, answerTopic)
 	}
-	return until(ctx, func() error { return s.compare(ctx, want) })
+	return nil
 }
 
 // answer reads a record of answer-topic, and checks its sum.
@@ -76,7 +95,7 @@ func (s store) compare(ctx context.Context, want map[string]any) error {
 	if status, found, err := s.connect.Status(ctx, sink); err != nil || found && status.Failed() != "" {
 		return errors.Join(err, fmt.Errorf("%s %s", sink, status.Failed()))
 	}
-	got, err := s.documents(ctx)
+	got, err := s.documents(ctx, slices.Collect(maps.Keys(want)))
 	if err != nil {
 		return err
 	}
@@ -88,20 +107,24 @@ func (s store) compare(ctx context.Context, want map[string]any) error {
 			return fmt.Errorf("document %s is %v in the store, and was written as %v", id, got[id], document)
 		}
 	}
-	if missing > 0 && len(got) < maxHits {
+	if missing > 0 {
 		return fmt.Errorf("%d of %d documents are not in the store", missing, len(want))
 	}
-	fmt.Printf("the store has the %d documents\n", len(want)-missing)
 	return nil
 }
 
-// documents returns what the store has, by id.
-func (s store) documents(ctx context.Context) (map[string]any, error) {
-	url := fmt.Sprintf("%s/%s/_search?size=%d", strings.TrimRight(s.url, "/"), answerTopic, maxHits)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// documents returns those of these ids that the store has.
+func (s store) documents(ctx context.Context, ids []string) (map[string]any, error) {
+	question, err := json.Marshal(map[string][]string{"ids": ids})
 	if err != nil {
 		return nil, err
 	}
+	url := fmt.Sprintf("%s/%s/_mget", strings.TrimRight(s.url, "/"), answerTopic)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(question))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask the store: %w", err)
@@ -112,19 +135,19 @@ func (s store) documents(ctx context.Context) (map[string]any, error) {
 		return nil, errors.Join(err, fmt.Errorf("the store answers with %s: %.300s", resp.Status, body))
 	}
 	var found struct {
-		Hits struct {
-			Hits []struct {
-				ID     string         `json:"_id"`
-				Source map[string]any `json:"_source"`
-			} `json:"hits"`
-		} `json:"hits"`
+		Docs []struct {
+			ID     string         `json:"_id"`
+			Source map[string]any `json:"_source"` // none when it is not there
+		} `json:"docs"`
 	}
 	if err := json.Unmarshal(body, &found); err != nil {
 		return nil, fmt.Errorf("the store's answer: %w", err)
 	}
 	documents := map[string]any{}
-	for _, hit := range found.Hits.Hits {
-		documents[hit.ID] = hit.Source
+	for _, d := range found.Docs {
+		if d.Source != nil {
+			documents[d.ID] = d.Source
+		}
 	}
 	return documents, nil
 }

@@ -34,10 +34,10 @@ func TestAnAnswerIsCheckedByItsSum(t *testing.T) {
 
 func TestTheStoreIsComparedDocumentByDocument(t *testing.T) {
 	t.Parallel()
-	found := `{"hits":{"hits":[{"_id":"answer-topic+0+0","_source":` + six + `}]}}`
+	found := `{"docs":[{"_id":"answer-topic+0+0","found":true,"_source":` + six + `},{"_id":"answer-topic+0+1","found":false}]}`
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
-		case "/answer-topic/_search":
+		case "/answer-topic/_mget":
 			_, _ = w.Write([]byte(found))
 		default:
 			http.NotFound(w, r) // no such connector: nothing that could have failed

@@ -15,14 +15,14 @@ const bin = "../../../bin"
 var all = &programs{bin: bin, asked: map[string]program{}}
 
 // manifests returns the repository's manifests in memory, where a test can break
-// them, in the folder /base.
+// them, in the folder /base; in /whole, the same with all components.
 func manifests(t *testing.T) filesys.FileSystem {
 	t.Helper()
 	if _, err := os.Stat(filepath.Join(bin, "relay")); err != nil {
 		t.Fatalf("the programs are not built (make build): %v", err)
 	}
 	fs := filesys.MakeFsInMemory()
-	for _, pattern := range []string{"../*.yaml", "../*.env"} {
+	for _, pattern := range []string{"../*.yaml", "../*.env", "../components/*/*.yaml"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no files %s: %v", pattern, err)
@@ -32,9 +32,18 @@ func manifests(t *testing.T) filesys.FileSystem {
 			if err != nil {
 				t.Fatal(err)
 			}
-			write(t, fs, "/base/"+filepath.Base(file), string(content))
+			write(t, fs, filepath.Join("/base", strings.TrimPrefix(file, "..")), string(content))
 		}
 	}
+	components, err := filepath.Glob("../components/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := "resources: [../base]\ncomponents:\n"
+	for _, dir := range components {
+		whole += "  - ../base/components/" + filepath.Base(dir) + "\n"
+	}
+	write(t, fs, "/whole/kustomization.yaml", whole)
 	return fs
 }
 
@@ -150,6 +159,82 @@ func TestWhatIsBrokenIsFound(t *testing.T) {
 			fs := manifests(t)
 			edit(t, fs, "/base/"+test.file, test.old, test.text)
 			_, findings, err := check(fs, "/base", all)
+			found := strings.Join(findings, "\n")
+			if err != nil {
+				found = err.Error()
+			}
+			if !strings.Contains(found, test.want) {
+				t.Errorf("found:\n%s\nwant: %s", found, test.want)
+			}
+		})
+	}
+}
+
+func TestComponents(t *testing.T) {
+	m, findings, err := check(manifests(t), "/whole", all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(findings) > 0 {
+		t.Errorf("findings:\n%s", strings.Join(findings, "\n"))
+	}
+	if len(m.scalers) != 4 || len(m.policies) != 4 || len(m.monitors) != 1 {
+		t.Errorf("%d ScaledObjects, %d NetworkPolicies, %d PodMonitors; want 4, 4 and 1", len(m.scalers), len(m.policies), len(m.monitors))
+	}
+	for _, s := range m.scalers {
+		config, err := filepath.Glob("../../../services/" + s.Name + "/*.go")
+		if err != nil {
+			t.Fatal(err)
+		}
+		group := `const group = "` + s.Spec.Triggers[0].Metadata["consumerGroup"] + `"`
+		if !slices.ContainsFunc(config, func(file string) bool {
+			code, err := os.ReadFile(file)
+			return err == nil && strings.Contains(string(code), group)
+		}) {
+			t.Errorf("ScaledObject %s: %s has no %s", s.Name, s.Name, group)
+		}
+	}
+}
+
+func TestWhatIsBrokenInAComponentIsFound(t *testing.T) {
+	const scalers, policies, monitor = "autoscaling/scaledobjects.yaml", "network-policy/networkpolicies.yaml", "monitoring/podmonitor.yaml"
+	for _, test := range []struct{ name, file, old, text, want string }{
+		{"field that a ScaledObject does not have", scalers, "maxReplicaCount: 6", "maxReplicas: 6", `unknown field "spec.maxReplicas"`},
+		{"number of pods that is text", scalers, "maxReplicaCount: 6", "maxReplicaCount: six", "cannot unmarshal"},
+		{"scales nothing", scalers, "scaleTargetRef: {name: relay}", "scaleTargetRef: {name: relais}", "there is no Deployment relais to scale"},
+		{"number of pods twice", "autoscaling/kustomization.yaml", "sentence|answer|relay", "sentence|answer", "Deployment relay says replicas"},
+		{"other brokers", "autoscaling/kustomization.yaml", "data.KAFKA_BROKERS", "data.LOG_LEVEL", `bootstrapServers "info" are not the KAFKA_BROKERS`},
+		{"misspelt setting of a trigger", scalers, "consumerGroup: tracing-relay", "consumergroup: tracing-relay", "consumergroup is no setting"},
+		{"unknown trigger", scalers, "maxReplicaCount: 6\n  triggers:\n    - type: kafka", "maxReplicaCount: 6\n  triggers:\n    - type: kafkas", `the type "kafkas" is not known`},
+		{"topic of another", scalers, "topic: tracing-topic", "topic: odd-topic", `Deployment relay knows no topic "odd-topic"`},
+		{"lag that is none", scalers, `"10000"`, `"many"`, `lagThreshold "many"`},
+		{"more pods than partitions", scalers, "maxReplicaCount: 6", "maxReplicaCount: 7", "maxReplicaCount is 7, and tracing-topic has 6 partitions"},
+		{"more at least than at most", scalers, "minReplicaCount: 2\n  maxReplicaCount: 6", "minReplicaCount: 7\n  maxReplicaCount: 6", "minReplicaCount 7 is more"},
+
+		{"field that a policy does not have", policies, "policyTypes: [Ingress, Egress]", "policies: [Ingress, Egress]", `unknown field "spec.policies"`},
+		{"policy of nobody", policies, "matchLabels: {app.kubernetes.io/name: relay}", "matchLabels: {app.kubernetes.io/name: relais}", "selects no pods"},
+		{"peer that is nobody", policies, "    - to:\n        - podSelector: {matchLabels: {app.kubernetes.io/name: random}}", "    - to:\n        - podSelector: {matchLabels: {app.kubernetes.io/name: rand}}", "selects no pods"},
+		{"metrics of no port", policies, "monitoring}}\n      ports:\n        - {port: http}", "monitoring}}\n      ports:\n        - {port: web}", "lets in to port web"},
+		{"no names", policies, "- {port: 53, protocol: UDP}", "- {port: 54, protocol: UDP}", "Deployment stream: NetworkPolicies do not let it reach names"},
+		{"no Kafka", policies, "- {port: 9092}", "- {port: 9093}", "Job topic-config: NetworkPolicies do not let it reach KAFKA_BROKERS kafka.kafka.svc:9092"},
+		{"no Jaeger", policies, "- {port: 4318}", "- {port: 4317}", "Deployment relay: NetworkPolicies do not let it reach OTEL_EXPORTER_OTLP_ENDPOINT"},
+		{"not out to random", policies, "  policyTypes: [Egress]\n  egress:\n    - to:", "  policyTypes: [Ingress]\n  egress:\n    - to:", "Deployment sentence: NetworkPolicies do not let it reach RANDOM_URL"},
+		{"not in to random", policies, "- podSelector: {matchLabels: {app.kubernetes.io/name: sentence}}", "- podSelector: {matchLabels: {app.kubernetes.io/name: answer}}", "Deployment sentence: NetworkPolicies do not let it reach RANDOM_URL"},
+
+		{"field that a monitor does not have", monitor, "podMetricsEndpoints", "endpoints", `unknown field "spec.endpoints"`},
+		{"monitor of one", monitor, "part-of: fault-tolerant-tracing", "name: relay", "leaves out Deployment stream"},
+		{"monitor of a port that nobody has", monitor, "port: http", "port: metrics", "asks a port that Deployment relay does not have"},
+		{"monitor of another path", monitor, "path: /metrics", "path: /status", "asks /status"},
+
+		{"constraint on others", "spread/deployment.yaml", "topologyKey: kubernetes.io/hostname\n      whenUnsatisfiable: ScheduleAnyway\n      labelSelector: {matchLabels: {app.kubernetes.io/part-of: fault-tolerant-tracing}}",
+			"topologyKey: kubernetes.io/hostname\n      whenUnsatisfiable: ScheduleAnyway\n      labelSelector: {matchLabels: {app.kubernetes.io/part-of: fault}}", "does not select its own pods"},
+		{"label that is not there", "spread/deployment.yaml", "topologyKey: kubernetes.io/hostname\n      whenUnsatisfiable: ScheduleAnyway\n      labelSelector: {matchLabels: {app.kubernetes.io/part-of: fault-tolerant-tracing}}\n      matchLabelKeys: [app.kubernetes.io/name,",
+			"topologyKey: kubernetes.io/hostname\n      whenUnsatisfiable: ScheduleAnyway\n      labelSelector: {matchLabels: {app.kubernetes.io/part-of: fault-tolerant-tracing}}\n      matchLabelKeys: [app,", "its pods have no label app"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			fs := manifests(t)
+			edit(t, fs, "/base/components/"+test.file, test.old, test.text)
+			_, findings, err := check(fs, "/whole", all)
 			found := strings.Join(findings, "\n")
 			if err != nil {
 				found = err.Error()

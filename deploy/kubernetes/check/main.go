@@ -56,6 +56,18 @@ func check(fs filesys.FileSystem, dir string, all *programs) (*manifest, []strin
 		r.where = "Service " + s.Name
 		m.checkService(r, s)
 	}
+	for _, p := range m.policies {
+		r.where = "NetworkPolicy " + p.Name
+		m.checkPolicy(r, p)
+	}
+	for _, p := range m.monitors {
+		r.where = "PodMonitor " + p.Name
+		m.checkMonitor(r, p)
+	}
+	for _, s := range m.scalers {
+		r.where = "ScaledObject " + s.Name
+		m.checkScaler(r, s, all)
+	}
 	m.checkUse(r)
 	slices.Sort(r.findings)
 	return m, r.findings, nil

@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -21,13 +23,18 @@ type manifest struct {
 	objects   int
 	workloads []*workload
 	services  []*corev1.Service
+	policies  []*networkingv1.NetworkPolicy
+	monitors  []*monitoringv1.PodMonitor
+	scalers   []*scaledObject
 	data      map[source]map[string]string
 }
 
 // workload is an object with pods.
 type workload struct {
 	id       string // "Deployment relay"
+	name     string
 	selector labels.Selector
+	replicas *int32
 	template corev1.PodTemplateSpec
 	serves   bool // runs on and has an HTTP server, so that it can be probed
 }
@@ -45,7 +52,9 @@ func build(fs filesys.FileSystem, dir string) (*manifest, error) {
 		return nil, fmt.Errorf("build %s: %w", dir, err)
 	}
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{appsv1.AddToScheme, batchv1.AddToScheme, corev1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{
+		appsv1.AddToScheme, batchv1.AddToScheme, corev1.AddToScheme, networkingv1.AddToScheme, monitoringv1.AddToScheme, addKEDA,
+	} {
 		utilruntime.Must(add(scheme))
 	}
 	decoder := serializer.NewCodecFactory(scheme, serializer.EnableStrict).UniversalDeserializer()
@@ -77,11 +86,17 @@ func (m *manifest) add(id string, object runtime.Object) error {
 		if err != nil {
 			return fmt.Errorf("selector: %w", err)
 		}
-		m.workloads = append(m.workloads, &workload{id: id, selector: selector, template: o.Spec.Template, serves: true})
+		m.workloads = append(m.workloads, &workload{id: id, name: o.Name, selector: selector, replicas: o.Spec.Replicas, template: o.Spec.Template, serves: true})
 	case *batchv1.Job:
-		m.workloads = append(m.workloads, &workload{id: id, template: o.Spec.Template})
+		m.workloads = append(m.workloads, &workload{id: id, name: o.Name, template: o.Spec.Template})
 	case *corev1.Service:
 		m.services = append(m.services, o)
+	case *networkingv1.NetworkPolicy:
+		m.policies = append(m.policies, o)
+	case *monitoringv1.PodMonitor:
+		m.monitors = append(m.monitors, o)
+	case *scaledObject:
+		m.scalers = append(m.scalers, o)
 	case *corev1.ConfigMap:
 		m.data[source{"ConfigMap", o.Name}] = o.Data
 	case *corev1.Secret:

@@ -25,6 +25,7 @@ func (m *manifest) checkWorkload(r *report, w *workload, all *programs) {
 	c := spec.Containers[0]
 	checkImage(r, c)
 	checkResources(r, c)
+	checkSpread(r, w.template)
 	p, err := all.of(c.Image)
 	if err != nil {
 		r.add("%v", err)
@@ -32,6 +33,7 @@ func (m *manifest) checkWorkload(r *report, w *workload, all *programs) {
 	}
 	env := m.checkEnv(r, spec, c, p)
 	checkGrace(r, spec, p, env)
+	m.checkReach(r, w, p, env)
 	if w.serves {
 		checkPort(r, c, p.value("HTTP_ADDR", env))
 		checkProbe(r, c, "startupProbe", c.StartupProbe, "/healthz")

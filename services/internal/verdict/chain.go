@@ -37,9 +37,9 @@ func links(number int64) []link {
 	return oddChain
 }
 
-// match finds the spans of a chain in one trace. It returns how many of them are there and one sentence for each that is missing,
-// hangs below the wrong parent or is too many.
-func match(chain []link, trace []Span) (found int, problems []string) {
+// match finds the spans of a chain in one trace. It returns how many of them are there, the links that are not, and one sentence for
+// each that is missing, hangs below the wrong parent or is too many.
+func match(chain []link, trace []Span) (found int, missing []link, problems []string) {
 	at := make([]string, len(chain)) // the ids of the spans found
 	for i, l := range chain {
 		parent := ""
@@ -48,6 +48,7 @@ func match(chain []link, trace []Span) (found int, problems []string) {
 		}
 		span, ok := pick(l, parent, trace)
 		if !ok {
+			missing = append(missing, l)
 			problems = append(problems, fmt.Sprintf("%s is missing", l))
 			continue
 		}
@@ -61,7 +62,7 @@ func match(chain []link, trace []Span) (found int, problems []string) {
 	if extra := len(trace) - found; extra > 0 {
 		problems = append(problems, fmt.Sprintf("%d span(s) too many", extra))
 	}
-	return found, problems
+	return found, missing, problems
 }
 
 // pick returns the span of a link, and if there are several, the one that hangs below parent.

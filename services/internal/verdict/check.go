@@ -26,15 +26,6 @@ func Check(ctx context.Context, brokers []string, query *jaeger.Query, fed []int
 	return CheckApart(ctx, brokers, brokers, query, fed)
 }
 
-// CheckAll is [Check] of every number on number-topic.
-func CheckAll(ctx context.Context, brokers []string, query *jaeger.Query) (Result, error) {
-	fed, err := Fed(ctx, brokers)
-	if err != nil {
-		return Result{}, err
-	}
-	return Check(ctx, brokers, query, fed)
-}
-
 // CheckApart is [Check] where tracing has a cluster of its own: brokers are those of the data, tracing those of tracing-topic.
 func CheckApart(ctx context.Context, brokers, tracing []string, query *jaeger.Query, fed []int64) (Result, error) {
 	business, err := ReadTopics(ctx, brokers, Topics()...)
@@ -86,14 +77,55 @@ func readTraces(ctx context.Context, query *jaeger.Query, numbers []Number, onTo
 
 // ReadTopics returns all records of the topics, from their beginning to the end they have when it is called, in no particular
 // order. It joins no consumer group, and fails when a topic does not exist or ctx ends.
-func ReadTopics(ctx context.Context, brokers []string, topics ...string) ([]*kgo.Record, error) {
+func ReadTopics(ctx context.Context, brokers []string, topics ...string) (records []*kgo.Record, err error) {
+	err = Scan(ctx, brokers, func(r *kgo.Record) error {
+		records = append(records, r)
+		return nil
+	}, topics...)
+	return records, err
+}
+
+// Scan calls each with all records of the topics, one after the other: those of [ReadTopics]. It holds a few megabytes of them at a
+// time. An error of each ends it.
+func Scan(ctx context.Context, brokers []string, each func(*kgo.Record) error, topics ...string) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topics...),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxBytes(4<<20), kgo.FetchMaxPartitionBytes(1<<20))
 	if err != nil {
-		return nil, fmt.Errorf("read %v: %w", topics, err)
+		return fmt.Errorf("read %v: %w", topics, err)
 	}
 	defer client.Close()
-	admin := kadm.NewClient(client)
+	left, err := ahead(ctx, kadm.NewClient(client), topics)
+	if err != nil {
+		return fmt.Errorf("read %v: %w", topics, err)
+	}
+	for len(left) > 0 {
+		fetches := client.PollRecords(ctx, 1000)
+		if err := fetches.Err(); err != nil {
+			return fmt.Errorf("read %v: %w", topics, err)
+		}
+		for _, r := range fetches.Records() {
+			at := partition{r.Topic, r.Partition}
+			end, reading := left[at]
+			if reading && r.Offset < end {
+				if err := each(r); err != nil {
+					return err
+				}
+			}
+			if r.Offset+1 >= end {
+				delete(left, at)
+			}
+		}
+	}
+	return nil
+}
+
+type partition struct {
+	topic string
+	id    int32
+}
+
+// ahead returns the ends of those partitions that hold anything.
+func ahead(ctx context.Context, admin *kadm.Client, topics []string) (map[partition]int64, error) {
 	starts, err := admin.ListStartOffsets(ctx, topics...) // before the ends, which only move on
 	if err == nil {
 		err = starts.Error()
@@ -105,34 +137,11 @@ func ReadTopics(ctx context.Context, brokers []string, topics ...string) ([]*kgo
 	if err == nil {
 		err = ends.Error()
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read %v: %w", topics, err)
-	}
-
-	left := map[string]map[int32]int64{} // by topic and partition: the end still to be reached
+	left := map[partition]int64{}
 	ends.Each(func(o kadm.ListedOffset) {
 		if start, _ := starts.Lookup(o.Topic, o.Partition); o.Offset > start.Offset {
-			if left[o.Topic] == nil {
-				left[o.Topic] = map[int32]int64{}
-			}
-			left[o.Topic][o.Partition] = o.Offset
+			left[partition{o.Topic, o.Partition}] = o.Offset
 		}
 	})
-	var records []*kgo.Record
-	for len(left) > 0 {
-		fetches := client.PollFetches(ctx)
-		if err := fetches.Err(); err != nil {
-			return nil, fmt.Errorf("read %v: %w", topics, err)
-		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			records = append(records, r)
-			if r.Offset+1 >= left[r.Topic][r.Partition] {
-				delete(left[r.Topic], r.Partition)
-			}
-			if len(left[r.Topic]) == 0 {
-				delete(left, r.Topic)
-			}
-		})
-	}
-	return records, nil
+	return left, err
 }

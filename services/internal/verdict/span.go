@@ -19,7 +19,7 @@ type Span struct {
 	Start     int64 // microseconds since 1970
 	Duration  int64 // microseconds
 	Tags      map[string]string
-	Process   map[string]string // the tags of the process
+	Process   map[string]string // the tags of the process; not to be changed
 	Logs      []Log             // in the order of time
 }
 

@@ -14,8 +14,8 @@ import (
 )
 
 // FromTopic returns every span in records of tracing-topic, those of Jaeger's clients and those of OpenTelemetry's, the way Jaeger
-// shows such a span: with the changes that its collector makes on purpose (see asJaegerShows and fromOTLP). The sampling flags are
-// left out, Jaeger does not keep them. strange are the records of which no span can be read.
+// shows such a span: with the changes that its collector makes on purpose (see asJaegerShows, processShown and fromOTLP). The
+// sampling flags are left out, Jaeger does not keep them. Spans of one record share the map of their process. strange are the records of which no span can be read.
 func FromTopic(records []*kgo.Record) (spans []Span, strange []Strange) {
 	for _, r := range records {
 		of, err := fromValue(r.Value)
@@ -53,23 +53,24 @@ func fromValue(value []byte) (spans []Span, err error) {
 	if err != nil {
 		return nil, err
 	}
+	process := processShown(thriftTags(b.Process.Tags))
 	for _, s := range b.Spans {
-		spans = append(spans, asJaegerShows(fromThrift(b.Process, s)))
+		span := asJaegerShows(fromThrift(s))
+		span.Service, span.Process = b.Process.ServiceName, process
+		spans = append(spans, span)
 	}
 	return spans, nil
 }
 
-func fromThrift(p *thrift.Process, s *thrift.Span) Span {
+func fromThrift(s *thrift.Span) Span {
 	span := Span{
 		TraceID:   idOf(s.TraceIdHigh, s.TraceIdLow),
 		ID:        idOf(0, s.SpanId),
 		ParentID:  idOf(0, s.ParentSpanId),
-		Service:   p.ServiceName,
 		Operation: s.OperationName,
 		Start:     s.StartTime,
 		Duration:  s.Duration,
 		Tags:      thriftTags(s.Tags),
-		Process:   thriftTags(p.Tags),
 	}
 	for _, ref := range s.References {
 		id, child := idOf(0, ref.SpanId), ref.RefType == thrift.SpanRefType_CHILD_OF
@@ -87,17 +88,21 @@ func fromThrift(p *thrift.Process, s *thrift.Span) Span {
 	return span
 }
 
-// asJaegerShows applies what Jaeger changes on purpose when it takes a span: two process tags get the names that OpenTelemetry
-// has for them, and an error is told a second time as a status code.
+// processShown applies what Jaeger changes on purpose in the tags of a process: two get the names that OpenTelemetry has for them.
+func processShown(tags map[string]string) map[string]string {
+	if v, ok := tags["hostname"]; ok {
+		delete(tags, "hostname")
+		tags["host.name"] = v
+	}
+	if v, ok := tags["jaeger.version"]; ok {
+		delete(tags, "jaeger.version")
+		tags["opencensus.exporterversion"] = text("Jaeger-" + strings.TrimPrefix(v, "string "))
+	}
+	return tags
+}
+
+// asJaegerShows applies what Jaeger changes on purpose when it takes a span: an error is told a second time as a status code.
 func asJaegerShows(s Span) Span {
-	if v, ok := s.Process["hostname"]; ok {
-		delete(s.Process, "hostname")
-		s.Process["host.name"] = v
-	}
-	if v, ok := s.Process["jaeger.version"]; ok {
-		delete(s.Process, "jaeger.version")
-		s.Process["opencensus.exporterversion"] = text("Jaeger-" + strings.TrimPrefix(v, "string "))
-	}
 	if s.Tags["error"] == text(true) || failedCall(s.Tags) {
 		s.Tags["error"] = text(true)
 		s.Tags["otel.status_code"] = text("ERROR")
