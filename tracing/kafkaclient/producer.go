@@ -25,7 +25,7 @@ const purgeTimeout = 2 * time.Second
 // may be because of those files, no wait would do.
 const drainTimeout = 2 * time.Second
 
-// queueFullWait is how long Send waits before it offers a message again to a
+// queueFullWait is how long Enqueue waits before it offers a message again to a
 // producer whose queue is full.
 const queueFullWait = 20 * time.Millisecond
 
@@ -103,6 +103,21 @@ func (p *Producer) Produce(msg *kafka.Message, done func(kafka.TopicPartition, e
 	return err
 }
 
+// Enqueue is [Producer.Produce], but waits while the queue is full, until ctx ends.
+func (p *Producer) Enqueue(ctx context.Context, msg *kafka.Message, done func(kafka.TopicPartition, error)) error {
+	for {
+		err := p.Produce(msg, done)
+		if !hasCode(err, kafka.ErrQueueFull) {
+			return err
+		}
+		select {
+		case <-time.After(queueFullWait):
+		case <-ctx.Done():
+			return fmt.Errorf("kafka producer's queue is full: %w", ctx.Err())
+		}
+	}
+}
+
 // Send produces msg and waits for its delivery report or for the end of ctx,
 // whichever comes first; it also waits while the queue is full. After the end of
 // ctx the message may still be delivered.
@@ -112,19 +127,9 @@ func (p *Producer) Send(ctx context.Context, msg *kafka.Message) (kafka.TopicPar
 		err error
 	}
 	reports := make(chan report, 1)
-	for {
-		err := p.Produce(msg, func(tp kafka.TopicPartition, err error) { reports <- report{tp, err} })
-		if err == nil {
-			break
-		}
-		if !hasCode(err, kafka.ErrQueueFull) {
-			return msg.TopicPartition, err
-		}
-		select {
-		case <-time.After(queueFullWait):
-		case <-ctx.Done():
-			return msg.TopicPartition, fmt.Errorf("kafka producer's queue is full: %w", ctx.Err())
-		}
+	err := p.Enqueue(ctx, msg, func(tp kafka.TopicPartition, err error) { reports <- report{tp, err} })
+	if err != nil {
+		return msg.TopicPartition, err
 	}
 	select {
 	case r := <-reports:

@@ -75,14 +75,32 @@ func FinishProduceSpan(span opentracing.Span, tp kafka.TopicPartition, err error
 // returns. msg gets the span's context in its headers; sent once more, it gets a
 // span of its own each time.
 func Send(ctx context.Context, tracer opentracing.Tracer, p *kafkaclient.Producer, msg *kafka.Message, more ...opentracing.StartSpanOption) (kafka.TopicPartition, error) {
-	var parent opentracing.SpanContext
-	if caller := opentracing.SpanFromContext(ctx); caller != nil {
-		parent = caller.Context()
-	}
-	span := StartProduceSpan(tracer, parent, msg, more...)
+	span := StartProduceSpan(tracer, caller(ctx), msg, more...)
 	tp, err := p.Send(ctx, msg)
 	FinishProduceSpan(span, tp, err)
 	return tp, err
+}
+
+// Enqueue is Send for one of several messages: it does not wait for the delivery
+// report, which done is given as [kafkaclient.Producer.Enqueue] says.
+func Enqueue(ctx context.Context, tracer opentracing.Tracer, p *kafkaclient.Producer, msg *kafka.Message, done func(kafka.TopicPartition, error), more ...opentracing.StartSpanOption) error {
+	span := StartProduceSpan(tracer, caller(ctx), msg, more...)
+	err := p.Enqueue(ctx, msg, func(tp kafka.TopicPartition, err error) {
+		FinishProduceSpan(span, tp, err)
+		done(tp, err)
+	})
+	if err != nil {
+		FinishProduceSpan(span, msg.TopicPartition, err)
+	}
+	return err
+}
+
+// caller returns the context of the span in ctx; nil: there is none.
+func caller(ctx context.Context) opentracing.SpanContext {
+	if span := opentracing.SpanFromContext(ctx); span != nil {
+		return span.Context()
+	}
+	return nil
 }
 
 // SetError marks the span as failed: the tag error=true, and a log with the

@@ -130,6 +130,32 @@ func TestSendFinishesTheSpanByTheDeliveryReport(t *testing.T) {
 	assert.NotEqual(t, spans[0].ID, spans[1].ID)
 }
 
+func TestEnqueueFinishesTheSpanByTheDeliveryReport(t *testing.T) {
+	b := tracingtest.StartBroker(t)
+	b.CreateTopics(t, 1, "answer-topic")
+	tracer, recorder := tracingtest.NewTracer(t, "test")
+	p := newProducer(t, b)
+	ctx := within(t, 30*time.Second)
+	done := make(chan kafka.Offset, 2)
+	for range 2 {
+		require.NoError(t, kafkatrace.Enqueue(ctx, tracer, p, newMessage("answer-topic"), func(tp kafka.TopicPartition, err error) {
+			assert.NoError(t, err)
+			done <- tp.Offset
+		}))
+	}
+	for offset := range 2 {
+		assert.EqualValues(t, offset, <-done)
+		assert.Equal(t, int64(offset), recorder.Spans()[offset].Tags["offset"])
+	}
+
+	require.NoError(t, p.Close(ctx))
+	err := kafkatrace.Enqueue(ctx, tracer, p, newMessage("answer-topic"), func(kafka.TopicPartition, error) { t.Error("there is nothing to report") })
+	require.ErrorIs(t, err, kafkaclient.ErrClosed)
+	spans := recorder.Spans()
+	require.Len(t, spans, 3)
+	assert.Equal(t, true, spans[2].Tags["error"])
+}
+
 func TestSendTagsTheSpanWithTheReasonOfAFailedDelivery(t *testing.T) {
 	b := tracingtest.StartBroker(t)
 	b.CreateTopics(t, 1, "answer-topic")

@@ -174,11 +174,11 @@ func (d *Dispatcher) slotWait(suspects bool, now time.Time) time.Duration {
 
 // cutHopeless cuts tries of several records short that have no answer while others go
 // through: their halves are tried instead, so that those in them that are not to blame
-// wait no longer. It says after how long to look again.
+// wait no longer. Ordered ones would wait all the same. It says after how long to look again.
 func (d *Dispatcher) cutHopeless(now time.Time) (wait time.Duration) {
 	wait = idle
 	for a := range d.running {
-		if len(a.parts) == 1 {
+		if len(a.parts) == 1 || d.cfg.Ordered {
 			continue
 		}
 		if left := a.began.Add(d.limiter.hopeless()).Sub(now); left > 0 {

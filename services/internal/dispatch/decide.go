@@ -34,6 +34,8 @@ func (d *Dispatcher) end(a *attempt, err error, now time.Time) (over *Outage) {
 		d.convict(a, err)
 	case d.working.Err() != nil:
 		d.suspect(a) // cut short by the stop
+	case d.cfg.Ordered && len(a.parts) > 1:
+		d.takeApart(a, err, v, now)
 	case v.permanent || v.split && a.pieces() == 1:
 		d.convict(a, err)
 	case v.split:
@@ -69,10 +71,30 @@ func (d *Dispatcher) pass(a *attempt, now time.Time) (over *Outage) {
 	return &outage
 }
 
+// takeApart puts ordered records that were refused together back into their line, where
+// fewer go together next. What can never be done is one of them, which halves find. What
+// may be done later is no fault of theirs: the first one alone asks again, and tells how
+// the endpoint is.
+func (d *Dispatcher) takeApart(a *attempt, err error, v verdict, now time.Time) {
+	d.report.refused(err, now)
+	if !d.prune(a) {
+		return
+	}
+	together := 1
+	if v.permanent || v.split {
+		together = len(a.parts) / 2
+	}
+	records := make([]*Record, len(a.parts))
+	for i, p := range a.parts {
+		records[i], p.together = p.Record, together
+	}
+	d.queue.putBack(records)
+}
+
 // acquit lets records that were refused only while nothing went through begin anew,
 // as far as there is room for them, so that they can be tried together. It does that
-// once for each, lest a guilty one be acquitted for ever. Ordered records are tried
-// alone, and keep their place.
+// once for each, lest a guilty one be acquitted for ever. Ordered records that were refused
+// are tried alone, and keep their place.
 func (d *Dispatcher) acquit() {
 	if d.cfg.Ordered {
 		return

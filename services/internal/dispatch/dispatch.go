@@ -96,7 +96,7 @@ const (
 // Config says what to do with the records.
 type Config struct {
 	InFlight int           // slots for first tries, and as many for those of suspects
-	Ordered  bool          // one record of a partition at a time, in the order of reading
+	Ordered  bool          // one try of a partition at a time, of records that follow each other
 	Slow     time.Duration // a try that goes through but takes longer halves the slots; 0: it does not matter
 
 	// What is tried together at most, in pieces and bytes. A record above that goes
@@ -111,8 +111,10 @@ type Config struct {
 	// Handle tries some parts, at least one. It may block and is called from several
 	// goroutines. Its answer holds for all of the parts: nil, they are delivered;
 	// ErrSkip, there was nothing to do; Partial, Permanent, Split; any other error has
-	// them tried again. ctx ends when the dispatcher stops, and when several parts have
-	// no answer while others go through.
+	// them tried again. If they are ordered, only nil, ErrSkip and Partial hold for several
+	// parts: after any other answer fewer are tried together, in the same order, and nothing
+	// is held against any. ctx ends when the dispatcher stops, and, unless they are ordered,
+	// when several parts have no answer while others go through.
 	Handle func(ctx context.Context, parts []Part) error
 	// SetAside keeps a part that can never be delivered. It is called in the
 	// background, and blocks until the part is safe, for as long as that takes. If it

@@ -288,7 +288,8 @@ func TestTheEndIsEvidence(t *testing.T) {
 	})
 }
 
-func TestOrderedRecordsGoOneByOne(t *testing.T) {
+// One try of a partition at a time, of all that wait: after an outage, too.
+func TestOrderedRecordsGoOneTryAfterTheOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var down atomic.Bool
 		down.Store(true)
@@ -301,15 +302,58 @@ func TestOrderedRecordsGoOneByOne(t *testing.T) {
 				return nil
 			},
 		})
-		b.add("a", "b", "c")
+		b.add("a")
+		synctest.Wait()
+		b.add("b", "c")
 		time.Sleep(10 * time.Second)
 		down.Store(false)
 		b.mu.Lock()
 		b.tried = nil
 		b.mu.Unlock()
 		time.Sleep(10 * time.Second)
-		b.want("tried", &b.tried, "0", "1", "2")
+		b.want("tried", &b.tried, "0", "1+2")
 	})
+}
+
+// What is refused together keeps its order, and nothing is held against those who are not to blame.
+func TestOrderedRecordsThatAreRefusedTogether(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		err   error
+		tried string
+		aside []string
+	}{
+		{"for good: halves find the bad one", Permanent(errors.New("never")), "0 1+2+3+4 1+2 1 2 3+4 5", []string{"2: never"}},
+		{"too much for one try: so do they", Split(errors.New("too large")), "0 1+2+3+4 1+2 1 2 3+4 5", []string{"2: too large"}},
+		{"for now: the first one asks, and each goes alone", Conclusive(errors.New("400")), "0 1+2+3+4 1 2 2 3 4 5", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				refusals := 0
+				b := newBench(t, Config{
+					InFlight: 9, Ordered: true, MaxRecords: 4, MaxPieces: 100, MaxBytes: 1 << 20,
+					Handle: func(_ context.Context, parts []Part) error {
+						time.Sleep(time.Millisecond)
+						bad := slices.ContainsFunc(parts, func(p Part) bool { return string(p.Value) == "x" })
+						if bad && (IsPermanent(tt.err) || verdictOf(tt.err).split || refusals < 2) {
+							refusals++
+							return tt.err
+						}
+						return nil
+					},
+				})
+				b.add("a")
+				synctest.Wait()
+				b.add("b", "x", "c", "d", "e")
+				time.Sleep(time.Minute)
+				b.want("tried", &b.tried, strings.Fields(tt.tried)...)
+				b.want("set aside", &b.aside, tt.aside...)
+				if s := b.Status(); s.State != Delivering || s.Counts.Done != uint64(6-len(tt.aside)) {
+					t.Errorf("%+v", s)
+				}
+			})
+		})
+	}
 }
 
 // A letter is written in the background: what is behind it goes on.

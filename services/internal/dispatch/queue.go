@@ -11,7 +11,7 @@ import (
 // they are ordered, else one for all. The lines take turns, and the records of one leave
 // in the order of reading.
 type queue struct {
-	ordered bool // one record of a line at a time, the next when it is finished
+	ordered bool // nothing of a line leaves before all that left is finished
 	lines   map[int32]*line
 	ready   *list.List // of *line, in turn: those with a record to take
 	records int
@@ -20,7 +20,7 @@ type queue struct {
 type line struct {
 	records []*Record
 	place   *list.Element // in ready; nil: not there
-	busy    *Record       // ordered: the one in work
+	busy    int           // ordered: records in work
 }
 
 func newQueue(ordered bool) queue {
@@ -35,11 +35,15 @@ func (q *queue) push(r *Record) {
 	q.update(l)
 }
 
-// putBack puts records before all others, which are not ordered.
+// putBack puts records before all others of their line. If they are ordered, they are what
+// was taken from it last.
 func (q *queue) putBack(records []*Record) {
 	l := q.lineOf(records[0])
 	l.records = slices.Insert(l.records, 0, records...)
 	q.records += len(records)
+	for _, r := range records {
+		q.finished(r)
+	}
 	q.update(l)
 }
 
@@ -57,7 +61,7 @@ func (q *queue) lineOf(r *Record) *line {
 
 // update puts a line among those that are ready, or takes it away.
 func (q *queue) update(l *line) {
-	ready := len(l.records) > 0 && l.busy == nil
+	ready := len(l.records) > 0 && l.busy == 0
 	if ready && l.place == nil {
 		l.place = q.ready.PushBack(l)
 	} else if !ready && l.place != nil {
@@ -76,10 +80,10 @@ func (q *queue) take(maxRecords, maxPieces, maxBytes int) []*Record {
 	if front == nil {
 		return nil
 	}
-	if q.ordered {
-		maxRecords = 1
-	}
 	l := front.Value.(*line)
+	if together := l.records[0].together; together > 0 {
+		maxRecords = min(maxRecords, together)
+	}
 	n, pieces, bytes := 0, 0, 0
 	for ; n < len(l.records) && n < maxRecords; n++ {
 		r := l.records[n]
@@ -122,18 +126,24 @@ func (q *queue) took(l *line, at int, taken []*Record) {
 	q.ready.Remove(l.place)
 	l.place = nil
 	if q.ordered {
-		l.busy = taken[0]
+		l.busy = len(taken)
+		for _, r := range taken {
+			r.busy = true
+		}
 	}
 	q.update(l)
 }
 
-// finished lets the record behind this one go, if they are ordered. Further calls do
-// nothing.
+// finished lets the records behind go when the last one of those that were taken is
+// finished, if they are ordered. Further calls do nothing.
 func (q *queue) finished(r *Record) {
-	if l := q.lineOf(r); l.busy == r {
-		l.busy = nil
-		q.update(l)
+	if !r.busy {
+		return
 	}
+	r.busy = false
+	l := q.lineOf(r)
+	l.busy--
+	q.update(l)
 }
 
 // leave drops the records of partitions that are leaving, and returns them.
@@ -148,7 +158,7 @@ func (q *queue) leave() (dropped []*Record) {
 		q.update(l)
 	}
 	q.records -= len(dropped)
-	maps.DeleteFunc(q.lines, func(_ int32, l *line) bool { return len(l.records) == 0 && l.busy == nil })
+	maps.DeleteFunc(q.lines, func(_ int32, l *line) bool { return len(l.records) == 0 && l.busy == 0 })
 	return dropped
 }
 

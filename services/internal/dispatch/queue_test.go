@@ -46,7 +46,7 @@ func TestQueueTake(t *testing.T) {
 		{"as many pieces as are allowed", false, "a6 a4 a1", "0+1 2"},
 		{"one that is too large goes alone", false, "a20 a1", "0 1"},
 		{"one that cannot be split counts as a piece", false, "a9 a0 a0", "0+1 2"},
-		{"ordered ones wait for the one before", true, "a1 a1 b1", "0 2"},
+		{"ordered ones go with those of their partition, and then wait", true, "a1 b1 a1 b1 a1 a1 a1", "0+2+4 1+3"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			q := queueOf(tt.ordered, tt.records)
@@ -96,17 +96,42 @@ func TestQueueTakeLast(t *testing.T) {
 }
 
 func TestQueueFinished(t *testing.T) {
-	q := queueOf(true, "a1 a1 a1")
-	first := q.take(10, 10, 1<<20)[0]
-	q.finished(first)
-	second := q.take(10, 10, 1<<20)[0]
-	q.finished(first) // again
-	if got := q.take(10, 10, 1<<20); got != nil {
+	q := queueOf(true, "a1 a1 a1 a1 a1")
+	first := q.take(2, 10, 1<<20)
+	q.finished(first[0])
+	q.finished(first[0]) // again
+	if got := q.take(2, 10, 1<<20); got != nil {
 		t.Errorf("took %s while 1 is in work", offsets(got))
 	}
-	q.finished(second)
-	if got := offsets(q.take(10, 10, 1<<20)); got != "2" {
-		t.Errorf("took %q, want 2", got)
+	q.finished(first[1])
+	second := q.take(2, 10, 1<<20)
+	q.finished(first[1]) // again
+	if got := q.take(2, 10, 1<<20); got != nil {
+		t.Errorf("took %s while 2 and 3 are in work", offsets(got))
+	}
+	q.finished(second[1])
+	q.finished(second[0])
+	if got := offsets(q.take(2, 10, 1<<20)); got != "4" {
+		t.Errorf("took %q, want 4", got)
+	}
+}
+
+func TestQueuePutsOrderedRecordsBack(t *testing.T) {
+	q := queueOf(true, "a1 a1 a1 a1 b1")
+	taken := q.take(3, 10, 1<<20)
+	for _, r := range taken {
+		r.together = 2
+	}
+	q.putBack(taken)
+	var got []string
+	for records := q.take(9, 9, 1<<20); records != nil; records = q.take(9, 9, 1<<20) {
+		got = append(got, offsets(records))
+		for _, r := range records {
+			q.finished(r)
+		}
+	}
+	if got, want := strings.Join(got, " "), "4 0+1 2+3"; got != want {
+		t.Errorf("took %q, want %q", got, want)
 	}
 }
 

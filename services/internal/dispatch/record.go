@@ -34,6 +34,8 @@ type Record struct {
 	acquitted bool        // what spoke against it was dropped once
 	forgotten bool        // left to the next owner of the partition
 	delivered bool        // a piece is
+	busy      bool        // ordered: it was taken from its line, which waits for it
+	together  int         // ordered: how many go together that begin with it, since more were refused; 0: any number
 	left      int         // pieces that are neither delivered nor set aside
 }
 

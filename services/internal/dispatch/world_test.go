@@ -163,6 +163,7 @@ type member struct {
 	written  map[*Record]pieces
 	told     map[*Record]bool // finished
 	leftOver map[*Record]bool // of these, left to others: tries under way may go on
+	ordered  map[int32]bool   // partitions that are being tried
 	calls    int
 	fetching bool
 	failures int // since something went through, or the endpoint changed
@@ -184,6 +185,7 @@ func (w *world) join() *member {
 	m := &member{
 		w: w, idle: make(chan struct{}), grace: time.Duration(w.rng.IntN(3)) * time.Second, position: map[int32]position{}, known: map[*Record]*record{},
 		trying: map[*Record]pieces{}, writing: map[*Record]pieces{}, written: map[*Record]pieces{}, told: map[*Record]bool{}, leftOver: map[*Record]bool{},
+		ordered: map[int32]bool{},
 	}
 	cfg := w.config
 	cfg.Read, cfg.Handle, cfg.SetAside, cfg.Finished = m.read, m.handle, m.setAside, m.finished
@@ -248,6 +250,17 @@ func (m *member) handle(ctx context.Context, parts []Part) error {
 	}
 	m.calls++
 	defer func() { m.calls-- }()
+	if w.config.Ordered {
+		id := parts[0].partition.id
+		if m.ordered[id] {
+			w.violate("partition %d is tried twice at once: %v", id, m.known[parts[0].Record])
+		}
+		m.ordered[id] = true
+		defer func() { m.ordered[id] = false }()
+		if slices.ContainsFunc(parts, func(p Part) bool { return p.partition != parts[0].partition }) {
+			w.violate("tried with those of other partitions: %v", m.known[parts[0].Record])
+		}
+	}
 	for _, p := range parts {
 		rec, mask := m.known[p.Record], span(p.From, p.To)
 		if !slices.Equal(p.Value, rec.value) || len(p.Value) == 0 {
@@ -317,6 +330,7 @@ func (m *member) try(ctx context.Context, parts []Part) error {
 	}
 	refused, refusedInPart, lost := false, false, false
 	var with answer
+	inPart := w.config.Ordered && w.rng.IntN(2) == 0 // it takes those before the first one that it refuses
 	for _, p := range parts {
 		rec := m.known[p.Record]
 		if rec.bad&span(p.From, p.To) != 0 && rec.answer == partial {
@@ -329,6 +343,9 @@ func (m *member) try(ctx context.Context, parts []Part) error {
 		} else if rec.lost > 0 {
 			rec.lost--
 			lost = true
+		}
+		if inPart && !refused && !refusedInPart && !m.crashed {
+			m.deliver(p)
 		}
 	}
 	if refused {

@@ -1,8 +1,10 @@
 // Package transform is what a service does that makes one record of another: it reads a topic, calls a function for each record,
 // writes the result to another topic, and sets aside on a dead-letter topic what has none.
 //
-// Each record is handled at least once, and the records of a partition in their order: an offset is committed only when the result
-// is acknowledged. While Kafka is away it waits and tries again; nothing is skipped.
+// Each record is handled at least once: an offset is committed only when the result is acknowledged. The function is called for
+// several records at once. The results of a partition are written in the order of its records, and none of those that were read
+// together before all are there: so nothing is written twice because one of them has to wait. While Kafka is away it waits and
+// tries again; nothing is skipped.
 package transform
 
 import (
@@ -25,8 +27,15 @@ import (
 	"fault-tolerant-tracing/tracing/kafkatrace"
 )
 
-// InFlight is how many records are worked on at once, one of each partition.
+// InFlight is for how many records the function is called at once, and how many partitions are worked on.
 const InFlight = 16
+
+// What is read together of a partition, and written together: at most. A result that is too large for the topic is so written
+// alone, as topics take more than maxBytes.
+const (
+	maxRecords = 256
+	maxBytes   = 256 << 10
+)
 
 // Func returns the key and value that a record becomes. Its error decides as that of Handle of [dispatch.Config] does. It is called from
 // several goroutines at once, for different records; the span of the record is in ctx.
@@ -75,7 +84,7 @@ func Run(ctx context.Context, cfg Config, teardown *service.Teardown) error {
 	teardown.Add("dead-letter producer", letters.Close)
 
 	dlq := deadletter.New(letters, cfg.DLQ)
-	writer := writer{tracer: cfg.Tracer, producer: producer, topic: cfg.To}
+	w := worker{cfg: cfg, producer: producer, slots: make(chan struct{}, InFlight)}
 	consumer, err := consume.New(consume.Config{
 		Cluster:        cluster,
 		Group:          cfg.Group,
@@ -85,16 +94,12 @@ func Run(ctx context.Context, cfg Config, teardown *service.Teardown) error {
 		StopTimeout:    cfg.Common.ShutdownTimeout / 2,
 		Log:            cfg.Log,
 		Dispatch: dispatch.Config{
-			InFlight: InFlight,
-			Ordered:  true,
-			Handle: func(ctx context.Context, parts []dispatch.Part) error {
-				r := parts[0].Record
-				key, value, err := cfg.Func(inSpan(ctx, cfg.Tracer, r), r)
-				if err != nil {
-					return err
-				}
-				return writer.write(opentracing.ContextWithSpan(ctx, r.Span), key, value)
-			},
+			InFlight:   InFlight,
+			Ordered:    true,
+			MaxRecords: maxRecords,
+			MaxPieces:  maxRecords,
+			MaxBytes:   maxBytes,
+			Handle:     w.handle,
 			SetAside: func(ctx context.Context, p dispatch.Part, reason error) error {
 				return dlq.Write(opentracing.ContextWithSpan(ctx, p.Span), deadletter.Of(p.Message, reason), tagsOf(p.Span))
 			},
@@ -132,24 +137,84 @@ func finishSpan(r *dispatch.Record, err error) {
 	r.Span.Finish()
 }
 
-// writer writes results to a topic, each under a span To_<topic>.
-type writer struct {
-	tracer   opentracing.Tracer
+// worker makes results of records, and writes them.
+type worker struct {
+	cfg      Config
 	producer *kafkaclient.Producer
-	topic    string
+	slots    chan struct{} // of calls of the function
 }
 
-// write blocks until the result is acknowledged. One that is too large for the topic can never be written.
-func (w writer) write(ctx context.Context, key, value []byte) error {
-	_, err := kafkatrace.Send(ctx, w.tracer, w.producer, &kafka.Message{
-		TopicPartition: kafka.TopicPartition{Topic: &w.topic, Partition: kafka.PartitionAny},
-		Key:            key,
-		Value:          value,
-	}, tagsOf(opentracing.SpanFromContext(ctx)))
+// handle blocks until the results of all records are acknowledged.
+func (w worker) handle(ctx context.Context, parts []dispatch.Part) error {
+	results, err := w.results(ctx, parts)
+	if err != nil {
+		return err
+	}
+	bytes := 0
+	for _, m := range results {
+		bytes += len(m.Key) + len(m.Value)
+	}
+	if len(parts) > 1 && bytes > maxBytes {
+		return dispatch.Split(fmt.Errorf("results of %d bytes", bytes))
+	}
+	return w.write(ctx, parts, results)
+}
+
+// results calls the function for each record, until one fails.
+func (w worker) results(ctx context.Context, parts []dispatch.Part) ([]*kafka.Message, error) {
+	results := make([]*kafka.Message, len(parts))
+	calls, trying := errgroup.WithContext(ctx)
+	for i, p := range parts {
+		w.slots <- struct{}{}
+		if trying.Err() != nil { // those under way go on: their results are kept for the next try
+			<-w.slots
+			break
+		}
+		calls.Go(func() error {
+			defer func() { <-w.slots }()
+			key, value, err := w.cfg.Func(inSpan(ctx, w.cfg.Tracer, p.Record), p.Record)
+			results[i] = &kafka.Message{
+				TopicPartition: kafka.TopicPartition{Topic: &w.cfg.To, Partition: kafka.PartitionAny},
+				Key:            key,
+				Value:          value,
+			}
+			return err
+		})
+	}
+	err := calls.Wait()
+	if err == nil {
+		err = ctx.Err()
+	}
+	return results, err
+}
+
+// write writes results in their order, each under a span To_<topic>, and blocks until all are acknowledged. One that is too large
+// for the topic can never be written.
+func (w worker) write(ctx context.Context, parts []dispatch.Part, results []*kafka.Message) error {
+	acks := make(chan error, len(results))
+	var err error
+	sent := 0
+	for ; sent < len(results) && err == nil; sent++ {
+		err = kafkatrace.Enqueue(opentracing.ContextWithSpan(ctx, parts[sent].Span), w.cfg.Tracer, w.producer, results[sent],
+			func(_ kafka.TopicPartition, err error) { acks <- err }, tagsOf(parts[sent].Span))
+		if err != nil {
+			acks <- err
+		}
+	}
+	for range sent { // also after an error: what is written again must not overtake them
+		select {
+		case ack := <-acks:
+			if err == nil {
+				err = ack
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("no acknowledgement of %s: %w", w.cfg.To, ctx.Err())
+		}
+	}
 	if err == nil {
 		return nil
 	}
-	err = fmt.Errorf("produce to %s: %w", w.topic, err)
+	err = fmt.Errorf("produce to %s: %w", w.cfg.To, err)
 	if refused := new(kafka.Error); errors.As(err, refused) && refused.Code() == kafka.ErrMsgSizeTooLarge {
 		return dispatch.Permanent(err)
 	}

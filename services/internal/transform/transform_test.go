@@ -5,10 +5,12 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -56,9 +58,11 @@ func produce(t *testing.T, broker *tracingtest.Broker, values ...string) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr()))
 	require.NoError(t, err)
 	defer client.Close()
+	var records []*kgo.Record
 	for _, value := range values {
-		require.NoError(t, client.ProduceSync(t.Context(), &kgo.Record{Topic: "in", Value: []byte(value)}).FirstErr())
+		records = append(records, &kgo.Record{Topic: "in", Value: []byte(value)})
 	}
+	require.NoError(t, client.ProduceSync(t.Context(), records...).FirstErr())
 }
 
 func TestARecordBecomesAnotherUnderItsTrace(t *testing.T) {
@@ -107,6 +111,52 @@ func TestWhatCannotBeWrittenIsSetAsideAndWhatFailsForNowIsTriedAgainInOrder(t *t
 	assert.True(t, slices.ContainsFunc(recorder.Wait(t, 9), func(s tracingtest.Span) bool {
 		return s.Operation == "To_dlq" && s.Tags["tag"] == "bad"
 	}), "a span To_dlq has the tag of its record")
+}
+
+// What is read together is worked on together, and written together: in order, and nothing of it before all of it can be.
+func TestRecordsReadTogether(t *testing.T) {
+	t.Parallel()
+	const records = 100
+	var down atomic.Bool
+	var atOnce, most, refusals atomic.Int32
+	down.Store(true)
+	broker, recorder := start(t, func(_ context.Context, r *dispatch.Record) (key, value []byte, err error) {
+		n := atOnce.Add(1)
+		defer atOnce.Add(-1)
+		for at := most.Load(); n > at && !most.CompareAndSwap(at, n); at = most.Load() {
+		}
+		if string(r.Value) == "007" && down.Load() {
+			refusals.Add(1)
+			return nil, nil, errors.New("not now")
+		}
+		time.Sleep(time.Millisecond) // as one who asks others
+		return nil, r.Value, nil
+	})
+	var want []string
+	for i := range records {
+		want = append(want, fmt.Sprintf("%03d", i))
+	}
+	produce(t, broker, want...)
+	require.Eventually(t, func() bool { return refusals.Load() > 3 }, 20*time.Second, time.Millisecond)
+	assert.Equal(t, want[:7], values(tracingtest.ReadTopic(t, broker.Addr(), "out", 7)))
+	down.Store(false)
+	assert.Equal(t, want, values(tracingtest.ReadTopic(t, broker.Addr(), "out", records)))
+	assert.Greater(t, most.Load(), int32(1), "at once")
+	assert.LessOrEqual(t, most.Load(), int32(InFlight))
+	assert.Len(t, recorder.Wait(t, 2*records), 2*records, "a refused try has no span")
+}
+
+func TestAResultThatIsTooLargeTakesNoOtherAlong(t *testing.T) {
+	t.Parallel()
+	broker, _ := start(t, func(_ context.Context, r *dispatch.Record) (key, value []byte, err error) {
+		if string(r.Value) == "large" {
+			return nil, make([]byte, 1_200_000), nil
+		}
+		return nil, r.Value, nil
+	})
+	produce(t, broker, "a", "b", "large", "c", "d")
+	tracingtest.ReadTopic(t, broker.Addr(), "dlq", 1)
+	assert.Equal(t, []string{"a", "b", "c", "d"}, values(tracingtest.ReadTopic(t, broker.Addr(), "out", 4)))
 }
 
 func values(records []*kgo.Record) []string {
