@@ -246,7 +246,7 @@ func TestWhatIsBrokenInAComponentIsFound(t *testing.T) {
 	}
 }
 
-// An overlay as the README shows it: the names of what it changes still fit.
+// An overlay as docs/kubernetes.md shows it: the names of what it changes still fit.
 func TestKustomizationOnTop(t *testing.T) {
 	fs := manifests(t)
 	write(t, fs, "/mine/kustomization.yaml", `
