@@ -94,8 +94,7 @@ bench: build ## Measure the relay beside direct posts and Jaeger's ingester, wit
 
 .PHONY: up
 up: data/live/numbers.txt ## Docker: build the images and start the whole system
-	$(COMPOSE) up -d --build
-	@deploy/compose urls
+	@deploy/compose up
 
 .PHONY: down
 down: ## Docker: stop the system and delete its data, traces included

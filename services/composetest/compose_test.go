@@ -26,6 +26,10 @@ func TestTheSystemInDockerSurvivesAnOutage(t *testing.T) {
 	s.healthy()
 	s.scraped(5)
 	s.secure()
+	s.run(s.compose + " --profile prometheus up -d --scale relay=2")
+	s.healthy()
+	s.scraped(6)
+	s.run(s.compose + " --profile prometheus up -d --scale relay=1")
 
 	assert.Contains(t, s.run("make outage"), "make recover")
 	s.run("make numbers N=20") // data/live is made only now

@@ -100,6 +100,12 @@ func (s *system) url(variable string) string {
 	return fmt.Sprintf("http://localhost:%d", s.ports[variable])
 }
 
+// published is where a port of a service is published that can be scaled.
+func (s *system) published(service string, port int) string {
+	s.t.Helper()
+	return "http://" + strings.TrimSpace(s.run(fmt.Sprintf("%s port %s %d", s.compose, service, port)))
+}
+
 // run runs a command as a user would type it, and returns its output.
 func (s *system) run(command string) string {
 	s.t.Helper()
@@ -179,18 +185,26 @@ func (s *system) complete(last int64) (r verdict.Result) {
 func (s *system) arrived(last int64) {
 	s.t.Helper()
 	s.eventually(fmt.Sprintf("%d numbers", last), func() (string, bool) {
-		records, err := verdict.ReadTopics(s.t.Context(), s.brokers(), verdict.Topics()...)
-		if err != nil {
-			return err.Error(), false
-		}
-		n := 0
-		for _, number := range verdict.Numbers(upTo(last), records) {
-			if number.Arrived {
-				n++
-			}
-		}
-		return fmt.Sprint(n), n == int(last)
+		n := s.countArrived(last)
+		return fmt.Sprint(n), n == last
 	})
+}
+
+// countArrived counts those of the numbers 1 to last that have gone all the way; 0 while Kafka does not answer.
+func (s *system) countArrived(last int64) (n int64) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+	defer cancel()
+	records, err := verdict.ReadTopics(ctx, s.brokers(), verdict.Topics()...)
+	if err != nil {
+		return 0
+	}
+	for _, number := range verdict.Numbers(upTo(last), records) {
+		if number.Arrived {
+			n++
+		}
+	}
+	return n
 }
 
 func (s *system) brokers() []string {
@@ -219,7 +233,7 @@ func upTo(last int64) (numbers []int64) {
 func (s *system) relayIs(state string) {
 	s.t.Helper()
 	s.eventually("the relay is "+state, func() (string, bool) {
-		response, err := http.Get(s.url("RELAY_PORT") + "/status")
+		response, err := http.Get(s.published("relay", 8097) + "/status")
 		if err != nil {
 			return err.Error(), false
 		}
