@@ -22,6 +22,7 @@ Its spans go to tracing-topic; while Kafka is away it answers all the same.`
 func main() { os.Exit(service.Main("random", doc, run)) }
 
 func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
+	service.CollectSeldom()
 	var teardown service.Teardown
 	defer func() { err = errors.Join(err, teardown.Run(cfg.Common.ShutdownTimeout)) }()
 

@@ -38,6 +38,7 @@ headers dlq.*.`
 func main() { os.Exit(service.Main("stream", doc, run)) }
 
 func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
+	service.CollectSeldom()
 	var teardown service.Teardown
 	defer func() { err = errors.Join(err, teardown.Run(cfg.Common.ShutdownTimeout/2)) }()
 	sarama.Logger = logger{log} // sarama has no other way to be told

@@ -59,6 +59,7 @@ type Config struct {
 
 // Run transforms records until ctx ends. What it opens is closed by teardown.
 func Run(ctx context.Context, cfg Config, teardown *service.Teardown) error {
+	service.CollectSeldom()
 	ops, err := service.Listen(cfg.HTTPAddr, cfg.Log, nil)
 	if err != nil {
 		return err
