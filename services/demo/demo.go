@@ -155,32 +155,36 @@ func (d *demo) stop() error {
 }
 
 // until asks done every tenth of a second until it says yes. It shows progress meanwhile, an error of done included: what is asked
-// may be on its way back. It fails when limit is over and when ctx ends.
-func (d *demo) until(ctx context.Context, limit time.Duration, done func(context.Context) (yes bool, progress string, err error)) error {
-	limited, cancel := context.WithTimeout(ctx, limit)
+// may be on its way back. It fails when there is no progress for as long as patience, and when ctx ends.
+func (d *demo) until(ctx context.Context, patience time.Duration, done func(context.Context) (yes bool, progress string, err error)) error {
+	asking, cancel := context.WithCancel(ctx)
 	defer cancel()
+	giveUp := time.AfterFunc(patience, cancel)
+	defer giveUp.Stop()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	last := ""
+	last, shown := "", ""
 	for {
-		yes, progress, err := done(limited)
-		if err == nil && yes {
+		yes, progress, err := done(asking)
+		switch {
+		case err == nil && yes:
 			return nil
+		case err != nil && asking.Err() == nil:
+			shown = err.Error()
+		case err == nil && progress != last:
+			giveUp.Reset(patience)
+			last, shown = progress, progress
 		}
-		if err != nil && limited.Err() == nil {
-			progress = err.Error()
-		}
-		if progress != "" {
-			last = progress
-			d.screen.waiting("%s", progress)
+		if shown != "" {
+			d.screen.waiting("%s", shown)
 		}
 		select {
 		case <-tick.C:
-		case <-limited.Done():
+		case <-asking.Done():
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			return fmt.Errorf("gave up after %s: %s", limit, last)
+			return fmt.Errorf("gave up after %s without progress: %s", patience, shown)
 		}
 	}
 }

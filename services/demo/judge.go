@@ -12,7 +12,7 @@ import (
 	"fault-tolerant-tracing/services/internal/verdict"
 )
 
-// judgeTimeout is how long spans may still take to be in Jaeger before they count as lost.
+// judgeTimeout is how long no trace may become whole in Jaeger before the spans that are missing count as lost.
 const judgeTimeout = 30 * time.Second
 
 // shownProblems is how many problems are told; the others are only counted.

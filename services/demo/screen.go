@@ -79,6 +79,15 @@ func (s *screen) waiting(format string, args ...any) {
 	}
 }
 
+// barWidth is how many characters a bar has.
+const barWidth = 20
+
+// bar shows how far something is that is counted.
+func bar(done, of int, what string) string {
+	full := barWidth * min(done, of) / max(of, 1)
+	return fmt.Sprintf("%s%s %d of %d %s", strings.Repeat("█", full), strings.Repeat("░", barWidth-full), done, of, what)
+}
+
 func (s *screen) print(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// flowTimeout is how long numbers and spans may take to arrive. They take about two seconds.
+	// flowTimeout is how long no number and no span may arrive of those that are waited for. The first ones take about two seconds.
 	flowTimeout = 90 * time.Second
 	// flushTime is three times the interval after which a tracer sends what it has (1 s), so that no span waits in a process any more.
 	flushTime = 3 * time.Second
@@ -123,7 +123,7 @@ func (d *demo) arrived(before, numbers []int64, found *[]verdict.Number) func(co
 				arrived++
 			}
 		}
-		return arrived == len(numbers), fmt.Sprintf("%d of %d numbers have arrived", arrived, len(numbers)), nil
+		return arrived == len(numbers), bar(arrived, len(numbers), "numbers have arrived"), nil
 	}
 }
 
@@ -145,7 +145,7 @@ func (d *demo) found(r *verdict.Result, enough func(verdict.Result) bool) func(c
 			return false, "", err
 		}
 		*r = now
-		return enough(now), fmt.Sprintf("%d of %d traces are whole in Jaeger", r.Traces, r.TracesExpected), nil
+		return enough(now), bar(r.Traces, r.TracesExpected, "traces are whole in Jaeger"), nil
 	}
 }
 
