@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-var link = regexp.MustCompile(`\[[^\]]*\]\(([^)\s]+)\)`)
+// link is one of Markdown, or a picture's in HTML.
+var link = regexp.MustCompile(`\[[^\]]*\]\(([^)\s]+)\)|(?:src|srcset)="([^"\s]+)"`)
 
 // Every link to a file of this repository leads to one, and to a heading of it, if it names one.
 func TestLinksLeadSomewhere(t *testing.T) {
@@ -23,7 +24,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	found := 0
 	for _, p := range all {
 		for _, match := range link.FindAllStringSubmatch(code.ReplaceAllString(p.prose(), "code"), -1) {
-			to := match[1]
+			to := match[1] + match[2]
 			if strings.Contains(to, "://") {
 				continue
 			}
