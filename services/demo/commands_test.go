@@ -47,7 +47,7 @@ func TestCommandsToARunningDemo(t *testing.T) {
 	require.Error(t, a.jaeger(t.Context(), "start"), "it runs")
 	whole()
 
-	for _, part := range []string{"jaeger", "relay", "random", "answer", "sentence", "stream"} {
+	for _, part := range []string{"jaeger", "console", "relay", "random", "answer", "sentence", "stream"} {
 		require.NoError(t, a.kill(t.Context(), part))
 		require.NoError(t, a.sendMany(t.Context(), 10, 100), part)
 		whole()
@@ -60,7 +60,7 @@ func TestCommandsToARunningDemo(t *testing.T) {
 	assert.True(t, a.tell(r, verdict.Result.NothingLost), "%v", r.Problems)
 	assert.Contains(t, said(), "lost 0")
 
-	require.ErrorContains(t, a.kill(t.Context(), "nobody"), "want jaeger, relay, random, answer, sentence, stream")
+	require.ErrorContains(t, a.kill(t.Context(), "nobody"), "want jaeger, console, relay, random, answer, sentence, stream")
 	require.ErrorContains(t, a.do(t.Context(), "relay", "paint"), "is not stop, start or kill")
 	require.NoError(t, running.Process.Signal(os.Interrupt))
 	assert.NoError(t, running.Wait())

@@ -157,7 +157,7 @@ func (d *Dispatcher) slotWait(suspects bool, now time.Time) time.Duration {
 			taken, young = taken+1, young+1
 			wait = min(wait, left)
 		case d.passed > a.tick && overdue < maxOverdue && (len(a.parts) > 1 || d.moveOverdue(a)):
-			overdue++ // those of several records are cut short
+			overdue++ // those of several records are cut short, unless they are ordered
 		default:
 			taken++
 		}
@@ -217,7 +217,12 @@ func (d *Dispatcher) isolate(a *attempt) {
 func (d *Dispatcher) begin(a *attempt, now time.Time) *attempt {
 	d.ticks++
 	a.tick, a.began = d.ticks, now
-	a.ctx, a.cut = context.WithCancel(d.working)
+	ctx, cut := context.WithCancel(d.working)
+	a.ctx, a.cut = ctx, cut
+	if d.cfg.Ordered { // what the next owner of the partition writes must not be followed by the rest of this
+		stop := context.AfterFunc(a.parts[0].partition.ctx, cut)
+		a.cut = func() { stop(); cut() }
+	}
 	d.running[a] = struct{}{}
 	a.enter()
 	if limit := d.cfg.Limit; limit != nil {

@@ -76,13 +76,16 @@ func (d *Dispatcher) pass(a *attempt, now time.Time) (over *Outage) {
 // may be done later is no fault of theirs: the first one alone asks again, and tells how
 // the endpoint is.
 func (d *Dispatcher) takeApart(a *attempt, err error, v verdict, now time.Time) {
-	d.report.refused(err, now)
 	if !d.prune(a) {
 		return
 	}
-	together := 1
-	if v.permanent || v.split {
-		together = len(a.parts) / 2
+	together := len(a.parts) / 2
+	if !v.permanent && !v.split {
+		together = 1
+		d.report.refused(err, now)
+		if d.breaker.open {
+			d.report.outage.note(err)
+		}
 	}
 	records := make([]*Record, len(a.parts))
 	for i, p := range a.parts {

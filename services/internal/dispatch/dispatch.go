@@ -298,11 +298,13 @@ func (d *Dispatcher) Add(m *kafka.Message) {
 }
 
 // putsOff tells whether a record is parked before its first try, which it then has
-// beside those of suspects: a large one, while more were refused than fit into memory.
+// beside those of suspects: a large one, while more were refused than fit into memory,
+// and what waits for its first try takes up half of its room.
 // A wall of large ones, all of them bad, would else keep the good ones behind it until
 // each of them was tried.
 func (d *Dispatcher) putsOff(r *Record) bool {
-	return d.cfg.Fetch != nil && !d.cfg.Ordered && r.size > d.large &&
+	first := d.buffers[fresh]
+	return d.cfg.Fetch != nil && !d.cfg.Ordered && r.size > d.large && first.used > first.max/2 &&
 		len(d.buffers[suspect].parked) > 0 && len(d.buffers[heavy].parked) < maxPutOff
 }
 

@@ -356,6 +356,48 @@ func TestOrderedRecordsThatAreRefusedTogether(t *testing.T) {
 	}
 }
 
+// What was read of a partition that has another owner is not worked on any longer: what comes of it would be written behind
+// what the other one writes.
+func TestOrderedRecordsAreLeftToTheNextOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var ended atomic.Bool
+		b := newBench(t, Config{
+			Ordered: true, MaxRecords: 9, MaxPieces: 9, MaxBytes: 1 << 20,
+			Handle: func(ctx context.Context, _ []Part) error { <-ctx.Done(); ended.Store(true); return ctx.Err() },
+		})
+		b.add("a", "b")
+		synctest.Wait()
+		b.Drain([]int32{0}, time.Second)
+		if ended.Load() {
+			t.Error("it was cut before the time was up")
+		}
+		b.Forget([]int32{0})
+		synctest.Wait()
+		if !ended.Load() {
+			t.Error("it goes on")
+		}
+	})
+}
+
+// Several that can never be done say nothing about the endpoint.
+func TestOrderedGarbageIsNoRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Config{
+			Ordered: true, MaxRecords: 9, MaxPieces: 9, MaxBytes: 1 << 20,
+			Handle: func(context.Context, []Part) error { time.Sleep(time.Second); return Permanent(errors.New("never")) },
+		})
+		b.add("a", "b", "c", "d", "e", "f", "g", "h")
+		for range 20 {
+			if time.Sleep(500 * time.Millisecond); b.Status().State != Delivering {
+				t.Fatalf("%+v", b.Status())
+			}
+		}
+		if s := b.Status(); s.LastError != "" || s.Counts.Retries != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
 // A letter is written in the background: what is behind it goes on.
 func TestOrderedRecordsDoNotWaitForALetter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

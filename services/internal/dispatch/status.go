@@ -55,7 +55,7 @@ type Status struct {
 	InFlight int        `json:"in_flight"` // records, and parts of some, that are being tried
 	Waiting  int        `json:"waiting"`   // and those that wait for a try
 	Suspects int        `json:"suspects"`  // of these, what was refused before
-	Parked   int        `json:"parked"`    // attempts, of suspects and dead letters, whose values are not in memory
+	Parked   int        `json:"parked"`    // attempts, of suspects, dead letters and what was put off, whose values are not in memory
 	Oldest   *time.Time `json:"oldest_unfinished,omitempty"`
 	Counts   Counts     `json:"counts"`
 

@@ -8,6 +8,7 @@
 package transform
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -193,24 +194,33 @@ func (w worker) results(ctx context.Context, parts []dispatch.Part) ([]*kafka.Me
 // for the topic can never be written.
 func (w worker) write(ctx context.Context, parts []dispatch.Part, results []*kafka.Message) error {
 	acks := make(chan error, len(results))
-	var err error
-	sent := 0
-	for ; sent < len(results) && err == nil; sent++ {
-		err = kafkatrace.Enqueue(opentracing.ContextWithSpan(ctx, parts[sent].Span), w.cfg.Tracer, w.producer, results[sent],
-			func(_ kafka.TopicPartition, err error) { acks <- err }, tagsOf(parts[sent].Span))
+	sending, stop := context.WithCancel(ctx) // ends when one is refused: none behind it may be written
+	defer stop()
+	acked := func(_ kafka.TopicPartition, err error) {
 		if err != nil {
-			acks <- err
+			stop()
+		}
+		acks <- err
+	}
+	var err, refused error
+	sent := 0
+	for ; sent < len(results) && sending.Err() == nil; sent++ {
+		span := parts[sent].Span
+		if refused = kafkatrace.Enqueue(opentracing.ContextWithSpan(sending, span), w.cfg.Tracer, w.producer, results[sent], acked, tagsOf(span)); refused != nil {
+			break
 		}
 	}
 	for range sent { // also after an error: what is written again must not overtake them
 		select {
 		case ack := <-acks:
-			if err == nil {
-				err = ack
-			}
+			err = cmp.Or(err, ack)
 		case <-ctx.Done():
 			return fmt.Errorf("no acknowledgement of %s: %w", w.cfg.To, ctx.Err())
 		}
+	}
+	err = cmp.Or(err, refused)
+	if sent < len(results) && err == nil {
+		err = context.Cause(sending)
 	}
 	if err == nil {
 		return nil
