@@ -34,7 +34,11 @@ type store struct {
 }
 
 func (s store) check(ctx context.Context) error {
-	installed, err := s.connect.Installed(ctx, sinkClass)
+	installed := false
+	err := until(ctx, func() (err error) { // it answers with 404 while it starts
+		installed, err = s.connect.Installed(ctx, sinkClass)
+		return err
+	})
 	if err != nil {
 		return err
 	}
