@@ -20,7 +20,6 @@ import (
 // back is one run of redrive for letters that go back to where they came from.
 type back struct {
 	*opened
-	chosen choice
 
 	mu     sync.Mutex
 	topics map[string]error // whether they are there
@@ -30,18 +29,14 @@ type back struct {
 
 // redriveBack sends the chosen letters back to where they came from.
 func redriveBack(ctx context.Context, l letters, chosen choice, stdout, stderr io.Writer) (err error) {
-	o, err := l.open(ctx)
+	o, err := l.open(ctx, chosen)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, o.close(ctx)) }()
-	ranges, _, err := o.survey(ctx, o.scan, chosen)
-	if err != nil {
-		return err
-	}
-	b := &back{opened: o, chosen: chosen, topics: map[string]error{}, sent: map[string]int{}}
-	shown := meter.New(stderr, "records", scan.Records(ranges))
-	err = o.sweep(ctx, ranges, func(ctx context.Context, a aside) error {
+	b := &back{opened: o, topics: map[string]error{}, sent: map[string]int{}}
+	shown := meter.New(stderr, "records", scan.Records(o.ranges))
+	err = o.sweep(ctx, func(ctx context.Context, a aside) error {
 		err := b.take(ctx, a)
 		if err == nil {
 			shown.Add(1)

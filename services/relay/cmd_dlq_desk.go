@@ -60,15 +60,19 @@ func (c choice) wants(a aside) bool {
 // it is removed. Whenever a command is ended, no letter is lost; some may be there twice.
 type opened struct {
 	letters
+	chosen choice
+	ranges []scan.Range // what has to be read for the chosen ones
+	count  int64        // of these
+
 	scan     *scan.Topic
 	admin    *kafkaadmin.Admin
 	producer *kafkaclient.Producer
 	queue    *deadletter.Queue
 }
 
-// open connects to the topic, and makes sure that letters may be removed.
-func (l letters) open(ctx context.Context) (o *opened, err error) {
-	o = &opened{letters: l}
+// open connects to the topic, makes sure that letters may be removed, and finds the chosen ones.
+func (l letters) open(ctx context.Context, chosen choice) (o *opened, err error) {
+	o = &opened{letters: l, chosen: chosen}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, o.close(ctx))
@@ -93,7 +97,11 @@ func (l letters) open(ctx context.Context) (o *opened, err error) {
 	for _, r := range ranges {
 		begin[r.Partition] = r.From
 	}
-	return o, o.remove(begin)
+	if err := o.remove(begin); err != nil {
+		return o, err
+	}
+	o.ranges, o.count, err = l.survey(ctx, o.scan, chosen)
+	return o, err
 }
 
 func (o *opened) close(ctx context.Context) (err error) {
@@ -145,10 +153,10 @@ func (o *opened) keep(ctx context.Context, a aside) error {
 	return o.queue.Write(ctx, a.Again(a.Value, errors.New(a.Reason)))
 }
 
-// sweep calls handle for each letter of these ranges, for some of them at once, and
+// sweep calls handle for each letter of the ranges, for some of them at once, and
 // removes those for which it has returned nil, as all before them.
-func (o *opened) sweep(ctx context.Context, ranges []scan.Range, handle func(context.Context, aside) error) error {
-	for _, r := range ranges {
+func (o *opened) sweep(ctx context.Context, handle func(context.Context, aside) error) error {
+	for _, r := range o.ranges {
 		work, count, size, end := new(errgroup.Group), 0, 0, r.From
 		finish := func() error {
 			err := work.Wait()

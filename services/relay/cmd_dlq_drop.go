@@ -34,23 +34,19 @@ func dlqDropCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		o, err := cfg.letters(*topic).open(ctx)
+		o, err := cfg.letters(*topic).open(ctx, chosen)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, o.close(ctx)) }()
-		ranges, count, err := o.survey(ctx, o.scan, chosen)
-		if err != nil {
-			return err
-		}
-		err = o.sweep(ctx, ranges, func(ctx context.Context, a aside) error {
+		err = o.sweep(ctx, func(ctx context.Context, a aside) error {
 			if chosen.wants(a) {
 				return nil
 			}
 			return o.keep(ctx, a)
 		})
 		if err == nil {
-			fmt.Fprintf(cmd.OutOrStdout(), "deleted %s from %s\n", english.Plural(int(count), "record", ""), o.topic)
+			fmt.Fprintf(cmd.OutOrStdout(), "deleted %s from %s\n", english.Plural(int(o.count), "record", ""), o.topic)
 		}
 		return err
 	})

@@ -132,18 +132,14 @@ type redrive struct {
 
 // redriveAll sends the chosen letters to Jaeger, and tells what became of them.
 func redriveAll(ctx context.Context, l letters, chosen choice, endpoint deliver.Endpoint, stdout, stderr io.Writer) (err error) {
-	o, err := l.open(ctx)
+	o, err := l.open(ctx, chosen)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, o.close(ctx)) }()
-	ranges, count, err := o.survey(ctx, o.scan, chosen)
-	if err != nil {
-		return err
-	}
 	r := &redrive{o, endpoint}
-	source := sifted{replay.FromRanges(o.scan, ranges), l, chosen, count, o.keep}
-	shown := meter.New(stderr, "records", count)
+	source := sifted{replay.FromRanges(o.scan, o.ranges), l, chosen, o.count, o.keep}
+	shown := meter.New(stderr, "records", o.count)
 	result, err := replay.Run(ctx, source, replay.Config{Endpoint: endpoint, Alone: true, Meter: shown, Read: r.read, SetAside: r.setAside, Through: o.remove})
 	shown.Close()
 	if err != nil && result.Records == 0 && result.Refused == 0 {
