@@ -28,15 +28,15 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	var teardown service.Teardown
 	defer func() { err = errors.Join(err, teardown.Run(cfg.Common.ShutdownTimeout)) }()
 
-	control := newControl(cfg.ControlSocket)
-	watch, err := newWatch(cfg, control, log)
+	demo := newRemote(cfg.ControlSocket)
+	watch, err := newWatch(cfg, demo, log)
 	if err != nil {
 		return err
 	}
 	teardown.Add("watch", watch.close)
 
 	work, ctx := errgroup.WithContext(ctx)
-	page := page{ctx: ctx, watch: watch, control: control, cfg: cfg, token: newToken()}
+	page := page{ctx: ctx, watch: watch, demo: demo, cfg: cfg, token: newToken()}
 	ops, err := service.Listen(cfg.HTTPAddr, log, page.routes)
 	if err != nil {
 		return err

@@ -28,11 +28,11 @@ const tokenHeader = "X-Console-Token"
 
 // page serves the control room.
 type page struct {
-	ctx     context.Context // ends with the program
-	watch   *watch
-	control *control
-	cfg     config
-	token   string
+	ctx   context.Context // ends with the program
+	watch *watch
+	demo  *remote
+	cfg   config
+	token string
 }
 
 func newToken() string { return rand.Text() }
@@ -105,7 +105,7 @@ func (p page) act(w http.ResponseWriter, r *http.Request) {
 	if query := r.URL.RawQuery; query != "" {
 		path += "?" + query
 	}
-	err := p.control.do(r.Context(), path)
+	err := p.demo.do(r.Context(), path)
 	if err != nil && !errors.Is(err, context.Canceled) {
 		http.Error(w, err.Error(), http.StatusConflict)
 		return

@@ -3,6 +3,7 @@ package main
 import (
 	"time"
 
+	"fault-tolerant-tracing/services/internal/control"
 	"fault-tolerant-tracing/services/internal/dispatch"
 )
 
@@ -19,7 +20,7 @@ type state struct {
 	Answers []answer `json:"answers"` // the latest first
 	Letters []letter `json:"letters"` // the latest first
 
-	Demo *demo `json:"demo,omitempty"` // nil: there is none that could be told to do anything
+	Demo *control.Status `json:"demo,omitempty"` // nil: there is none that could be told to do anything
 }
 
 // peer is something that may be away.
@@ -87,16 +88,4 @@ type point struct {
 	At      int64 `json:"t"` // seconds since 1970
 	Waiting int64 `json:"w"`
 	Down    bool  `json:"d,omitempty"` // Jaeger is away, or the relay is holding
-}
-
-// demo is what a running demo tells of itself.
-type demo struct {
-	Busy  string     `json:"busy"` // why it does nothing else now; "": it can
-	Parts []demoPart `json:"parts"`
-	Said  []string   `json:"said"` // its latest lines
-}
-
-type demoPart struct {
-	Name  string `json:"name"`
-	State string `json:"state"`
 }

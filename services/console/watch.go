@@ -35,7 +35,7 @@ type watch struct {
 	data, tracing *cluster
 	peers         peers
 	jaeger        *query.Query
-	control       *control
+	demo          *remote
 	spans         *spanCount
 	log           *slog.Logger
 
@@ -56,7 +56,7 @@ type seen struct {
 	written, delivered int64
 }
 
-func newWatch(cfg config, control *control, log *slog.Logger) (*watch, error) {
+func newWatch(cfg config, demo *remote, log *slog.Logger) (*watch, error) {
 	t := cfg.Topics
 	data, err := openCluster(cfg.Kafka.Cluster(), []watched{
 		{name: t.Number, group: "stream-app"}, {name: t.Even, group: "sentence-app"}, {name: t.Sentence, group: "answer-app"},
@@ -73,7 +73,7 @@ func newWatch(cfg config, control *control, log *slog.Logger) (*watch, error) {
 	}
 	return &watch{
 		cfg: cfg, data: data, tracing: tracing, peers: peers{relay: cfg.RelayURL, random: cfg.RandomURL},
-		jaeger: query.NewQuery(cfg.QueryURL.String()), control: control, spans: newSpanCount(), log: log, listeners: map[chan []byte]bool{},
+		jaeger: query.NewQuery(cfg.QueryURL.String()), demo: demo, spans: newSpanCount(), log: log, listeners: map[chan []byte]bool{},
 		answers: []answer{}, letters: []letter{},
 	}, nil
 }
@@ -113,20 +113,19 @@ func (w *watch) look(ctx context.Context) state {
 	s := state{At: time.Now(), Topics: map[string]topic{}}
 	var (
 		data, tracing               map[place]*position
-		dataGroups, tracingGroups   []string
+		groups                      []string
 		dataErr, tracingErr, random error
 		asked                       sync.WaitGroup
 	)
-	asked.Go(func() { data, dataGroups, dataErr = w.data.ask(ctx) })
-	asked.Go(func() { tracing, tracingGroups, tracingErr = w.tracing.ask(ctx) })
+	asked.Go(func() { data, groups, dataErr = w.data.ask(ctx) })
+	asked.Go(func() { tracing, _, tracingErr = w.tracing.ask(ctx) })
 	asked.Go(func() { s.Relay, s.Spans.Lost = w.peers.askRelay(ctx) })
 	asked.Go(func() { random = w.peers.askRandom(ctx) })
 	asked.Go(func() { _, err := w.jaeger.Services(ctx); s.Jaeger = peerOf(err) })
-	asked.Go(func() { s.Demo = w.control.about(ctx) })
+	asked.Go(func() { s.Demo = w.demo.about(ctx) })
 	asked.Wait()
 
 	s.Kafka = peerOf(errors.Join(dataErr, tracingErr))
-	groups := slices.Concat(dataGroups, tracingGroups)
 	for _, service := range []string{"stream", "sentence", "answer"} {
 		s.Parts = append(s.Parts, part{service, slices.Contains(groups, service+"-app")})
 	}

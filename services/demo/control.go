@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/go-chi/chi/v5"
 
+	"fault-tolerant-tracing/services/internal/control"
 	"fault-tolerant-tracing/services/internal/jaeger"
 	"fault-tolerant-tracing/services/internal/verdict"
 	"fault-tolerant-tracing/tracing"
@@ -22,17 +22,10 @@ import (
 
 // about is what a running demo tells its commands, and the console.
 type about struct {
+	control.Status
 	Transport tracing.Kind `json:"transport"`
 	Collector collector    `json:"collector"`
 	Ports     ports        `json:"ports"`
-	Parts     []partAbout  `json:"parts"`
-	Busy      string       `json:"busy"` // why it does nothing else now; "": it can
-	Said      []string     `json:"said"` // its latest lines
-}
-
-type partAbout struct {
-	Name  string `json:"name"`
-	State string `json:"state"`
 }
 
 // mostAtOnce is how many numbers the console may ask for.
@@ -80,9 +73,10 @@ func (d *demo) listen(ctx context.Context) {
 }
 
 func (d *demo) about() about {
-	a := about{Transport: d.transport, Collector: d.collector, Ports: d.ports, Said: d.screen.latest()}
+	a := about{Transport: d.transport, Collector: d.collector, Ports: d.ports}
+	a.Said = d.screen.latest()
 	for _, p := range d.parts() {
-		a.Parts = append(a.Parts, partAbout{p.name, p.state()})
+		a.Parts = append(a.Parts, control.Part{Name: p.name, State: p.state()})
 	}
 	if d.telling.Load() {
 		a.Busy = "the demo tells its story"
@@ -178,20 +172,18 @@ func (d *demo) partNames() (names []string) {
 type attached struct {
 	*demo
 	about
-	client *http.Client
+	client *control.Client
 }
 
 var errNoDemo = errors.New("no demo is running here: start one with `make demo STAY=1`")
 
 // attach finds the demo that runs in the repository.
 func attach(ctx context.Context, d *demo) (*attached, error) {
-	a := &attached{demo: d, client: &http.Client{Transport: &http.Transport{
-		DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "unix", d.socket())
-		},
-	}}}
-	answer, err := a.ask(ctx, http.MethodGet, "/")
+	a := &attached{demo: d, client: control.NewClient(d.socket())}
+	answer, err := a.client.Ask(ctx, http.MethodGet, "/")
+	if errors.Is(err, control.ErrAway) {
+		return nil, errNoDemo
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -205,27 +197,9 @@ func attach(ctx context.Context, d *demo) (*attached, error) {
 
 // do has something done to a part.
 func (a *attached) do(ctx context.Context, part, action string) error {
-	_, err := a.ask(ctx, http.MethodPost, "/parts/"+part+"/"+action)
+	_, err := a.client.Ask(ctx, http.MethodPost, "/parts/"+part+"/"+action)
+	if errors.Is(err, control.ErrAway) {
+		return errNoDemo
+	}
 	return err
-}
-
-func (a *attached) ask(ctx context.Context, method, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, "http://demo"+path, nil)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := a.client.Do(req)
-	if err != nil {
-		var network *net.OpError
-		if errors.As(err, &network) && network.Op == "dial" {
-			return nil, errNoDemo
-		}
-		return nil, fmt.Errorf("ask the demo: %w", err)
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
-		err = errors.New(strings.TrimSpace(string(answer)))
-	}
-	return answer, err
 }

@@ -179,7 +179,7 @@ func (d *Dispatcher) restore(a *attempt, fetched map[*partition]map[int64]*kafka
 	}
 	if b := d.buffers[a.stage]; unread {
 		b.release(a)
-		b.parked = append(b.parked, a)
+		b.park(a)
 		return
 	}
 	if a.stage == dead {
