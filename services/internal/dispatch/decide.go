@@ -96,12 +96,8 @@ func (d *Dispatcher) takeApart(a *attempt, err error, v verdict, now time.Time) 
 
 // acquit lets records that were refused only while nothing went through begin anew,
 // as far as there is room for them, so that they can be tried together. It does that
-// once for each, lest a guilty one be acquitted for ever. Ordered records that were refused
-// are tried alone, and keep their place.
+// once for each, lest a guilty one be acquitted for ever.
 func (d *Dispatcher) acquit() {
-	if d.cfg.Ordered {
-		return
-	}
 	d.mixed.removeIf(d.beginAnew)
 	d.suspects.removeIf(d.beginAnew)
 	d.signalRoom()
