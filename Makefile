@@ -30,7 +30,7 @@ build: toolchain ## Build the services and, once, Jaeger into bin/
 	@deploy/jaeger/build bin
 
 .PHONY: test
-test: build ## Run all tests with the race detector, on real clients, a Kafka broker in the process and a real Jaeger
+test: build ## Run the tests that need nothing else with the race detector, on real clients, an embedded Kafka broker and a real Jaeger
 	go test -race -parallel 8 -timeout 15m $(MODULES:%=./%/...)
 
 SEEDS ?= 100000
@@ -52,10 +52,10 @@ test-browser: build ## Test the control room in Chromium, which must be installe
 screenshots: ## Take the pictures of README anew (docs/pictures), with Chromium
 	@mkdir -p docs/pictures
 	@$(MAKE) --no-print-directory test-browser SCREENSHOTS=docs/pictures
-	@rm -f docs/pictures/*-400-*.png
+	@rm -f docs/pictures/*-400-*.png docs/pictures/before-*-dark.png docs/pictures/trace-*.png
 
 .PHONY: mutants
-mutants: toolchain ## Plant some ninety bugs, one after the other, and tell which test finds each; RUN='regexp' chooses
+mutants: toolchain ## Plant more than a hundred bugs, one after the other, and say which test finds each; RUN='regexp' chooses
 	@go run ./services/mutants -run '$(RUN)'
 
 .PHONY: lint

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"html"
@@ -43,8 +42,10 @@ func TestControlRoom(t *testing.T) {
 	b.until("the flow is there", `text('#jaeger .state') === '● up' && document.querySelectorAll('#parts .good').length === 4`)
 	b.until("it is the person's turn", `!document.querySelector('[data-do="parts/jaeger/stop"]').disabled`)
 	b.until("everything is delivered", `text('#headline').includes('All is well') && number('#written') > 500 && number('#written') === number('#delivered')`)
-	b.pictures("before")
+	b.until("the story's outage is past", `past.length > 5 && past.slice(-5).every(p => !p.d)`)
+	b.pictures("before", "#verdict-title")
 
+	stopped := time.Now()
 	b.click(`[data-do="parts/jaeger/stop"]`)
 	b.until("the outage is seen", `text('#headline').includes('Jaeger is down') && text('#jaeger .state') === '✕ down'`)
 	b.fill("#count", "20")
@@ -52,17 +53,18 @@ func TestControlRoom(t *testing.T) {
 	b.until("the backlog grows", `number('#waiting') >= 110`)
 	b.until("answers lead to Kafka", `text('#answers a') === 'spans on Kafka'`)
 	b.until("the relay is holding", `text('#relay .state') === '■ holding'`)
-	b.pictures("during")
+	b.pictures("during", "#verdict-title")
 	b.click("#answers a")
 	b.until("the trace is shown from the topic", `document.querySelectorAll('.trace tbody tr').length === 9`)
-	b.picture("trace", 1280, "light")
+	b.picture("trace", "main", 1280, "light")
 	b.visit(httpURL(ports.Console))
 	b.until("the page is back", `text('#jaeger .state') === '✕ down'`)
+	started := time.Now()
 	b.click(`[data-do="parts/jaeger/start"]`)
 	b.until("it drains", `text('#headline').includes('All is well') && number('#waiting') === 0 && text('#jaeger .state') === '● up'`)
 	b.click(`[data-do="verdict"]`)
 	b.until("nothing is lost", `text('#said').includes('traces 120/120, spans 660/660, lost 0')`)
-	b.pictures("after")
+	b.pictures("after", "#actions-title")
 
 	b.fill("#part", "relay")
 	b.click("#kill")
@@ -91,38 +93,39 @@ func TestControlRoom(t *testing.T) {
 	for _, visited := range b.hosts() {
 		assert.Equal(t, fmt.Sprintf("localhost:%d", ports.Console), visited)
 	}
-	b.jaeger(jaeger.NewQuery(httpURL(ports.JaegerQuery)), httpURL(ports.JaegerQuery))
+	b.jaeger(jaeger.NewQuery(httpURL(ports.JaegerQuery)), httpURL(ports.JaegerQuery), stopped, started)
 	b.terminal(strings.NewReplacer(work+"/demo", ".demo", addr(ports.Kafka), addr(defaultPorts.Kafka),
 		httpURL(ports.JaegerQuery), httpURL(defaultPorts.JaegerQuery)).Replace(out.read(t)))
 	require.NoError(t, running.Process.Signal(os.Interrupt))
 	assert.NoError(t, running.Wait())
 }
 
-// jaeger takes a trace of nine spans, and that of an outage, as Jaeger shows them.
-func (b *browser) jaeger(query *jaeger.Query, ui string) {
+// jaeger takes a trace of nine spans that was written while Jaeger was away, and that of an outage, as Jaeger shows them.
+func (b *browser) jaeger(query *jaeger.Query, ui string, from, to time.Time) {
 	b.t.Helper()
-	b.do(chromedp.EmulateViewport(1280, 620))
 	for name, spans := range map[string]struct {
 		service string
 		n       int
-	}{"jaeger-number": {"answer", 9}, "jaeger-outage": {"relay", 1}} {
-		traces, err := query.Traces(b.t.Context(), spans.service, 200)
+		height  int64
+		open    bool
+	}{"jaeger-number": {"answer", 9, 510, false}, "jaeger-outage": {"relay", 1, 650, true}} {
+		traces, err := query.Traces(b.t.Context(), spans.service, 1000)
 		require.NoError(b.t, err)
-		traces = slices.DeleteFunc(traces, func(t jaeger.Trace) bool { return len(t.Spans) != spans.n })
-		require.NotEmpty(b.t, traces, name)
-		b.visit(ui + "/trace/" + slices.MinFunc(traces, func(x, y jaeger.Trace) int { return cmp.Compare(took(x), took(y)) }).TraceID)
+		at := slices.IndexFunc(traces, func(t jaeger.Trace) bool {
+			began := time.UnixMicro(t.Spans[0].StartMicros)
+			return len(t.Spans) == spans.n && began.After(from) && began.Before(to)
+		})
+		require.GreaterOrEqual(b.t, at, 0, name)
+		b.do(chromedp.EmulateViewport(1280, spans.height))
+		b.visit(ui + "/trace/" + traces[at].TraceID)
 		b.until(name, fmt.Sprintf(`document.querySelectorAll('.span-row').length === %d`, spans.n))
+		if spans.open {
+			b.run(`document.querySelector('.span-row .span-view').click(), true`)
+			b.until("the span is open", `document.querySelector('.detail-row')`)
+			b.run(`document.querySelector('.detail-row .AccordianKeyValues--header').click(), true`)
+		}
 		b.shoot(name)
 	}
-}
-
-// took is how long a trace took, in microseconds.
-func took(t jaeger.Trace) int64 {
-	began, ended := t.Spans[0].StartMicros, int64(0)
-	for _, s := range t.Spans {
-		began, ended = min(began, s.StartMicros), max(ended, s.StartMicros+s.DurationMicros)
-	}
-	return ended - began
 }
 
 // terminal takes what the demo printed before its reader's turn.
@@ -246,13 +249,23 @@ func (b *browser) prefer(name, value string) {
 	require.NoError(b.t, err)
 }
 
-// pictures takes the page at two sizes and in both themes.
-func (b *browser) pictures(name string) {
+// pictures takes the page as far as a card, as it is now, at two sizes and in both themes.
+func (b *browser) pictures(name, card string) {
 	b.t.Helper()
+	b.run("window.shown = show, show = () => {}, true")
 	for _, theme := range []string{"light", "dark"} {
-		b.picture(name, 1600, theme)
-		b.picture(name, 400, theme)
+		b.picture(name, card, 1600, theme)
+		b.picture(name, card, 400, theme)
 	}
+	b.run("show = window.shown, true")
+}
+
+// run has the page run a script that ends with true.
+func (b *browser) run(script string) {
+	b.t.Helper()
+	done, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](script))
+	require.NoError(b.t, err)
+	require.True(b.t, done)
 }
 
 // shoot writes a picture of what the window shows, if pictures are wanted.
@@ -262,18 +275,21 @@ func (b *browser) shoot(name string) {
 	if folder == "" {
 		return
 	}
-	_, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](`scrollTo(0, 0), true`))
-	require.NoError(b.t, err)
+	b.run(`scrollTo(0, 0), true`)
 	content, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
 	require.NoError(b.t, err)
 	require.NoError(b.t, os.WriteFile(filepath.Join(folder, name+".png"), content, 0o644))
 }
 
-// picture takes the page, and finds that nothing is wider than it.
-func (b *browser) picture(name string, width int64, theme string) {
+// picture takes the page as far as a card, and finds that nothing is wider than it.
+func (b *browser) picture(name, card string, width int64, theme string) {
 	b.t.Helper()
 	b.prefer("prefers-color-scheme", theme)
 	b.do(chromedp.EmulateViewport(width, 860))
+	height, err := chromedp.Run(b.ctx, chromedp.Evaluate[float64](fmt.Sprintf(
+		`(e => (e.closest('section') ?? e).getBoundingClientRect().bottom + scrollY + 14)(document.querySelector('%s'))`, card)))
+	require.NoError(b.t, err)
+	b.do(chromedp.EmulateViewport(width, int64(height)))
 	inside, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](`document.documentElement.scrollWidth <= innerWidth`))
 	require.NoError(b.t, err)
 	assert.True(b.t, inside, "%s at %d pixels is wider than the screen", name, width)

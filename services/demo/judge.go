@@ -61,7 +61,7 @@ func (d *demo) tell(r verdict.Result, enough func(verdict.Result) bool) bool {
 	case d.withRelay() && !r.Complete():
 		d.screen.line("%s more: what was killed was done again", english.Plural(r.TracesExpected-r.Traces, "trace holds", "traces hold"))
 	case d.withRelay():
-		d.screen.line("every trace is whole in Jaeger, field by field what the services wrote")
+		d.screen.line("every trace is complete in Jaeger, and every field is as the services wrote it")
 	case ok:
 		d.screen.line("that is what an outage costs when spans go straight to Jaeger; `make demo` shows the other way")
 	default:

@@ -55,9 +55,9 @@ function way(s) {
   if (!s.kafka.up) node('tank', 'bad', '✕ Kafka is away');
   else node('tank', spans.waiting > 0 && (held || !s.jaeger.up) ? 'warn' : 'good', spans.waiting > 0 ? `${plural(spans.waiting, 'span')} waiting` : 'empty: all delivered');
   if (!s.relay.up) node('relay', 'bad', '✕ away', 'what is on Kafka waits for it');
-  else if (held) node('relay', 'warn', '■ holding', `for ${duration((new Date(s.at) - new Date(s.relay.since)) / 1000)}: tries until it works`);
-  else node('relay', 'good', `● ${s.relay.state}`, 'commits after the 2xx');
-  if (s.jaeger.up) node('jaeger', 'good', '● up', 'stores and shows');
+  else if (held) node('relay', 'warn', '■ holding', `for ${duration((new Date(s.at) - new Date(s.relay.since)) / 1000)}: retrying`);
+  else node('relay', 'good', `● ${s.relay.state}`, 'commits once Jaeger has stored it');
+  if (s.jaeger.up) node('jaeger', 'good', '● up', 'stores the spans');
   else node('jaeger', 'bad', '✕ down', 'spans wait on Kafka');
   edge($('edge-in'), spans.in, !s.kafka.up);
   edge($('edge-relay'), spans.out, !s.kafka.up || !s.relay.up);
@@ -66,32 +66,45 @@ function way(s) {
 
 // headline says in a sentence how things are.
 function headline(s) {
-  const waiting = plural(s.spans.waiting, 'span');
-  let is = 'good', said = '● All is well', more = 'Every span that was written is delivered.';
+  const waiting = plural(s.spans.waiting, 'span'), away = s.parts.filter(p => !p.up).map(p => p.name);
+  const lost = s.relay.up ? s.spans.lost : 0;
+  let is = 'good', said = '● All is well', more = 'Every span on Kafka is delivered.';
   if (!s.kafka.up) {
     [is, said, more] = ['bad', '✕ Kafka is away', 'The services keep their spans in memory until it is back.'];
   } else if (!s.jaeger.up && !s.relay.up) {
-    [is, said, more] = ['bad', '✕ Jaeger and the relay are down', `${waiting} wait on Kafka. Nothing is lost.`];
+    [is, said, more] = ['bad', '✕ Jaeger and the relay are down', `${waiting} wait on Kafka.`];
   } else if (!s.jaeger.up) {
-    [is, said, more] = ['warn', '■ Jaeger is down', `${waiting} wait on Kafka. Nothing is lost, and the services go on.`];
+    [is, said, more] = ['warn', '■ Jaeger is down', `${waiting} wait on Kafka, and the services go on.`];
   } else if (!s.relay.up) {
-    [is, said, more] = ['warn', '■ The relay is away', `${waiting} wait on Kafka. Nothing is lost.`];
+    [is, said, more] = ['warn', '■ The relay is away', `${waiting} wait on Kafka until it is back.`];
   } else if (s.relay.state === 'holding') {
     [is, said, more] = ['warn', '■ The relay is holding', s.relay.last_error || ''];
   } else if (s.spans.waiting > 0) {
     [said, more] = ['● Delivering', `${waiting} are on their way to Jaeger.`];
+  } else if (lost > 0) {
+    [is, said, more] = ['bad', '✕ Spans were lost', ''];
+  } else if (setAside(s) > 0) {
+    more = 'Every span on Kafka is delivered, or set aside: see below.';
   }
+  if (is === 'good' && away.length > 0) {
+    [is, said, more] = ['warn', `■ ${away.join(' and ')} ${away.length === 1 ? 'is' : 'are'} away`, 'What they have to do waits on Kafka.'];
+  }
+  if (lost > 0) more += ` ${plural(lost, 'span')} never came to Kafka: a service had to drop them.`;
   const element = $('headline');
   element.className = `headline ${is}`;
   text(element.firstChild, said);
   text($('subline'), more);
 }
 
+function setAside(s) {
+  return Object.entries(s.topics).reduce((sum, [name, t]) => sum + (name.endsWith('-dlq') ? t.records : 0), 0);
+}
+
 function figures(s) {
   text($('written'), count(s.spans.written));
   text($('delivered'), count(s.spans.delivered));
   text($('waiting'), count(s.spans.waiting));
-  text($('aside'), count(Object.entries(s.topics).reduce((sum, [name, t]) => sum + (name.endsWith('-dlq') ? t.records : 0), 0)));
+  text($('aside'), count(setAside(s)));
   text($('lost'), s.relay.up ? count(s.spans.lost) : '?');
   $('lost').className = s.relay.up && s.spans.lost > 0 ? 'bad' : '';
   text($('oldest'), s.relay.oldest ? duration((new Date(s.at) - new Date(s.relay.oldest)) / 1000) : '–');
@@ -110,9 +123,9 @@ function timeline() {
   if (past.length === 0) return;
   const end = past[past.length - 1].t;
   past = past.filter(p => p.t > end - 600);
-  const seconds = Math.max(60, end - past[0].t);
+  const seconds = Math.max(15, end - past[0].t);
   const top = Math.max(20, ...past.map(p => p.w));
-  const x = t => width * (1 - (end - t) / seconds), y = w => height - 4 - (height - 16) * w / top;
+  const x = t => width * (1 - (end - t) / seconds), y = w => height - (height - 12) * w / top;
   const drawn = [];
   const outages = [];
   for (const p of past) {
