@@ -10,7 +10,7 @@ type batching struct {
 
 // passesToGrow in a row are needed for more records: where a third of them is bad, two
 // seldom travel together.
-const passesToGrow = 4
+const passesToGrow = 8
 
 // newBatching has at most so many tried together; 0: any number.
 func newBatching(limit int) batching {
@@ -29,6 +29,9 @@ func (b *batching) pass(records int) {
 		b.records, b.passes = min(b.records*2, b.max), 0
 	}
 }
+
+// refuse takes in a first try that was refused.
+func (b *batching) refuse() { b.passes = 0 }
 
 // split takes in that so many records, which had been tried together, were split.
 func (b *batching) split(records int) { b.records, b.passes = max(records/2, 1), 0 }

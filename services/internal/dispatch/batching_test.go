@@ -27,7 +27,7 @@ func TestBatching(t *testing.T) {
 		{"after the split of one with two", func() { b.split(2) }, 1},
 		{"after one more pass", func() { b.pass(1) }, 1},
 		{"after all passes but one", func() { pass(passesToGrow-2, 1) }, 1},
-		{"after the split of one record", func() { b.split(1) }, 1},
+		{"after one that was refused", b.refuse, 1},
 		{"after all passes but one", func() { pass(passesToGrow-1, 1) }, 1},
 		{"after the last one", func() { b.pass(1) }, 2},
 	} {
@@ -50,9 +50,12 @@ func TestBatchingSettles(t *testing.T) {
 			for range n {
 				bad = bad || random.IntN(tt.oneBadIn) == 0
 			}
-			if bad {
+			switch {
+			case bad && n == 1:
+				b.refuse()
+			case bad:
 				b.split(n)
-			} else {
+			default:
 				b.pass(n)
 			}
 			sum += n

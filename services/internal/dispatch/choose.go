@@ -19,7 +19,7 @@ func (d *Dispatcher) next(now time.Time) (a *attempt, wait time.Duration) {
 			return nil, wait
 		}
 		if a = d.fromQueue(1); a == nil {
-			a = d.firstSuspect().pop()
+			a = d.probed().pop()
 		}
 		if a == nil {
 			return nil, idle
@@ -46,7 +46,7 @@ func (d *Dispatcher) next(now time.Time) (a *attempt, wait time.Duration) {
 		if !a.split || a.isolated == 0 || a.pieces() == 1 || d.luck.explains(a.isolated, doubtSplit) {
 			return d.begin(a, now), 0
 		}
-		d.split(a, now) // without another try: of what it is a half had two
+		d.split(a) // without another try: of what it is a half had two
 	}
 }
 
@@ -67,9 +67,11 @@ func (d *Dispatcher) freshWaits(now time.Time) (together, untried time.Duration)
 	return together, untried
 }
 
-// firstSuspect returns the suspects of which the next one is due first.
-func (d *Dispatcher) firstSuspect() *suspects {
-	if len(d.suspects) == 0 || len(d.mixed) > 0 && d.mixed[0].due.Before(d.suspects[0].due) {
+// probed returns the suspects that the next probe is of: halves that were not tried yet,
+// then single ones and others in turn.
+func (d *Dispatcher) probed() *suspects {
+	together := len(d.mixed) > 0 && (d.mixed[0].untried() || !d.tookMixed)
+	if d.tookMixed = together || len(d.suspects) == 0; d.tookMixed {
 		return &d.mixed
 	}
 	return &d.suspects

@@ -1,7 +1,6 @@
 package dispatch
 
 import (
-	"slices"
 	"time"
 )
 
@@ -39,7 +38,7 @@ func (d *Dispatcher) end(a *attempt, err error, now time.Time) (over *Outage) {
 	case v.permanent || v.split && a.pieces() == 1:
 		d.convict(a, err)
 	case v.split:
-		d.split(a, now)
+		d.split(a)
 	default:
 		d.refuse(a, err, v, now)
 	}
@@ -87,25 +86,29 @@ func (d *Dispatcher) takeApart(a *attempt, err error, v verdict, now time.Time) 
 			d.report.outage.note(err)
 		}
 	}
-	records := make([]*Record, len(a.parts))
-	for i, p := range a.parts {
-		records[i], p.together = p.Record, together
+	for _, p := range a.parts {
+		p.together = together
 	}
-	d.queue.putBack(records)
+	d.queue.putBack(a.records())
 }
 
-// acquit lets records that were refused only while nothing went through begin anew,
-// as far as there is room for them, so that they can be tried together. It does that
-// once for each, lest a guilty one be acquitted for ever.
+// acquit forgets what speaks against records that were refused only while nothing went
+// through. As far as there is room for them, they begin anew, so that they can be tried
+// together. It does that once for each, lest a guilty one be acquitted for ever.
 func (d *Dispatcher) acquit() {
 	d.mixed.removeIf(d.beginAnew)
 	d.suspects.removeIf(d.beginAnew)
+	for _, a := range d.buffers[suspect].parked {
+		if a.acquittable() {
+			a.acquit()
+		}
+	}
 	d.signalRoom()
 }
 
-// beginAnew is acquit for one attempt, and reports whether it was acquitted.
+// beginAnew is acquit for one attempt, and reports whether it begins anew.
 func (d *Dispatcher) beginAnew(a *attempt) bool {
-	if a.refused == 0 || a.isolated > 0 || a.split || slices.ContainsFunc(a.parts, func(p Part) bool { return p.acquitted }) {
+	if !a.acquittable() {
 		return false
 	}
 	from := d.buffers[a.stage]
@@ -113,11 +116,8 @@ func (d *Dispatcher) beginAnew(a *attempt) bool {
 		return false
 	}
 	from.release(a)
-	records := make([]*Record, len(a.parts))
-	for i, p := range a.parts {
-		records[i], p.acquitted = p.Record, true
-	}
-	d.queue.putBack(records)
+	a.acquit()
+	d.queue.putBack(a.records())
 	return true
 }
 
@@ -126,11 +126,14 @@ func (d *Dispatcher) beginAnew(a *attempt) bool {
 func (d *Dispatcher) refuse(a *attempt, err error, v verdict, now time.Time) {
 	d.report.refused(err, now)
 	d.blameEndpoint(a, err, v, now)
+	if a.refused == 0 && !a.split && d.luck.refusals < minRefusals {
+		d.batching.refuse()
+	}
 	d.ticks++
 	a.refused, a.failedAt, a.answered = a.refused+1, d.ticks, !v.unreachable
 	switch several, guilty := a.pieces() > 1, d.guilty(a, v); {
 	case several && (guilty || d.lonely(a, now)):
-		d.split(a, now)
+		d.split(a)
 	case guilty:
 		d.convict(a, err)
 	default:
@@ -143,7 +146,7 @@ func (d *Dispatcher) refuse(a *attempt, err error, v verdict, now time.Time) {
 func (d *Dispatcher) blameEndpoint(a *attempt, err error, v verdict, now time.Time) {
 	opened := d.breaker.fail(now, failure{
 		probe: a.probe, explained: d.explained(a, v), again: a.failedAt > d.passed && (!a.suspected() || v.unreachable),
-		answered: !v.unreachable, untried: !d.queue.empty(), after: v.after,
+		answered: !v.unreachable, untried: !d.queue.empty() || len(a.parts) > 1, after: v.after,
 	})
 	if opened {
 		d.report.outage = Outage{Began: now}
@@ -169,10 +172,11 @@ func (d *Dispatcher) guilty(a *attempt, v verdict) bool {
 }
 
 // lonely tells whether no record is there to be tried that could speak for or against
-// an attempt, after some tries of it, or one that had no answer. Its halves can.
+// an attempt, after some tries of it, one that had no answer, or one probe of several
+// records. Its halves can.
 func (d *Dispatcher) lonely(a *attempt, now time.Time) bool {
-	silent := len(a.parts) > 1 && !a.probe && now.Sub(a.began) >= noAnswer
-	return a.answered && (a.refused >= lonelyTries || silent) && d.queue.empty()
+	soon := len(a.parts) > 1 && (a.probe || now.Sub(a.began) >= noAnswer)
+	return a.answered && (a.refused >= lonelyTries || soon) && d.queue.empty()
 }
 
 // explained tells whether a refusal says nothing about the endpoint, because others
@@ -196,15 +200,15 @@ func ownWait(refused int) time.Duration {
 	return min(firstWait<<max(0, min(refused-1, 10)), maxOwnWait)
 }
 
-// split makes suspects of the halves of an attempt, to be tried now. What spoke against
-// it does not speak against them.
-func (d *Dispatcher) split(a *attempt, now time.Time) {
+// split makes suspects of the halves of an attempt, to be tried now, in its place. What
+// spoke against it does not speak against them.
+func (d *Dispatcher) split(a *attempt) {
 	if !a.split && d.luck.refusals < minRefusals { // else it says little
 		d.batching.split(len(a.parts))
 	}
 	first, second := a.halves()
 	for _, half := range []*attempt{first, second} {
-		half.due, half.split, half.ofSuspect = now, true, a.ofSuspect || a.isolated > 0
+		half.due, half.split, half.ofSuspect = a.due, true, a.ofSuspect || a.isolated > 0
 		d.buffers[a.stage].hold(half)
 	}
 	d.release(a)
@@ -240,11 +244,12 @@ func (d *Dispatcher) wait(a *attempt) {
 // for its value: else it is parked. It goes behind those that are parked already, even if
 // it was in that buffer before, so that they take turns. A turn of a suspect is several
 // tries, each of which would else have its value read again, unless one had no answer or is
-// to wait for long.
+// to wait for long. While the breaker is open, halves take the turn of their whole: one that
+// goes through is found soon.
 func (d *Dispatcher) move(a *attempt, to stage) bool {
 	from, b := d.buffers[a.stage], d.buffers[to]
 	queued := len(b.parked) > 0
-	if a.stage == to && (!queued || to == suspect && d.hasTurn(a)) {
+	if a.stage == to && (!queued || to == suspect && d.hasTurn(a) || to == mixed && d.breaker.open && a.untried()) {
 		return true
 	}
 	admitted := !queued && b.admit(a)
@@ -262,10 +267,12 @@ func (d *Dispatcher) move(a *attempt, to stage) bool {
 }
 
 // hasTurn tells whether a suspect may be tried once more before others that are parked.
-// While the breaker is open it may not: one of those may be the one that goes through.
+// While the breaker is open it may not: one of those may be the one that goes through. Nor
+// may a whole record that was refused for the first time: of those that an outage has made
+// suspects, the innocent ones go through at once.
 func (d *Dispatcher) hasTurn(a *attempt) bool {
-	return a.refused == 0 ||
-		!d.breaker.open && a.refused%triesOfTurn != 0 && time.Since(a.began) < noAnswer && time.Until(a.due) < noAnswer
+	return a.refused == 0 || !d.breaker.open && a.refused%triesOfTurn != 0 && (a.refused > 1 || a.split) &&
+		time.Since(a.began) < noAnswer && time.Until(a.due) < noAnswer
 }
 
 // release gives the room of an attempt back, and tells those that wait for it.

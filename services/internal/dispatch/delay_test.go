@@ -22,6 +22,9 @@ type flood struct {
 	size   int
 	alone  bool          // each is tried alone
 	cost   time.Duration // of a bad one to the endpoint, which does two things at a time; 0: none, it does all at once
+	outage time.Duration // at the beginning, in which every try draws away; delays count from its end
+	away   answer
+	ends   bool          // with the outage nothing more comes
 	within time.Duration // the delay of 99 % of the good records, and a third of that of every one
 }
 
@@ -47,6 +50,10 @@ func TestGoodRecordsLeaveSoon(t *testing.T) {
 		{name: "a few without an answer", answer: hang, rate: 2, within: soon},
 		{name: "costly ones", rate: 50, cost: 10 * time.Millisecond, within: soon},
 		{name: "costly ones of many pieces", rate: 50, cost: 10 * time.Millisecond, pieces: 9, within: soon},
+		{name: "large, and an outage", outage: 15 * time.Second, away: hang, rate: 50, size: 65_000, cost: 10 * time.Millisecond, within: 30 * time.Second},
+		{name: "large, and an outage with answers", outage: 15 * time.Second, rate: 50, size: 65_000, cost: 10 * time.Millisecond, within: 20 * time.Second},
+		{name: "large, up to the end of an outage", outage: 15 * time.Second, away: hang, rate: 50, size: 65_000, ends: true, within: 60 * time.Second},
+		{name: "large, up to the end of an outage with answers", outage: 15 * time.Second, rate: 50, size: 65_000, ends: true, within: 20 * time.Second},
 		{name: "each alone", alone: true, burst: 1000, rate: 50, within: soon},
 		{name: "of many pieces, each alone", alone: true, burst: 100, rate: 20, pieces: 20, within: soon},
 		{name: "bad requests, each alone", alone: true, answer: conclusive, burst: 1000, rate: 50, within: soon},
@@ -109,7 +116,8 @@ func (f flood) run(t *testing.T) []time.Duration {
 		},
 		Handle: func(ctx context.Context, parts []Part) error {
 			refused := slices.ContainsFunc(parts, func(p Part) bool { return p.Key != nil && p.From == 0 })
-			if refused && f.answer == hang {
+			away := time.Since(began) < f.outage
+			if refused && f.answer == hang || away && f.away == hang {
 				select {
 				case <-time.After(postTimeout):
 				case <-ctx.Done():
@@ -125,14 +133,17 @@ func (f flood) run(t *testing.T) []time.Duration {
 				}
 				time.Sleep(time.Millisecond)
 			}
-			if refused {
+			switch {
+			case away:
+				return f.away.err()
+			case refused:
 				return f.answer.err()
 			}
 			mu.Lock()
 			defer mu.Unlock()
 			for _, p := range parts {
 				if p.Key == nil && p.Timestamp.Before(end) {
-					delays = append(delays, time.Since(p.Timestamp))
+					delays = append(delays, min(time.Since(p.Timestamp), time.Since(began.Add(f.outage))))
 				}
 			}
 			return nil
@@ -183,17 +194,21 @@ func (f flood) run(t *testing.T) []time.Duration {
 	}
 	for ; time.Now().Before(end) || left() > 0; time.Sleep(tick) {
 		elapsed := time.Since(began)
+		comes := elapsed
+		if f.ends {
+			comes = min(comes, f.outage)
+		}
 		if elapsed > length+3*f.within {
 			t.Errorf("%d good ones of %d left after %v: %+v", left(), timely, elapsed, d.Status())
 			break
 		}
-		for ; good <= int(elapsed.Seconds()*goodRate); good++ {
+		for ; good <= int(comes.Seconds()*goodRate); good++ {
 			produce(good%partitions, false)
 			if time.Now().Before(end) {
 				timely++
 			}
 		}
-		for ; bad < int(elapsed.Seconds()*float64(f.rate)); bad++ {
+		for ; bad < int(comes.Seconds()*float64(f.rate)); bad++ {
 			produce(bad%partitions, true)
 		}
 		for read := true; read && !d.Full(); {

@@ -328,7 +328,8 @@ func (d *Dispatcher) full(share int) bool {
 		}
 	}
 	f := d.buffers[fresh]
-	return d.queue.records >= freshRecords/share || f.used >= f.max/share || d.parkedAttempts() >= maxParked/share || len(d.buffers[mixed].parked) >= maxParkedMixed/share
+	return d.queue.records >= freshRecords/share || f.used >= f.max/share || d.parkedAttempts() >= maxParked/share ||
+		len(d.buffers[mixed].parked) >= maxParkedMixed/share && !d.breaker.open
 }
 
 func (d *Dispatcher) parkedAttempts() (n int) {

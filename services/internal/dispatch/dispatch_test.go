@@ -559,6 +559,20 @@ func TestRoom(t *testing.T) {
 	})
 }
 
+// While the breaker is open one record is probed at a time, and a good one that is not read yet
+// may be the one that closes it.
+func TestWhatWasRefusedTogetherStopsNoReadingWhileTheBreakerIsOpen(t *testing.T) {
+	d := New(Config{})
+	d.buffers[mixed].parked = make([]*attempt, maxParkedMixed)
+	if !d.Full() {
+		t.Error("not full")
+	}
+	d.breaker.open = true
+	if d.Full() || !d.Room() {
+		t.Errorf("full %v, room %v", d.Full(), d.Room())
+	}
+}
+
 func TestLimitOfPieces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, Config{

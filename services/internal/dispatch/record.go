@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -102,6 +103,32 @@ func newAttempt(records []*Record) *attempt {
 	}
 	return a
 }
+
+// records are those that the parts are of.
+func (a *attempt) records() []*Record {
+	records := make([]*Record, len(a.parts))
+	for i, p := range a.parts {
+		records[i] = p.Record
+	}
+	return records
+}
+
+// acquittable tells whether all that speaks against it is refusals while nothing went
+// through, and none of its records was acquitted before.
+func (a *attempt) acquittable() bool {
+	return a.refused > 0 && a.isolated == 0 && !a.split && !slices.ContainsFunc(a.parts, func(p Part) bool { return p.acquitted })
+}
+
+// acquit forgets what speaks against it.
+func (a *attempt) acquit() {
+	a.evidence = evidence{}
+	for _, p := range a.parts {
+		p.acquitted = true
+	}
+}
+
+// untried tells whether it is a half that was not tried yet.
+func (a *attempt) untried() bool { return a.split && a.refused == 0 }
 
 func (a *attempt) pieces() (n int) {
 	for _, p := range a.parts {
