@@ -146,7 +146,7 @@ func (d *Dispatcher) refuse(a *attempt, err error, v verdict, now time.Time) {
 func (d *Dispatcher) blameEndpoint(a *attempt, err error, v verdict, now time.Time) {
 	opened := d.breaker.fail(now, failure{
 		probe: a.probe, explained: d.explained(a, v), again: a.failedAt > d.passed && (!a.suspected() || v.unreachable),
-		answered: !v.unreachable, untried: !d.queue.empty() || len(a.parts) > 1, after: v.after,
+		answered: !v.unreachable, untried: !d.queue.empty() || len(a.parts) > 1 || a.refused == 0, after: v.after,
 	})
 	if opened {
 		d.report.outage = Outage{Began: now}
