@@ -4,12 +4,19 @@
 //
 // The broker is kfake of franz-go: it speaks the protocol of a real one to any
 // client, creates no topic on its own, and with a data directory keeps topics,
-// records, groups, offsets and producer state while it is stopped.
+// records, groups, offsets and producer state while it is stopped. When its
+// process is killed it keeps topics, records and committed offsets: members
+// join their groups anew, a record that was on its way may be written twice, as
+// the state of its producer is gone, and deleted records may be back.
 package tracingtest
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -19,8 +26,9 @@ import (
 // Broker is a Kafka cluster of one broker that can be stopped and started
 // again on its address. Its methods are safe for several goroutines.
 type Broker struct {
-	addr string
-	opts []kfake.Opt
+	addr    string
+	dataDir string
+	opts    []kfake.Opt
 
 	mu      sync.Mutex
 	cluster *kfake.Cluster // nil while stopped
@@ -32,11 +40,14 @@ type Broker struct {
 // and a stop forgets it. opts add to the broker's settings. It fails when the
 // address is taken or the data cannot be read. The caller stops it.
 func NewBroker(addr, dataDir string, opts ...kfake.Opt) (*Broker, error) {
-	b := &Broker{addr: addr}
+	b := &Broker{addr: addr, dataDir: dataDir}
 	b.opts = append(b.opts,
 		kfake.NumBrokers(1),
 		// kfake binds to 127.0.0.1 only, whatever is asked for.
-		kfake.ListenFn(func(network, _ string) (net.Listener, error) { return net.Listen(network, addr) }),
+		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
+			l, err := net.Listen(network, addr)
+			return listener{l}, err
+		}),
 	)
 	if dataDir != "" {
 		b.opts = append(b.opts, kfake.DataDir(dataDir))
@@ -85,6 +96,21 @@ func (b *Broker) Start() error {
 		return fmt.Errorf("start broker on %s: %w", b.addr, err)
 	}
 	b.cluster = c
+	return b.forgetSequences()
+}
+
+// forgetSequences removes what the running cluster has read and will write anew
+// when it is stopped: the sequence numbers of producers. If it is killed, the
+// next one would take the old ones for what is so, and refuse records of each
+// producer that has written since.
+func (b *Broker) forgetSequences() error {
+	if b.dataDir == "" {
+		return nil
+	}
+	err := os.Remove(filepath.Join(b.dataDir, "seq_windows.json"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("start broker on %s: %w", b.addr, err)
+	}
 	return nil
 }
 

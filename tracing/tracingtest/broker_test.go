@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"os/exec"
 	"sync"
 	"testing"
@@ -64,6 +65,49 @@ func TestBrokerKeepsRecordsAndOffsetsWhileStopped(t *testing.T) {
 	committed, ok := offsets.Lookup("numbers", 1)
 	require.True(t, ok)
 	assert.EqualValues(t, 3, committed.At)
+}
+
+// What was written of the data while a broker ran is what kill -9 leaves of it.
+func TestBrokerThatIsKilledKeepsRecordsAndOffsetsAndTakesMore(t *testing.T) {
+	lived, killed := t.TempDir(), t.TempDir()
+	b := startIn(t, tracingtest.FreeAddr(t), lived)
+	b.CreateTopics(t, 1, "numbers")
+	c := newClient(t, b, kgo.StopProducerOnDataLossDetected(), kgo.RecordDeliveryTimeout(time.Minute))
+	number := func(n string) {
+		t.Helper()
+		require.NoError(t, c.ProduceSync(t.Context(), &kgo.Record{Topic: "numbers", Value: []byte(n)}).FirstErr())
+	}
+	number("0")
+	b.Stop() // in order: writes more than there is after a kill, which must not be taken for what is so then
+	require.NoError(t, b.Start())
+	number("1")
+	number("2")
+	commits := kadm.Offsets{}
+	commits.AddOffset("numbers", 0, 2, -1)
+	require.NoError(t, kadm.NewClient(newClient(t, b)).CommitAllOffsets(t.Context(), "group", commits))
+	require.NoError(t, os.CopyFS(killed, os.DirFS(lived)))
+	b.Stop()
+
+	b = startIn(t, b.Addr(), killed)
+	number("3")
+	var values []string
+	for _, r := range tracingtest.ReadTopic(t, b.Addr(), "numbers", 4) {
+		values = append(values, string(r.Value))
+	}
+	assert.Equal(t, []string{"0", "1", "2", "3"}, values)
+	offsets, err := kadm.NewClient(newClient(t, b)).FetchOffsets(t.Context(), "group")
+	require.NoError(t, err)
+	committed, ok := offsets.Lookup("numbers", 0)
+	require.True(t, ok)
+	assert.EqualValues(t, 2, committed.At)
+}
+
+func startIn(t *testing.T, addr, dataDir string) *tracingtest.Broker {
+	t.Helper()
+	b, err := tracingtest.NewBroker(addr, dataDir)
+	require.NoError(t, err)
+	t.Cleanup(b.Stop)
+	return b
 }
 
 func TestBrokerCreatesNoTopicOnItsOwn(t *testing.T) {
