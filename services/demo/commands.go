@@ -25,18 +25,11 @@ const maxRate = 100_000 // numbers a second
 // commands are those that talk to a running demo.
 func commands(code *int) []*cobra.Command {
 	var many, rate int
-	jaeger := &cobra.Command{
-		Use:       "jaeger stop|start|kill",
-		Short:     "Stop Jaeger, start it again, or kill it as kill -9 does: then it is started again by itself",
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
-		ValidArgs: []string{"stop", "start", "kill"},
-		RunE:      attachedTo(func(ctx context.Context, a *attached, args []string) error { return a.jaeger(ctx, args[0]) }),
-	}
 	kill := &cobra.Command{
 		Use:   "kill PART",
 		Short: "Kill a part as kill -9 does; it is started again by itself",
 		Args:  cobra.ExactArgs(1),
-		RunE:  attachedTo(func(ctx context.Context, a *attached, args []string) error { return a.kill(ctx, args[0]) }),
+		RunE:  attachedTo(func(ctx context.Context, a *attached, args []string) error { return a.change(ctx, args[0], "kill") }),
 	}
 	send := &cobra.Command{
 		Use:     "send NUMBER... | send --count N [--rate N]",
@@ -84,7 +77,18 @@ func commands(code *int) []*cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE:  attachedTo(func(ctx context.Context, a *attached, _ []string) error { return a.status(ctx) }),
 	}
-	return []*cobra.Command{jaeger, kill, send, poison, count, status}
+	return []*cobra.Command{partCommand("jaeger", "Jaeger"), partCommand("kafka", "Kafka"), kill, send, poison, count, status}
+}
+
+// partCommand is that of a part which may be stopped on purpose.
+func partCommand(part, title string) *cobra.Command {
+	return &cobra.Command{
+		Use:       part + " stop|start|kill",
+		Short:     "Stop " + title + ", start it again, or kill it as kill -9 does: then it is started again by itself",
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: []string{"stop", "start", "kill"},
+		RunE:      attachedTo(func(ctx context.Context, a *attached, args []string) error { return a.change(ctx, part, args[0]) }),
+	}
 }
 
 // attachedTo runs a command on the demo that runs in the repository.
@@ -104,33 +108,26 @@ func attachedTo(run func(context.Context, *attached, []string) error) func(*cobr
 	}
 }
 
-func (a *attached) jaeger(ctx context.Context, action string) error {
-	if err := a.do(ctx, "jaeger", action); err != nil {
+// change stops, starts or kills a part, and says so.
+func (a *attached) change(ctx context.Context, part, action string) error {
+	if err := a.do(ctx, part, action); err != nil {
 		return err
 	}
 	switch action {
 	case "stop":
-		a.screen.line("Jaeger is stopped")
+		a.screen.line("%s is stopped, until `bin/demo %s start`", part, part)
+		if a.withRelay() {
+			a.screen.line("how the relay takes it: %s", a.relayURL())
+		}
 	case "start":
-		a.screen.line("Jaeger answers again: %s", httpURL(a.ports.JaegerQuery))
+		a.screen.line("%s is started again", part)
 	case "kill":
-		a.screen.line("Jaeger is killed, and is started again in a moment: %s", httpURL(a.ports.JaegerQuery))
-	}
-	if a.withRelay() {
-		a.screen.line("how the relay takes it: %s", a.relayURL())
+		a.screen.line("%s is killed, and is started again in a moment: see `bin/demo status`", part)
 	}
 	return nil
 }
 
 func (a *attached) relayURL() string { return httpURL(a.ports.Relay) + "/status" }
-
-func (a *attached) kill(ctx context.Context, part string) error {
-	if err := a.do(ctx, part, "kill"); err != nil {
-		return err
-	}
-	a.screen.line("%s is killed, and is started again in a moment: see `bin/demo status`", part)
-	return nil
-}
 
 // send sends values and says what became of each.
 func (d *demo) send(ctx context.Context, values []string) error {
@@ -142,7 +139,7 @@ func (d *demo) send(ctx context.Context, values []string) error {
 			d.screen.line("%.60q is no number of 64 bits: what stream does not take lies on number-dlq", value)
 		}
 	}
-	before, err := verdict.Fed(ctx, d.brokers())
+	before, err := d.fed(ctx)
 	if err != nil {
 		return err
 	}
@@ -153,7 +150,7 @@ func (d *demo) send(ctx context.Context, values []string) error {
 }
 
 func (d *demo) sendMany(ctx context.Context, count, rate int) error {
-	before, err := verdict.Fed(ctx, d.brokers())
+	before, err := d.fed(ctx)
 	if err != nil {
 		return err
 	}
@@ -201,6 +198,10 @@ func (d *demo) poison(ctx context.Context) error {
 	if !d.withRelay() {
 		return errors.New("spans are sent straight to Jaeger here: nobody reads tracing-topic")
 	}
+	before, err := d.fed(ctx)
+	if err != nil {
+		return err
+	}
 	dead, err := verdict.ReadTopics(ctx, d.brokers(), "tracing-dlq")
 	if err != nil {
 		return err
@@ -209,10 +210,6 @@ func (d *demo) poison(ctx context.Context) error {
 		return err
 	}
 	d.screen.line("a record without spans is written to tracing-topic, and a number behind it to number-topic")
-	before, err := verdict.Fed(ctx, d.brokers())
-	if err != nil {
-		return err
-	}
 	if err := d.send(ctx, texts(moreNumbers(append(before, 0), 1))); err != nil {
 		return err
 	}

@@ -38,21 +38,38 @@ func TestCommandsToARunningDemo(t *testing.T) {
 		require.True(t, r.NothingLost(), "%s: %v", r, r.Problems)
 	}
 
-	require.NoError(t, a.jaeger(t.Context(), "stop"))
+	require.NoError(t, a.change(t.Context(), "jaeger", "stop"))
 	require.NoError(t, a.send(t.Context(), []string{"6", "7", "hello"}))
 	assert.Contains(t, said(), "6 has arrived: http://localhost:")
 	assert.Contains(t, said(), `"hello" is no number`)
 	require.NoError(t, a.status(t.Context()))
-	require.NoError(t, a.jaeger(t.Context(), "start"))
-	require.Error(t, a.jaeger(t.Context(), "start"), "it runs")
+	require.NoError(t, a.change(t.Context(), "jaeger", "start"))
+	require.Error(t, a.change(t.Context(), "jaeger", "start"), "it runs")
 	whole()
 
 	for _, part := range []string{"jaeger", "console", "relay", "random", "answer", "sentence", "stream"} {
-		require.NoError(t, a.kill(t.Context(), part))
+		require.NoError(t, a.change(t.Context(), part, "kill"))
 		require.NoError(t, a.sendMany(t.Context(), 10, 100), part)
 		whole()
 		assert.Contains(t, out.read(t), part+" runs again")
 	}
+	before, err := verdict.Fed(t.Context(), a.brokers())
+	require.NoError(t, err)
+	sent := make(chan error, 1)
+	go func() { sent <- a.sendMany(t.Context(), 400, 100) }()
+	for i, actions := range [][]string{{"kill"}, {"stop", "start"}, {"kill"}} { // the last time with what an end in order has left
+		eventually(t, "numbers flow", func() bool {
+			fed, err := verdict.Fed(t.Context(), a.brokers())
+			return err == nil && len(fed) > len(before)+80*(i+1)
+		})
+		for _, action := range actions {
+			require.NoError(t, a.change(t.Context(), "kafka", action))
+		}
+	}
+	require.NoError(t, <-sent)
+	whole()
+	assert.Equal(t, 2, strings.Count(out.read(t), "kafka runs again"))
+
 	require.NoError(t, a.poison(t.Context()))
 	r, err := a.judge(t.Context(), verdict.Result.NothingLost)
 	require.NoError(t, err)
@@ -60,7 +77,7 @@ func TestCommandsToARunningDemo(t *testing.T) {
 	assert.True(t, a.tell(r, verdict.Result.NothingLost), "%v", r.Problems)
 	assert.Contains(t, said(), "lost 0")
 
-	require.ErrorContains(t, a.kill(t.Context(), "nobody"), "want jaeger, console, relay, random, answer, sentence, stream")
+	require.ErrorContains(t, a.change(t.Context(), "nobody", "kill"), "want kafka, jaeger, console, relay, random, answer, sentence, stream")
 	require.ErrorContains(t, a.do(t.Context(), "relay", "paint"), "is not stop, start or kill")
 	require.NoError(t, running.Process.Signal(os.Interrupt))
 	assert.NoError(t, running.Wait())

@@ -14,7 +14,6 @@ import (
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/services/internal/verdict"
 	"fault-tolerant-tracing/tracing"
-	"fault-tolerant-tracing/tracing/tracingtest"
 )
 
 // stopTimeout bounds the stopping of everything together. Each program takes a second or so; one that hangs is killed by its
@@ -48,11 +47,11 @@ type demo struct {
 	root       string   // of the repository: the programs, the numbers
 	work       string   // folder of everything that a run leaves behind; removed and made anew by run
 	supervisor []string // command prefix that children run under
+	broker     []string // command that runs the Kafka broker, without its arguments
 	ports      ports
 	screen     *screen
 	stay       bool // stay up after the verdict, until Ctrl-C
 
-	broker  *tracingtest.Broker
 	jaeger  *jaeger.Process
 	query   *jaeger.Query
 	up      atomic.Bool // the story is told: what ends from now on is started again

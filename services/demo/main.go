@@ -1,4 +1,4 @@
-// Command demo runs the whole system on one machine, without Docker: an embedded Kafka broker, the real Jaeger and every service
+// Command demo runs the whole system on one machine, without Docker: a small Kafka broker, the real Jaeger and every service, each
 // as a process of its own. It feeds numbers, takes Jaeger away while more numbers flow, brings it back, and says whether a span was
 // lost.
 //
@@ -34,7 +34,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	code := 0
 	root := demoCommand(&code)
-	root.AddCommand(superviseCommand(&code))
+	root.AddCommand(superviseCommand(&code), brokerCommand())
 	root.AddCommand(commands(&code)...)
 	root.SetArgs(args)
 	if err := root.Execute(); err != nil {
@@ -60,7 +60,7 @@ The relay sends Jaeger OTLP, with --collector thrift each batch as it is, as the
 does.
 
 On a terminal, or with --stay, the demo then stays up until Ctrl-C: the commands below stop
-and start Jaeger, kill any part, send numbers and count again. Whatever ends then, by a
+and start Jaeger and Kafka, kill any part, send numbers and count again. Whatever ends then, by a
 command or otherwise, is started again, unless it was stopped by a command.
 
 It needs the programs that "make build" puts into bin/, and passes on LOG_LEVEL of the
@@ -112,6 +112,7 @@ func newDemo() (*demo, error) {
 		root:       root,
 		work:       filepath.Join(root, ".demo"),
 		supervisor: []string{self, "supervise", "--"},
+		broker:     []string{self, "broker"},
 		ports:      defaultPorts,
 		screen:     newScreen(os.Stdout),
 	}, nil

@@ -22,12 +22,12 @@ type demoSettings struct {
 	Stay  bool
 }
 
-// TestMain lets the program of the tests be the demo and its supervisor too, so that a test can kill it.
+// TestMain lets the program of the tests be the demo, its supervisor and its broker too, so that a test can kill them.
 func TestMain(m *testing.M) {
 	if settings := os.Getenv(demoInTest); settings != "" {
 		os.Exit(runInTest(settings))
 	}
-	if len(os.Args) > 1 && os.Args[1] == "supervise" {
+	if len(os.Args) > 1 && (os.Args[1] == "supervise" || os.Args[1] == "broker") {
 		os.Exit(run(os.Args[1:]))
 	}
 	tracingtest.VerifyMain(m)
@@ -53,7 +53,7 @@ func runInTest(text string) int {
 	defer stop()
 	d := &demo{
 		transport: tracing.Kafka, collector: otlp, root: root, work: settings.Work, ports: settings.Ports,
-		supervisor: []string{self, "supervise", "--"}, screen: newScreen(os.Stdout), stay: settings.Stay,
+		supervisor: []string{self, "supervise", "--"}, broker: []string{self, "broker"}, screen: newScreen(os.Stdout), stay: settings.Stay,
 	}
 	code, err := d.run(ctx)
 	if err != nil {

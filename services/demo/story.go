@@ -67,7 +67,7 @@ func (d *demo) tellAgain(ctx context.Context) error {
 	}
 	defer d.telling.Store(false)
 	d.screen.heading("Jaeger is stopped, more numbers flow")
-	fed, err := verdict.Fed(ctx, d.brokers())
+	fed, err := d.fed(ctx)
 	if err != nil {
 		return err
 	}
@@ -85,7 +85,7 @@ func (d *demo) tellAgain(ctx context.Context) error {
 
 // flow feeds numbers and waits until each has gone all the way.
 func (d *demo) flow(ctx context.Context, numbers []int64) error {
-	before, err := verdict.Fed(ctx, d.brokers())
+	before, err := d.fed(ctx)
 	if err != nil {
 		return err
 	}
@@ -105,6 +105,14 @@ func (d *demo) flow(ctx context.Context, numbers []int64) error {
 		d.screen.line("a client that knows only OpenTelemetry asked random for numbers too")
 	}
 	return nil
+}
+
+// fed returns the numbers that have been fed so far, as soon as Kafka answers.
+func (d *demo) fed(ctx context.Context) ([]int64, error) {
+	if err := d.awaitKafka(ctx); err != nil {
+		return nil, err
+	}
+	return verdict.Fed(ctx, d.brokers())
 }
 
 // arrived asks, in the form that until wants, whether numbers have gone all the way that were fed after those before. found is what

@@ -12,7 +12,6 @@ import (
 
 	"fault-tolerant-tracing/services/internal/jaeger"
 	"fault-tolerant-tracing/tracing"
-	"fault-tolerant-tracing/tracing/tracingtest"
 )
 
 // startTimeout is how long each part of the system may take to be ready. All take seconds; a busy machine takes longer.
@@ -39,10 +38,10 @@ func (d *demo) start(ctx context.Context) error {
 	if names := ignored(os.Environ()); len(names) > 0 {
 		d.screen.line("not heeded here, where everything has its settings: %s", strings.Join(names, ", "))
 	}
-	if err := d.startBroker(); err != nil {
+	if err := d.startKafka(ctx); err != nil {
 		return err
 	}
-	d.screen.line("broker        %s, embedded, data in %s", d.broker.Addr(), d.shown(d.data("kafka")))
+	d.screen.line("Kafka         %s, data in %s", d.brokers()[0], d.shown(d.data("kafka")))
 	d.screen.waiting("Jaeger is starting")
 	if err := d.startJaeger(ctx); err != nil {
 		return err
@@ -67,19 +66,6 @@ func (d *demo) start(ctx context.Context) error {
 		}
 	}
 	d.screen.line("services      %s are ready", strings.Join(names, ", "))
-	return nil
-}
-
-func (d *demo) startBroker() error {
-	broker, err := tracingtest.NewBroker(addr(d.ports.Kafka), d.data("kafka"))
-	if err != nil {
-		return err
-	}
-	d.broker = broker
-	d.teardown.Add("broker", func(context.Context) error {
-		broker.Stop()
-		return nil
-	})
 	return nil
 }
 
@@ -184,15 +170,25 @@ func ignored(environ []string) (names []string) {
 	return names
 }
 
+// environment returns what our programs see of the demo's own.
+func environment() (env []string) {
+	for _, name := range passedOn {
+		if value, ok := os.LookupEnv(name); ok {
+			env = append(env, name+"="+value)
+		}
+	}
+	return env
+}
+
 // startChild starts one of our programs with the settings of this run and nothing of the environment that could change them. name is
 // that of its log.
 func (d *demo) startChild(name, program string, port int, args ...string) (*child, error) {
-	env := []string{
-		"KAFKA_BROKERS=" + d.brokers()[0],
-		"TRACING_TRANSPORT=" + string(d.transport),
-		"RANDOM_URL=http://" + addr(d.ports.Random),
+	env := append(environment(),
+		"KAFKA_BROKERS="+d.brokers()[0],
+		"TRACING_TRANSPORT="+string(d.transport),
+		"RANDOM_URL=http://"+addr(d.ports.Random),
 		"LOG_FORMAT=text",
-	}
+	)
 	if program == "console" {
 		env = append(env, "CONTROL_SOCKET="+d.socket(), "RELAY_URL=http://"+addr(d.ports.Relay), "JAEGER_QUERY_URL="+d.jaeger.QueryURL(),
 			"JAEGER_UI_URL="+httpURL(d.ports.JaegerQuery))
@@ -204,11 +200,6 @@ func (d *demo) startChild(name, program string, port int, args ...string) (*chil
 	}
 	if port != 0 {
 		env = append(env, "HTTP_ADDR="+addr(port))
-	}
-	for _, name := range passedOn {
-		if value, ok := os.LookupEnv(name); ok {
-			env = append(env, name+"="+value)
-		}
 	}
 	return startChild(d.supervisor, name, d.log(name), env, append([]string{d.bin(program)}, args...)...)
 }

@@ -44,10 +44,14 @@ function edge(element, perSecond, cut, words) {
   text(element.querySelector('.rate'), words || rate(perSecond));
 }
 
+// hidden tells whether a part may be there and cannot be seen: those that are known by their group, while Kafka is away.
+const hidden = (s, part) => !s.kafka.up && part.name !== 'random';
+
 let highest = 0; // that has waited, for the height of the tank
 
 function way(s) {
-  $('parts').replaceChildren(...s.parts.map(p => make('li', `${p.up ? '●' : '✕'} ${p.name}${p.up ? '' : ': away'}`, p.up ? 'good' : 'bad')));
+  $('parts').replaceChildren(...s.parts.map(p => p.up ? make('li', `● ${p.name}`, 'good') :
+    hidden(s, p) ? make('li', `? ${p.name}`, 'muted') : make('li', `✕ ${p.name}: away`, 'bad')));
   $('services').dataset.is = s.parts.every(p => p.up) ? 'good' : 'warn';
   const spans = s.spans, held = s.relay.up && s.relay.state === 'holding';
   highest = Math.max(spans.waiting, highest, 1);
@@ -104,7 +108,7 @@ function figures(s) {
   text($('written'), count(s.spans.written));
   text($('delivered'), count(s.spans.delivered));
   text($('waiting'), count(s.spans.waiting));
-  text($('aside'), count(setAside(s)));
+  if (s.kafka.up) text($('aside'), count(setAside(s)));
   text($('lost'), s.relay.up ? count(s.spans.lost) : '?');
   $('lost').className = s.relay.up && s.spans.lost > 0 ? 'bad' : '';
   text($('oldest'), s.relay.oldest ? duration((new Date(s.at) - new Date(s.relay.oldest)) / 1000) : '–');
@@ -150,10 +154,10 @@ function numbers(s) {
   for (const node of document.querySelectorAll('#numbers-way .node')) {
     const topic = s.topics[node.dataset.topic], part = s.parts.find(p => p.name === reader[node.dataset.topic]);
     node.dataset.is = !topic ? 'bad' : topic.lag && !part.up ? 'warn' : 'good';
-    text(node.querySelector('.state'), !topic ? '✕ not there' : plural(topic.records, 'record') + (topic.lag ? `, ${count(topic.lag)} waiting` : ''));
+    text(node.querySelector('.state'), !s.kafka.up ? '✕ away' : !topic ? '✕ not there' : plural(topic.records, 'record') + (topic.lag ? `, ${count(topic.lag)} waiting` : ''));
     if (!part) continue;
     edge(document.querySelector(`#numbers-way [data-part=${part.name}]`), topic ? topic.done : 0, !part.up,
-      part.up ? `${part.name} ${rate(topic ? topic.done : 0)}` : `${part.name} is away`);
+      part.up ? `${part.name} ${rate(topic ? topic.done : 0)}` : hidden(s, part) ? part.name : `${part.name} is away`);
   }
   const odd = s.topics['odd-topic'];
   text($('odd'), odd ? `and ${count(odd.records)} odd ones, on odd-topic` : '');
@@ -222,7 +226,8 @@ async function act(path, button) {
 
 for (const button of document.querySelectorAll('[data-do]')) button.addEventListener('click', () => act(button.dataset.do, button));
 if ($('actions')) {
-  $('kill').addEventListener('click', () => act(`parts/${$('part').value}/kill`, $('kill')));
+  for (const button of $('actions').querySelectorAll('[data-act]'))
+    button.addEventListener('click', () => act(`parts/${$('part').value}/${button.dataset.act}`, button));
   $('send').addEventListener('click', () => {
     if ($('count').reportValidity()) act(`numbers?count=${$('count').valueAsNumber}`, $('send'));
   });
