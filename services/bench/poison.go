@@ -50,6 +50,9 @@ func (b *bench) poison(ctx context.Context, by program, s scenario) (table, erro
 	if err := r.await(ctx, r.ready); err != nil {
 		return nil, err
 	}
+	if _, err := b.write(ctx, topic, warmingUp()); err != nil {
+		return nil, err
+	}
 	w, err := b.write(ctx, topic, s.phases())
 	if err != nil {
 		return nil, err

@@ -72,7 +72,7 @@ func TestControlRoom(t *testing.T) {
 	b.fill("#part", "kafka")
 	b.click(`[data-act="stop"]`)
 	b.until("Kafka is away", `text('#tank .state') === '✕ Kafka is away' && text('#parts').includes('? stream')`)
-	b.pictures("kafka")
+	b.pictures("kafka", "#verdict-title")
 	b.click(`[data-act="start"]`)
 	b.until("Kafka is back, with the services", `text('#tank .state').startsWith('empty') && document.querySelectorAll('#parts .good').length === 4`)
 	b.click(`[data-do="poison"]`)
