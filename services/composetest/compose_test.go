@@ -80,7 +80,7 @@ func TestTheArticlesStepsByHand(t *testing.T) {
 		if strings.Contains(command, "up -d") {
 			s.healthy()
 			assert.Contains(t, s.run(s.compose+" logs connect-config"), "by hand")
-			assert.Zero(t, s.check(nil).TopicDiffer)
+			assert.Zero(t, s.check(s.checker()).TopicDiffer)
 		}
 		if strings.Contains(command, " logs ") {
 			s.eventually("the log of the relay reads like the article's", func() (string, bool) {

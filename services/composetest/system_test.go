@@ -173,9 +173,11 @@ func (s *system) containers() (list []container) {
 // complete waits until the numbers 1 to last, and nothing else, have their whole traces in Jaeger.
 func (s *system) complete(last int64) (r verdict.Result) {
 	s.t.Helper()
+	checker := s.checker()
 	s.eventually(fmt.Sprintf("the traces of 1 to %d", last), func() (string, bool) {
-		r = s.check(upTo(last))
-		return fmt.Sprint(r, "; numbers ", r.NumbersArrived, "; ", r.Problems[:min(5, len(r.Problems))]), r.Complete()
+		r = s.check(checker)
+		return fmt.Sprint(r, "; numbers ", r.NumbersArrived, "/", r.NumbersFed, "; ", r.Problems[:min(5, len(r.Problems))]),
+			int64(r.NumbersFed) == last && r.Complete()
 	})
 	s.t.Log(r)
 	return r
@@ -184,50 +186,37 @@ func (s *system) complete(last int64) (r verdict.Result) {
 // arrived waits until the numbers 1 to last have gone all the way, traced or not.
 func (s *system) arrived(last int64) {
 	s.t.Helper()
+	numbers := verdict.Follow(s.brokers())
 	s.eventually(fmt.Sprintf("%d numbers", last), func() (string, bool) {
-		n := s.countArrived(last)
-		return fmt.Sprint(n), n == last
-	})
-}
-
-// countArrived counts those of the numbers 1 to last that have gone all the way; 0 while Kafka does not answer.
-func (s *system) countArrived(last int64) (n int64) {
-	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
-	defer cancel()
-	records, err := verdict.ReadTopics(ctx, s.brokers(), verdict.Topics()...)
-	if err != nil {
-		return 0
-	}
-	for _, number := range verdict.Numbers(upTo(last), records) {
-		if number.Arrived {
-			n++
+		ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
+		defer cancel()
+		err := numbers.Read(ctx)
+		arrived := int64(0)
+		for _, n := range numbers.Fed {
+			if n.Arrived {
+				arrived++
+			}
 		}
-	}
-	return n
+		return fmt.Sprint(arrived, err), arrived == last
+	})
 }
 
 func (s *system) brokers() []string {
 	return []string{fmt.Sprintf("127.0.0.1:%d", s.ports["KAFKA_PORT"])}
 }
 
+func (s *system) checker() *verdict.Checker { return verdict.New(s.brokers(), s.brokers(), s.query) }
+
 // check judges the system as it is now; empty while it does not answer.
-func (s *system) check(fed []int64) verdict.Result {
+func (s *system) check(checker *verdict.Checker) verdict.Result {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), time.Minute)
 	defer cancel()
-	r, err := verdict.Check(ctx, s.brokers(), s.query, fed)
+	r, err := checker.Check(ctx)
 	if err != nil {
 		r.Problems = []string{err.Error()}
 	}
 	return r
-}
-
-func upTo(last int64) (numbers []int64) {
-	for n := int64(1); n <= last; n++ {
-		numbers = append(numbers, n)
-	}
-	return numbers
 }
 
 func (s *system) relayIs(state string) {

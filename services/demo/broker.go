@@ -61,7 +61,8 @@ func (d *demo) awaitKafka(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
-	return d.until(ctx, startTimeout, func(ctx context.Context) (bool, string, error) {
-		return client.Ping(ctx) == nil, "Kafka does not answer", nil // if it has ended, that is noticed elsewhere
+	return d.until(ctx, startTimeout, func(ctx context.Context, progress func(string)) (bool, error) {
+		progress("Kafka does not answer")
+		return client.Ping(ctx) == nil, nil // if it has ended, that is noticed elsewhere
 	})
 }

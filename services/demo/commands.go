@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"syscall"
 	"text/tabwriter"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"fault-tolerant-tracing/services/internal/verdict"
 )
@@ -139,22 +142,22 @@ func (d *demo) send(ctx context.Context, values []string) error {
 			d.screen.line("%.60q is no number of 64 bits: what stream does not take lies on number-dlq", value)
 		}
 	}
-	before, err := d.fed(ctx)
+	fed, _, err := d.fedNow(ctx)
 	if err != nil {
 		return err
 	}
 	if err := feed(ctx, d.brokers()[0], values); err != nil {
 		return err
 	}
-	return d.follow(ctx, before, numbers)
+	return d.follow(ctx, fed, len(numbers))
 }
 
 func (d *demo) sendMany(ctx context.Context, count, rate int) error {
-	before, err := d.fed(ctx)
+	fed, largest, err := d.fedNow(ctx)
 	if err != nil {
 		return err
 	}
-	numbers := moreNumbers(append(before, 0), count)
+	numbers := moreNumbers(largest, count)
 	start, sent := time.Now(), 0
 	for tenths := 1; sent < count; tenths++ {
 		next := count
@@ -175,19 +178,19 @@ func (d *demo) sendMany(ctx context.Context, count, rate int) error {
 	}
 	d.screen.line("%s, in %s", english.Plural(count, fmt.Sprintf("number, %d, is sent", numbers[0]),
 		fmt.Sprintf("numbers, %d … %d, are sent", numbers[0], numbers[count-1])), rounded(time.Since(start)))
-	return d.follow(ctx, before, numbers)
+	return d.follow(ctx, fed, count)
 }
 
-// follow waits until numbers have gone all the way that were fed after those before, and shows the traces of the first ones.
-func (d *demo) follow(ctx context.Context, before, numbers []int64) error {
-	var found []verdict.Number
-	if err := d.until(ctx, flowTimeout, d.arrived(before, numbers, &found)); err != nil {
+// follow waits until so many numbers that are fed have gone all the way, and shows the traces of the first ones.
+func (d *demo) follow(ctx context.Context, fed *verdict.Numbers, count int) error {
+	if err := d.until(ctx, flowTimeout, arrived(fed, count)); err != nil {
 		return err
 	}
-	for _, n := range found[:min(len(found), shownAnswers)] {
+	slices.SortFunc(fed.Fed, func(a, b *verdict.Number) int { return cmp.Compare(a.Value, b.Value) })
+	for _, n := range fed.Fed[:min(len(fed.Fed), shownAnswers)] {
 		d.screen.line("%d has arrived: %s/trace/%s", n.Value, httpURL(d.ports.JaegerQuery), n.TraceID)
 	}
-	if more := len(found) - shownAnswers; more > 0 {
+	if more := len(fed.Fed) - shownAnswers; more > 0 {
 		d.screen.line("and %d more", more)
 	}
 	return nil
@@ -198,11 +201,10 @@ func (d *demo) poison(ctx context.Context) error {
 	if !d.withRelay() {
 		return errors.New("spans are sent straight to Jaeger here: nobody reads tracing-topic")
 	}
-	before, err := d.fed(ctx)
-	if err != nil {
+	if err := d.awaitKafka(ctx); err != nil {
 		return err
 	}
-	dead, err := verdict.ReadTopics(ctx, d.brokers(), "tracing-dlq")
+	dead, err := d.letters(ctx)
 	if err != nil {
 		return err
 	}
@@ -210,18 +212,28 @@ func (d *demo) poison(ctx context.Context) error {
 		return err
 	}
 	d.screen.line("a record without spans is written to tracing-topic, and a number behind it to number-topic")
-	if err := d.send(ctx, texts(moreNumbers(append(before, 0), 1))); err != nil {
+	if err := d.sendMany(ctx, 1, 0); err != nil {
 		return err
 	}
-	err = d.until(ctx, flowTimeout, func(ctx context.Context) (bool, string, error) {
-		now, err := verdict.ReadTopics(ctx, d.brokers(), "tracing-dlq")
-		return len(now) > len(dead), "the relay has not set it aside yet", err
+	err = d.until(ctx, flowTimeout, func(ctx context.Context, progress func(string)) (bool, error) {
+		progress("the relay has not set it aside yet")
+		now, err := d.letters(ctx)
+		return now > dead, err
 	})
 	if err != nil {
 		return err
 	}
 	d.screen.line("the relay has set it aside: KAFKA_BROKERS=%s bin/relay dlq list", d.brokers()[0])
 	return nil
+}
+
+// letters counts the records on tracing-dlq.
+func (d *demo) letters(ctx context.Context) (count int, err error) {
+	err = verdict.Scan(ctx, d.brokers(), func(*kgo.Record) error {
+		count++
+		return nil
+	}, "tracing-dlq")
+	return count, err
 }
 
 func (a *attached) status(ctx context.Context) error {

@@ -53,14 +53,13 @@ func TestCommandsToARunningDemo(t *testing.T) {
 		whole()
 		assert.Contains(t, out.read(t), part+" runs again")
 	}
-	before, err := verdict.Fed(t.Context(), a.brokers())
+	numbers, _, err := a.fedNow(t.Context())
 	require.NoError(t, err)
 	sent := make(chan error, 1)
 	go func() { sent <- a.sendMany(t.Context(), 400, 100) }()
 	for i, actions := range [][]string{{"kill"}, {"stop", "start"}, {"kill"}} { // the last time with what an end in order has left
 		eventually(t, "numbers flow", func() bool {
-			fed, err := verdict.Fed(t.Context(), a.brokers())
-			return err == nil && len(fed) > len(before)+80*(i+1)
+			return numbers.Read(t.Context()) == nil && len(numbers.Fed) > 80*(i+1)
 		})
 		for _, action := range actions {
 			require.NoError(t, a.change(t.Context(), "kafka", action))

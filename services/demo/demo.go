@@ -60,7 +60,7 @@ type demo struct {
 	mu      sync.Mutex
 	running []*part
 
-	followed []verdict.Number // those of the last flow
+	example *verdict.Number // an even one of the last flow; nil: there was none
 
 	stoppedAt time.Time // when Jaeger was stopped
 
@@ -153,9 +153,9 @@ func (d *demo) stop() error {
 	return err
 }
 
-// until asks done every tenth of a second until it says yes. It shows progress meanwhile, an error of done included: what is asked
-// may be on its way back. It fails when there is no progress for as long as patience, and when ctx ends.
-func (d *demo) until(ctx context.Context, patience time.Duration, done func(context.Context) (yes bool, progress string, err error)) error {
+// until asks done every tenth of a second until it says yes. It shows the progress that done tells meanwhile, and an error of done:
+// what is asked may be on its way back. It fails when the progress has been the same for as long as patience, and when ctx ends.
+func (d *demo) until(ctx context.Context, patience time.Duration, done func(ctx context.Context, progress func(string)) (yes bool, err error)) error {
 	asking, cancel := context.WithCancel(ctx)
 	defer cancel()
 	giveUp := time.AfterFunc(patience, cancel)
@@ -163,18 +163,20 @@ func (d *demo) until(ctx context.Context, patience time.Duration, done func(cont
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	last, shown := "", ""
-	for {
-		yes, progress, err := done(asking)
-		switch {
-		case err == nil && yes:
-			return nil
-		case err != nil && asking.Err() == nil:
-			shown = err.Error()
-		case err == nil && progress != last:
+	progress := func(text string) {
+		if text != last {
 			giveUp.Reset(patience)
-			last, shown = progress, progress
 		}
-		if shown != "" {
+		last, shown = text, text
+		d.screen.waiting("%s", text)
+	}
+	for {
+		yes, err := done(asking, progress)
+		if err == nil && yes {
+			return nil
+		}
+		if err != nil && asking.Err() == nil {
+			shown = err.Error()
 			d.screen.waiting("%s", shown)
 		}
 		select {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/dustin/go-humanize/english"
@@ -22,7 +21,7 @@ const shownProblems = 10
 // outage, for one. Sent straight to Jaeger, nothing is: what was not taken is gone.
 func (d *demo) judge(ctx context.Context, enough func(verdict.Result) bool) (verdict.Result, error) {
 	if !d.withRelay() {
-		return verdict.CheckAll(ctx, d.brokers(), d.query)
+		return d.checker().Check(ctx)
 	}
 	var r verdict.Result
 	err := d.until(ctx, judgeTimeout, d.found(&r, enough))
@@ -83,8 +82,8 @@ func (d *demo) linger(ctx context.Context) error {
 		d.screen.line("control room   %s  what flows, and buttons to stop it", httpURL(d.ports.Console))
 	}
 	d.screen.line("Jaeger UI      %s/search?service=stream", ui)
-	if i := slices.IndexFunc(d.followed, func(n verdict.Number) bool { return n.Value%2 == 0 }); i >= 0 {
-		n, what := d.followed[i], "written while Jaeger was down"
+	if n := d.example; n != nil {
+		what := "written while Jaeger was down"
 		if !d.withRelay() {
 			what = "gone: its spans were sent while Jaeger was down"
 		}

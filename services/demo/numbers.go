@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -33,9 +32,9 @@ func readNumbers(file string) ([]int64, error) {
 	return numbers, nil
 }
 
-// moreNumbers returns n numbers, counting on from the largest of numbers.
-func moreNumbers(numbers []int64, n int) []int64 {
-	more, largest := make([]int64, n), slices.Max(numbers)
+// moreNumbers returns n numbers, counting on from the largest so far.
+func moreNumbers(largest int64, n int) []int64 {
+	more := make([]int64, n)
 	for i := range more {
 		more[i] = largest + int64(i) + 1
 	}

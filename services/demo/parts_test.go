@@ -37,7 +37,7 @@ func TestNumbersFile(t *testing.T) {
 	numbers, err := readNumbers(file)
 	require.NoError(t, err)
 	assert.Equal(t, []int64{1, -4, 12}, numbers)
-	assert.Equal(t, []int64{13, 14, 15}, moreNumbers(numbers, 3))
+	assert.Equal(t, []int64{13, 14, 15}, moreNumbers(12, 3))
 
 	for text, want := range map[string]string{
 		"":                               ": no numbers",

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize/english"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"fault-tolerant-tracing/services/internal/verdict"
 )
@@ -44,7 +43,7 @@ func (d *demo) story(ctx context.Context, numbers []int64) (bool, error) {
 		return false, err
 	}
 	d.screen.heading("Jaeger is stopped, more numbers flow")
-	if err := d.endure(ctx, moreNumbers(numbers, len(numbers))); err != nil {
+	if err := d.endure(ctx, moreNumbers(slices.Max(numbers), len(numbers))); err != nil {
 		return false, err
 	}
 	d.screen.heading("Jaeger is started again")
@@ -67,11 +66,11 @@ func (d *demo) tellAgain(ctx context.Context) error {
 	}
 	defer d.telling.Store(false)
 	d.screen.heading("Jaeger is stopped, more numbers flow")
-	fed, err := d.fed(ctx)
+	_, largest, err := d.fedNow(ctx)
 	if err != nil {
 		return err
 	}
-	if err := d.endure(ctx, moreNumbers(append(fed, 0), toldAgain)); err != nil {
+	if err := d.endure(ctx, moreNumbers(largest, toldAgain)); err != nil {
 		return err
 	}
 	d.screen.heading("Jaeger is started again")
@@ -85,7 +84,7 @@ func (d *demo) tellAgain(ctx context.Context) error {
 
 // flow feeds numbers and waits until each has gone all the way.
 func (d *demo) flow(ctx context.Context, numbers []int64) error {
-	before, err := d.fed(ctx)
+	fed, _, err := d.fedNow(ctx)
 	if err != nil {
 		return err
 	}
@@ -96,8 +95,11 @@ func (d *demo) flow(ctx context.Context, numbers []int64) error {
 	if err := d.runOpenTelemetry(ctx); err != nil {
 		return err
 	}
-	if err := d.until(ctx, flowTimeout, d.arrived(before, numbers, &d.followed)); err != nil {
+	if err := d.until(ctx, flowTimeout, arrived(fed, len(numbers))); err != nil {
 		return fmt.Errorf("wait for the numbers: %w", err)
+	}
+	if i := slices.IndexFunc(fed.Fed, func(n *verdict.Number) bool { return n.Value%2 == 0 }); i >= 0 {
+		d.example = fed.Fed[i]
 	}
 	d.screen.line("%s, %d … %d, went through stream, sentence and answer in %s", english.Plural(len(numbers), "number", ""), slices.Min(numbers),
 		slices.Max(numbers), rounded(time.Since(start)))
@@ -107,31 +109,35 @@ func (d *demo) flow(ctx context.Context, numbers []int64) error {
 	return nil
 }
 
-// fed returns the numbers that have been fed so far, as soon as Kafka answers.
-func (d *demo) fed(ctx context.Context) ([]int64, error) {
+// fedNow returns what follows the numbers that are fed from now on, and the largest of those before, at least 0, as soon as
+// Kafka answers.
+func (d *demo) fedNow(ctx context.Context) (fed *verdict.Numbers, largest int64, err error) {
 	if err := d.awaitKafka(ctx); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return verdict.Fed(ctx, d.brokers())
+	fed = verdict.Follow(d.brokers())
+	err = fed.Read(ctx)
+	for _, n := range fed.Fed {
+		largest = max(largest, n.Value)
+	}
+	fed.Fed = nil
+	return fed, largest, err
 }
 
-// arrived asks, in the form that until wants, whether numbers have gone all the way that were fed after those before. found is what
-// became of them.
-func (d *demo) arrived(before, numbers []int64, found *[]verdict.Number) func(context.Context) (bool, string, error) {
-	return func(ctx context.Context) (bool, string, error) {
-		records, err := verdict.ReadTopics(ctx, d.brokers(), verdict.Topics()...)
-		if err != nil {
-			return false, "", err
+// arrived asks, in the form that until wants, whether so many numbers are fed and have gone all the way.
+func arrived(fed *verdict.Numbers, count int) func(context.Context, func(string)) (bool, error) {
+	return func(ctx context.Context, progress func(string)) (bool, error) {
+		if err := fed.Read(ctx); err != nil {
+			return false, err
 		}
-		slices.SortStableFunc(records, func(a, b *kgo.Record) int { return a.Timestamp.Compare(b.Timestamp) })
-		*found = verdict.Numbers(slices.Concat(before, numbers), records)[len(before):]
 		arrived := 0
-		for _, n := range *found {
+		for _, n := range fed.Fed {
 			if n.Arrived {
 				arrived++
 			}
 		}
-		return arrived == len(numbers), bar(arrived, len(numbers), "numbers have arrived"), nil
+		progress(bar(arrived, count, "numbers have arrived"))
+		return arrived >= count, nil
 	}
 }
 
@@ -145,15 +151,23 @@ func (d *demo) appear(ctx context.Context) error {
 	return nil
 }
 
+// checker checks everything anew.
+func (d *demo) checker() *verdict.Checker { return verdict.New(d.brokers(), d.brokers(), d.query) }
+
 // found asks, in the form that until wants, whether enough is in Jaeger. r is what was found last.
-func (d *demo) found(r *verdict.Result, enough func(verdict.Result) bool) func(context.Context) (bool, string, error) {
-	return func(ctx context.Context) (bool, string, error) {
-		now, err := verdict.CheckAll(ctx, d.brokers(), d.query)
+func (d *demo) found(r *verdict.Result, enough func(verdict.Result) bool) func(context.Context, func(string)) (bool, error) {
+	checker := d.checker()
+	return func(ctx context.Context, progress func(string)) (bool, error) {
+		checker.Progress = func(whole, numbers, steps int) {
+			progress(fmt.Sprintf("%s, %s", bar(whole, numbers, "traces are whole in Jaeger"),
+				english.Plural(steps, "record or trace is looked at", "records and traces are looked at")))
+		}
+		now, err := checker.Check(ctx)
 		if err != nil {
-			return false, "", err
+			return false, err
 		}
 		*r = now
-		return enough(now), bar(r.Traces, r.TracesExpected, "traces are whole in Jaeger"), nil
+		return enough(now), nil
 	}
 }
 
@@ -180,10 +194,10 @@ func (d *demo) endure(ctx context.Context, numbers []int64) error {
 		return nil
 	}
 	var s relayStatus
-	err := d.until(ctx, flowTimeout, func(ctx context.Context) (_ bool, _ string, err error) {
-		s, err = d.relayStatus(ctx)
-		return s.State == "holding" && s.lag() > 0, fmt.Sprintf("the relay is %s, %s", s.State, s.waits()), err
-	})
+	err := d.until(ctx, flowTimeout, d.relayIs(func(now relayStatus) bool {
+		s = now
+		return s.State == "holding" && s.lag() > 0
+	}))
 	if err != nil {
 		return fmt.Errorf("wait for the relay to hold: %w", err)
 	}
@@ -204,10 +218,7 @@ func (d *demo) recover(ctx context.Context) error {
 		return nil
 	}
 	start := time.Now()
-	err := d.until(ctx, flowTimeout, func(ctx context.Context) (bool, string, error) {
-		s, err := d.relayStatus(ctx)
-		return s.State == "delivering" && s.lag() == 0, fmt.Sprintf("the relay is %s, %s", s.State, s.waits()), err
-	})
+	err := d.until(ctx, flowTimeout, d.relayIs(func(s relayStatus) bool { return s.State == "delivering" && s.lag() == 0 }))
 	if err != nil {
 		return fmt.Errorf("wait for the backlog: %w", err)
 	}
@@ -215,6 +226,18 @@ func (d *demo) recover(ctx context.Context) error {
 	endQuote()
 	d.screen.line("the backlog has drained %s after Jaeger answered again", took)
 	return nil
+}
+
+// relayIs asks, in the form that until wants, whether the relay is as wanted.
+func (d *demo) relayIs(wanted func(relayStatus) bool) func(context.Context, func(string)) (bool, error) {
+	return func(ctx context.Context, progress func(string)) (bool, error) {
+		s, err := d.relayStatus(ctx)
+		if err != nil {
+			return false, err
+		}
+		progress(fmt.Sprintf("the relay is %s, %s", s.State, s.waits()))
+		return wanted(s), nil
+	}
 }
 
 // quote shows lines of the relay's log as they come, if there is a relay. The function it returns ends that, as soon as there was one;

@@ -205,18 +205,18 @@ func (d *demo) startChild(name, program string, port int, args ...string) (*chil
 }
 
 // ready asks the service whether it is, in the form that until wants.
-func (p program) ready(ctx context.Context) (bool, string, error) {
-	progress := p.name + " is starting"
+func (p program) ready(ctx context.Context, progress func(string)) (bool, error) {
+	progress(p.name + " is starting")
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr(p.port)+"/readyz", nil)
 	if err != nil {
-		return false, progress, err
+		return false, err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return false, progress, nil // it does not listen yet; if it has ended, that is noticed elsewhere
+		return false, nil // it does not listen yet; if it has ended, that is noticed elsewhere
 	}
 	defer resp.Body.Close()
-	return resp.StatusCode == http.StatusOK, progress, nil
+	return resp.StatusCode == http.StatusOK, nil
 }
 
 // stopJaeger takes Jaeger away, in order: what it has answered for is kept.

@@ -53,8 +53,9 @@ func run(ctx context.Context, cfg config, _ *slog.Logger) error {
 
 // firstTrace waits for one whole trace of an even number.
 func firstTrace(ctx context.Context, cfg config, query *jaeger.Query) error {
+	checker := verdict.New(cfg.Brokers, cfg.Brokers, query)
 	err := until(ctx, func() error {
-		result, err := verdict.CheckAll(ctx, cfg.Brokers, query)
+		result, err := checker.Check(ctx)
 		if err != nil {
 			return err
 		}
@@ -77,8 +78,9 @@ func firstTrace(ctx context.Context, cfg config, query *jaeger.Query) error {
 func everyTrace(ctx context.Context, cfg config, query *jaeger.Query) error {
 	var before string
 	var since time.Time
+	checker := verdict.New(cfg.Brokers, cfg.Brokers, query)
 	return until(ctx, func() error {
-		result, err := verdict.CheckAll(ctx, cfg.Brokers, query)
+		result, err := checker.Check(ctx)
 		if err != nil {
 			return err
 		}

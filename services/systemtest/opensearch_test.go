@@ -44,8 +44,11 @@ type document struct {
 // and that the search store takes them: through Kafka Connect where the sink is
 // at hand, else from the test.
 func testStore(t *testing.T, s *system, connect *connectWorker) {
-	records, err := verdict.ReadTopics(t.Context(), addresses(s.broker), "answer-topic")
-	require.NoError(t, err)
+	var records []*kgo.Record
+	require.NoError(t, verdict.Scan(t.Context(), addresses(s.broker), func(r *kgo.Record) error {
+		records = append(records, r)
+		return nil
+	}, "answer-topic"))
 	want := documents(t, records)
 	require.Len(t, want, 50)
 	for _, d := range want {

@@ -229,23 +229,25 @@ func delivered(r verdict.Result) bool {
 	return r.NumbersArrived == r.NumbersFed && r.TopicMissing == 0 && r.TopicDiffer == 0
 }
 
-// judged waits until the system, with nothing left on its way, is as wanted.
+// judged waits until the system, with all numbers fed and nothing left on its way, is as wanted.
 func (s *system) judged(what string, wanted func(verdict.Result) bool) (r verdict.Result) {
 	s.t.Helper()
+	checker := verdict.New(addresses(s.broker), addresses(s.tracing), s.query)
 	s.eventually(what, func() (string, bool) {
-		r = s.check()
-		return fmt.Sprint(r, "; numbers ", r.NumbersArrived, "/", r.NumbersFed, "; ", firstOf(r.Problems, 10)), wanted(r) && s.caughtUp()
+		r = s.check(checker)
+		return fmt.Sprint(r, "; numbers ", r.NumbersArrived, "/", r.NumbersFed, "/", len(s.fed), "; ", firstOf(r.Problems, 10)),
+			r.NumbersFed == len(s.fed) && wanted(r) && s.caughtUp()
 	})
 	s.t.Log(r)
 	return r
 }
 
 // check judges the system as it is now.
-func (s *system) check() verdict.Result {
+func (s *system) check(checker *verdict.Checker) verdict.Result {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), s.patience)
 	defer cancel()
-	r, err := verdict.CheckApart(ctx, addresses(s.broker), addresses(s.tracing), s.query, s.fed)
+	r, err := checker.Check(ctx)
 	require.NoError(s.t, err)
 	return r
 }

@@ -2,30 +2,32 @@ package verdict
 
 import "fmt"
 
+// step is a span as its trace knows it before it is there.
+type step struct{ service, operation string }
+
+func (s step) String() string { return s.service + ": " + s.operation }
+
 // link is one span of the chain that a number must produce.
 type link struct {
-	service   string
-	operation string
-	parent    int // index of the link it is the child of; -1 for the root
+	step
+	parent int // index of the link it is the child of; -1 for the root
 }
-
-func (l link) String() string { return l.service + ": " + l.operation }
 
 var (
 	evenChain = []link{
-		{"stream", "From_number-topic", -1},
-		{"stream", "To_even-topic", 0},
-		{"sentence", "From_even-topic", 1},
-		{"sentence", "POST /random", 2},
-		{"sentence", "HTTP POST", 3},
-		{"random", "POST /random", 4},
-		{"sentence", "To_sentence-topic", 2},
-		{"answer", "From_sentence-topic", 6},
-		{"answer", "To_answer-topic", 7},
+		{step{"stream", "From_number-topic"}, -1},
+		{step{"stream", "To_even-topic"}, 0},
+		{step{"sentence", "From_even-topic"}, 1},
+		{step{"sentence", "POST /random"}, 2},
+		{step{"sentence", "HTTP POST"}, 3},
+		{step{"random", "POST /random"}, 4},
+		{step{"sentence", "To_sentence-topic"}, 2},
+		{step{"answer", "From_sentence-topic"}, 6},
+		{step{"answer", "To_answer-topic"}, 7},
 	}
 	oddChain = []link{
-		{"stream", "From_number-topic", -1},
-		{"stream", "To_odd-topic", 0},
+		{step{"stream", "From_number-topic"}, -1},
+		{step{"stream", "To_odd-topic"}, 0},
 	}
 )
 
@@ -37,38 +39,49 @@ func links(number int64) []link {
 	return oddChain
 }
 
-// match finds the spans of a chain in one trace. It returns how many of them are there, the links that are not, and one sentence for
-// each that is missing, hangs below the wrong parent or is too many.
-func match(chain []link, trace []Span) (found int, missing []link, problems []string) {
-	at := make([]string, len(chain)) // the ids of the spans found
+// finding is what of its chain a number has in a trace.
+type finding struct {
+	found     int // of the spans that it must produce
+	missing   []step
+	misplaced bool     // all are there and none is too many, but one has another parent
+	problems  []string // one sentence for each span that is missing, hangs below the wrong parent or is too many
+}
+
+func (f *finding) whole() bool { return len(f.problems) == 0 }
+
+// find looks for the chain of a number in the spans of its trace.
+func find(number int64, trace []Span) *finding {
+	chain := links(number)
+	f, at := &finding{}, make([]string, len(chain)) // the ids of the spans found
 	for i, l := range chain {
 		parent := ""
 		if l.parent >= 0 {
 			parent = at[l.parent]
 		}
-		span, ok := pick(l, parent, trace)
+		span, ok := pick(l.step, parent, trace)
 		if !ok {
-			missing = append(missing, l)
-			problems = append(problems, fmt.Sprintf("%s is missing", l))
+			f.missing = append(f.missing, l.step)
+			f.problems = append(f.problems, fmt.Sprintf("%s is missing", l))
 			continue
 		}
 		parentKnown := l.parent < 0 || parent != ""
 		if parentKnown && span.ParentID != parent {
-			problems = append(problems, fmt.Sprintf("%s hangs below span %q instead of %q", l, span.ParentID, parent))
+			f.problems = append(f.problems, fmt.Sprintf("%s hangs below span %q instead of %q", l, span.ParentID, parent))
 		}
 		at[i] = span.ID
-		found++
+		f.found++
 	}
-	if extra := len(trace) - found; extra > 0 {
-		problems = append(problems, fmt.Sprintf("%d span(s) too many", extra))
+	if extra := len(trace) - f.found; extra > 0 {
+		f.problems = append(f.problems, fmt.Sprintf("%d span(s) too many", extra))
 	}
-	return found, missing, problems
+	f.misplaced = !f.whole() && f.found == len(chain) && f.found == len(trace)
+	return f
 }
 
-// pick returns the span of a link, and if there are several, the one that hangs below parent.
-func pick(l link, parent string, trace []Span) (picked Span, ok bool) {
+// pick returns the span of a step, and if there are several, the one that hangs below parent.
+func pick(of step, parent string, trace []Span) (picked Span, ok bool) {
 	for _, s := range trace {
-		if s.Service != l.service || s.Operation != l.operation {
+		if s.step() != of {
 			continue
 		}
 		if !ok || s.ParentID == parent {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	thrift "github.com/uber/jaeger-client-go/thrift-gen/jaeger"
 	"go.opentelemetry.io/collector/pdata/pcommon"
@@ -17,11 +16,10 @@ import (
 
 	"fault-tolerant-tracing/services/internal/jaeger"
 	"fault-tolerant-tracing/tracing/batch"
-	"fault-tolerant-tracing/tracing/tracingtest"
 )
 
-// What the real Jaeger makes of a span is what FromTopic says it makes of it, for all that a span can hold.
-func TestARealJaegerShowsWhatFromTopicExpects(t *testing.T) {
+// What the real Jaeger makes of a span is what fromTopic says it makes of it, for all that a span can hold.
+func TestARealJaegerShowsWhatfromTopicExpects(t *testing.T) {
 	t.Parallel()
 	p := jaeger.StartForTest(t)
 	now := time.Now().UnixMicro()
@@ -59,15 +57,15 @@ func TestARealJaegerShowsWhatFromTopicExpects(t *testing.T) {
 	head, err := batch.EncodeProcess(process)
 	require.NoError(t, err)
 	value := batch.Encode(head, body, len(spans), 1, batch.Stats{})
-	want, strange := FromTopic([]*kgo.Record{{Topic: tracingTopic, Value: value}})
-	require.Empty(t, strange)
+	want, err := fromTopic(value)
+	require.NoError(t, err)
 	require.Len(t, want, len(spans))
 
 	assertShown(t, p, p.Endpoint()+"?format=jaeger.thrift", "application/x-thrift", value, want)
 }
 
 // The same for a span of an OpenTelemetry client.
-func TestARealJaegerShowsWhatFromTopicExpectsOfOpenTelemetry(t *testing.T) {
+func TestARealJaegerShowsWhatfromTopicExpectsOfOpenTelemetry(t *testing.T) {
 	t.Parallel()
 	p := jaeger.StartForTest(t)
 	now := pcommon.NewTimestampFromTime(time.Now())
@@ -117,11 +115,11 @@ func TestARealJaegerShowsWhatFromTopicExpectsOfOpenTelemetry(t *testing.T) {
 	require.NoError(t, err)
 	asJSON, err := (&ptrace.JSONMarshaler{}).MarshalTraces(traces)
 	require.NoError(t, err)
-	want, strange := FromTopic([]*kgo.Record{{Topic: tracingTopic, Value: value}})
-	require.Empty(t, strange)
+	want, err := fromTopic(value)
+	require.NoError(t, err)
 	require.Len(t, want, traces.SpanCount())
-	same, strange := FromTopic([]*kgo.Record{{Topic: tracingTopic, Value: asJSON}})
-	require.Empty(t, strange)
+	same, err := fromTopic(asJSON)
+	require.NoError(t, err)
 	assert.Equal(t, want, same)
 
 	assertShown(t, p, p.OTLPEndpoint(), "application/x-protobuf", value, want)
@@ -141,65 +139,51 @@ func assertShown(t *testing.T, p *jaeger.Process, url, contentType string, value
 	defer query.Close()
 	trace, err := query.Trace(t.Context(), want[0].TraceID)
 	require.NoError(t, err)
-	got := distinct(FromJaeger(trace))
-	require.Len(t, got.spans, len(want))
+	got := map[spanKey]Span{}
+	for _, s := range fromJaeger(trace) {
+		got[s.key()] = s
+	}
+	require.Len(t, got, len(want))
 	for _, w := range want {
-		assert.Empty(t, Differences(w, got.spans[got.index[w.key()]]), w.Operation)
+		assert.Empty(t, Differences(w, got[w.key()]), w.Operation)
+		assert.Equal(t, w.digest(), got[w.key()].digest(), w.Operation)
 	}
 }
 
 func TestWhatWasSetAsideIsNotMissing(t *testing.T) {
-	number := Number{Value: 7, TraceID: "2", Arrived: true}
 	poison := &kgo.Record{Topic: tracingTopic, Partition: 2, Offset: 7, Value: []byte("poison")}
 	head, err := batch.EncodeProcess(&thrift.Process{ServiceName: "topic-config"})
 	require.NoError(t, err)
 	body, err := batch.AppendSpan(nil, &thrift.Span{TraceIdLow: 5, SpanId: 5, OperationName: "too large for the store"})
 	require.NoError(t, err)
 	one := &kgo.Record{Topic: tracingTopic, Value: batch.Encode(head, body, 1, 1, batch.Stats{})}
-	var written Written
-	written.Spans, written.Strange = FromTopic([]*kgo.Record{poison, one})
-	require.Len(t, written.Spans, 1)
-	r := Judge([]Number{number}, written, whole(7, "2"))
+	check := func(letters ...*kgo.Record) Result {
+		c := New(nil, nil, nil)
+		c.numbers.Fed = []*Number{{Value: 7, TraceID: "2", Arrived: true}}
+		c.record(poison)
+		c.record(one)
+		for _, l := range letters {
+			require.NoError(t, c.letter(l))
+		}
+		return look(c, nil, whole(7, "2"))
+	}
+	r := check()
 	assert.Equal(t, 2, r.TopicMissing)
 	require.Len(t, r.Problems, 2)
+	assert.Equal(t, "span 5 (topic-config: too large for the store) of trace 5 is on tracing-topic and not in Jaeger", r.Problems[0])
 	assert.Contains(t, r.Problems[1], "record at partition 2, offset 7 of tracing-topic: no batch of spans")
 	assert.False(t, r.Complete())
 
 	letter := &kgo.Record{Topic: deadTopic, Value: poison.Value, Headers: []kgo.RecordHeader{
 		{Key: "dlq.partition", Value: []byte("2")}, {Key: "dlq.offset", Value: []byte("7")},
 	}}
-	written.Aside = []*kgo.Record{letter, {Topic: deadTopic, Value: one.Value}}
-	r = Judge([]Number{number}, written, whole(7, "2"))
+	r = check(letter, &kgo.Record{Topic: deadTopic, Value: one.Value})
 	assert.Equal(t, 2, r.SetAside)
 	assert.True(t, r.Complete(), "%v", r.Problems)
 
 	letter.Headers[1].Value = []byte("8")
-	r = Judge([]Number{number}, written, whole(7, "2"))
+	r = check(letter, &kgo.Record{Topic: deadTopic, Value: one.Value})
 	assert.Equal(t, 1, r.TopicMissing, "another record with the same value was set aside")
-}
-
-func TestReadTopicsReadsEachToItsEnd(t *testing.T) {
-	b := tracingtest.StartBroker(t)
-	b.CreateTopics(t, 3, "full", "empty", "emptied", "unasked")
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()))
-	require.NoError(t, err)
-	defer client.Close()
-	for _, topic := range []string{"full", "emptied", "unasked"} {
-		for range 100 {
-			require.NoError(t, client.ProduceSync(t.Context(), &kgo.Record{Topic: topic, Value: []byte("v")}).FirstErr())
-		}
-	}
-	admin := kadm.NewClient(client)
-	ends, err := admin.ListEndOffsets(t.Context(), "emptied")
-	require.NoError(t, err)
-	_, err = admin.DeleteRecords(t.Context(), ends.Offsets())
-	require.NoError(t, err)
-	records, err := ReadTopics(t.Context(), []string{b.Addr()}, "full", "empty", "emptied")
-	require.NoError(t, err)
-	assert.Len(t, records, 100)
-
-	_, err = ReadTopics(t.Context(), []string{b.Addr()}, "missing")
-	assert.ErrorContains(t, err, "read [missing]")
 }
 
 func tag(key string, value any) *thrift.Tag {

@@ -3,6 +3,7 @@ package verdict
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,7 +12,7 @@ import (
 	"github.com/uber/jaeger-client-go"
 )
 
-// The business topics that numbers are followed through.
+// The topics that numbers are followed through.
 const (
 	numberTopic = "number-topic"
 	evenTopic   = "even-topic"
@@ -19,108 +20,126 @@ const (
 	answerTopic = "answer-topic"
 )
 
-// Fed returns the numbers on number-topic, in no particular order: each record that is an integer of 64 bits, white space of ASCII around it. It blocks until
-// everything is read or ctx ends.
-func Fed(ctx context.Context, brokers []string) (numbers []int64, err error) {
-	err = Scan(ctx, brokers, func(r *kgo.Record) error {
-		if n, ok := fedNumber(r); ok {
-			numbers = append(numbers, n)
-		}
-		return nil
-	}, numberTopic)
-	return numbers, err
-}
-
-func fedNumber(r *kgo.Record) (int64, bool) {
-	n, err := strconv.ParseInt(strings.Trim(string(r.Value), " \t\n\v\f\r"), 10, 64)
-	return n, err == nil
-}
-
-// Topics returns the names of the topics whose records [Numbers] needs. The slice is the caller's.
-func Topics() []string { return []string{evenTopic, oddTopic, answerTopic} }
-
 // Number is one number that was fed, and what became of it.
 type Number struct {
 	Value   int64
 	TraceID string // of the trace it was given, hex without leading zeros; "" when no record tells
 	Arrived bool   // an even one has its answer on answer-topic, an odd one lies on odd-topic
 
-	First, Last time.Time // when the first and the last record of this value was written; zero when there is none
+	First, Last time.Time // when the first and the last record of it was written behind number-topic; zero when there is none
+
+	passed bool // it has a record on even-topic or odd-topic
+
+	trace   *trace   // what a [Checker] knows of it; nil: nothing
+	finding *finding // in that trace; nil: Jaeger was not asked for it
+	settled bool
 }
 
-// Numbers follows each number fed through records, which hold the topics of [Topics] in any order. A number fed twice is two
-// numbers. The trace of a number is in the header of its record on even-topic or odd-topic; records that nobody asked for are
-// left out.
-func Numbers(fed []int64, records []*kgo.Record) []Number {
-	t := newTrails(fed)
-	for _, r := range records {
-		t.add(r)
-	}
-	return t.numbers(fed)
+// Numbers follows the numbers on number-topic (each record that is an integer of 64 bits, white space of ASCII around it) through the
+// topics behind it. A number fed twice is two numbers. The trace of a number is in the header of its record on even-topic or
+// odd-topic; records that nobody asked for are left out. It is not safe for several goroutines.
+type Numbers struct {
+	// Fed are the numbers that Read has found, in no particular order; the caller may take them out. Read goes on telling in them what
+	// became of them.
+	Fed []*Number
+
+	topics *reader
+	trails map[int64]*trail
 }
 
-// trails are what records tell of the numbers fed.
-type trails map[int64]*trail
-
-// trail is that of one value, however often it was fed.
-type trail struct {
-	traces      []string // of the records on even-topic or odd-topic
-	answers     int
-	first, last time.Time
+// Follow returns the Numbers at brokers (bootstrap addresses, host and port), of which nothing is read yet.
+func Follow(brokers []string) *Numbers {
+	return &Numbers{topics: newReader(brokers, numberTopic, evenTopic, oddTopic, answerTopic), trails: map[int64]*trail{}}
 }
 
-func newTrails(fed []int64) trails {
-	t := make(trails, len(fed))
-	for _, n := range fed {
-		t[n] = &trail{}
-	}
-	return t
+// Read reads what has come to the topics since the last call. It blocks until that is done or ctx ends, and may be called again
+// after an error.
+func (f *Numbers) Read(ctx context.Context) error {
+	return f.topics.read(ctx, func(r *kgo.Record) error {
+		f.add(r)
+		return nil
+	})
 }
 
-// add takes a record of one of the topics of [Topics].
-func (t trails) add(r *kgo.Record) {
-	var of *trail
-	if r.Topic == answerTopic {
-		var answer struct{ Number *int64 }
-		if err := json.Unmarshal(r.Value, &answer); err == nil && answer.Number != nil {
-			of = t[*answer.Number]
-		}
-	} else if n, err := strconv.ParseInt(string(r.Value), 10, 64); err == nil {
-		of = t[n]
-	}
-	if of == nil {
+func (f *Numbers) add(r *kgo.Record) {
+	value, ok := valueOf(r)
+	if !ok {
 		return
 	}
-	if r.Topic == answerTopic {
-		of.answers++
-	} else {
-		of.traces = append(of.traces, traceID(r))
+	t := f.trails[value]
+	if t == nil {
+		t = &trail{}
+		f.trails[value] = t
 	}
-	if of.first.IsZero() || r.Timestamp.Before(of.first) {
-		of.first = r.Timestamp
+	switch r.Topic {
+	case numberTopic:
+		n := &Number{Value: value}
+		f.Fed, t.numbers = append(f.Fed, n), append(t.numbers, n)
+	case answerTopic:
+		t.answers = append(t.answers, r.Timestamp)
+	default:
+		t.passes = append(t.passes, pass{traceID(r), r.Timestamp})
 	}
-	if r.Timestamp.After(of.last) {
-		of.last = r.Timestamp
+	if t.pair() {
+		delete(f.trails, value)
 	}
 }
 
-// numbers returns the numbers fed, each with a trace of its own. It uses the trails up.
-func (t trails) numbers(fed []int64) []Number {
-	numbers := make([]Number, 0, len(fed))
-	for _, value := range fed {
-		of := t[value]
-		n := Number{Value: value, First: of.first, Last: of.last}
-		if len(of.traces) > 0 {
-			n.TraceID, of.traces = of.traces[0], of.traces[1:]
-			n.Arrived = value%2 != 0
+// valueOf returns the number that a record is about.
+func valueOf(r *kgo.Record) (value int64, ok bool) {
+	if r.Topic == answerTopic {
+		var answer struct{ Number *int64 }
+		if err := json.Unmarshal(r.Value, &answer); err != nil || answer.Number == nil {
+			return 0, false
 		}
-		if of.answers > 0 {
-			of.answers--
-			n.Arrived = true
-		}
-		numbers = append(numbers, n)
+		return *answer.Number, true
 	}
-	return numbers
+	text := string(r.Value)
+	if r.Topic == numberTopic {
+		text = strings.Trim(text, " \t\n\v\f\r")
+	}
+	value, err := strconv.ParseInt(text, 10, 64)
+	return value, err == nil
+}
+
+// trail is what is left over of one value: numbers of which something is still to come, and records for which no number is there.
+type trail struct {
+	numbers []*Number
+	passes  []pass
+	answers []time.Time
+}
+
+// pass is a record on even-topic or odd-topic.
+type pass struct {
+	trace string
+	at    time.Time
+}
+
+// pair gives to the numbers what has come of them, first come first served, and returns whether nothing is left over.
+func (t *trail) pair() bool {
+	for _, n := range t.numbers {
+		if !n.passed && len(t.passes) > 0 {
+			n.passed, n.TraceID, n.Arrived = true, t.passes[0].trace, n.Arrived || n.Value%2 != 0
+			n.seen(t.passes[0].at)
+			t.passes = t.passes[1:]
+		}
+		if !n.Arrived && len(t.answers) > 0 {
+			n.Arrived = true
+			n.seen(t.answers[0])
+			t.answers = t.answers[1:]
+		}
+	}
+	t.numbers = slices.DeleteFunc(t.numbers, func(n *Number) bool { return n.passed && n.Arrived })
+	return len(t.numbers)+len(t.passes)+len(t.answers) == 0
+}
+
+func (n *Number) seen(at time.Time) {
+	if n.First.IsZero() || at.Before(n.First) {
+		n.First = at
+	}
+	if at.After(n.Last) {
+		n.Last = at
+	}
 }
 
 // traceID reads the trace a record belongs to; "" when its header is missing or malformed.

@@ -2,8 +2,8 @@ package verdict
 
 import (
 	"fmt"
-	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -38,44 +38,52 @@ type spanKey struct{ trace, span string }
 
 func (s Span) key() spanKey { return spanKey{s.TraceID, s.ID} }
 
-// Differences names each field in which got, what Jaeger shows, differs from want, what was written. It is empty when they agree.
-func Differences(want, got Span) []string {
-	var diff []string
-	compare := func(field string, want, got any) {
-		if want != got {
-			diff = append(diff, fmt.Sprintf("%s is %v and was written as %v", field, got, want))
+func (s Span) step() step { return step{s.Service, s.Operation} }
+
+// fields calls each with what is compared of a span besides its id: names and values, in no particular order.
+func (s Span) fields(each func(name, value string)) {
+	each("parent", s.ParentID)
+	each("list of references", fmt.Sprint(s.Links))
+	each("service", s.Service)
+	each("operation", s.Operation)
+	each("start", strconv.FormatInt(s.Start, 10))
+	each("duration", strconv.FormatInt(s.Duration, 10))
+	for key, value := range s.Tags {
+		each("tag "+key, value)
+	}
+	for key, value := range s.Process {
+		each("process tag "+key, value)
+	}
+	for i, log := range s.Logs {
+		each(fmt.Sprint("time of log ", i), strconv.FormatInt(log.Time, 10))
+		for key, value := range log.Fields {
+			each(fmt.Sprintf("log %d, field %s", i, key), value)
 		}
 	}
-	compare("parent", want.ParentID, got.ParentID)
-	compare("list of references", fmt.Sprint(want.Links), fmt.Sprint(got.Links))
-	compare("service", want.Service, got.Service)
-	compare("operation", want.Operation, got.Operation)
-	compare("start", want.Start, got.Start)
-	compare("duration", want.Duration, got.Duration)
-	diff = append(diff, mapDifferences("tag", want.Tags, got.Tags)...)
-	diff = append(diff, mapDifferences("process tag", want.Process, got.Process)...)
-	compare("number of logs", len(want.Logs), len(got.Logs))
-	for i := range min(len(want.Logs), len(got.Logs)) {
-		compare(fmt.Sprintf("time of log %d", i), want.Logs[i].Time, got.Logs[i].Time)
-		diff = append(diff, mapDifferences(fmt.Sprintf("log %d, field", i), want.Logs[i].Fields, got.Logs[i].Fields)...)
-	}
-	return diff
 }
 
-func mapDifferences(field string, want, got map[string]string) []string {
-	var diff []string
-	for _, key := range slices.Sorted(maps.Keys(want)) {
-		if value, ok := got[key]; !ok {
-			diff = append(diff, fmt.Sprintf("%s %s is missing", field, key))
-		} else if value != want[key] {
-			diff = append(diff, fmt.Sprintf("%s %s is %s and was written as %s", field, key, value, want[key]))
+// digest is the same for two spans between which there are no [Differences].
+func (s Span) digest() (sum uint64) {
+	s.fields(func(name, value string) { sum += digest([2]string{name, value}) })
+	return sum
+}
+
+// Differences names each field in which got, what Jaeger shows, differs from want, what was written. It is empty when they agree.
+func Differences(want, got Span) (diff []string) {
+	shown := map[string]string{}
+	got.fields(func(name, value string) { shown[name] = value })
+	want.fields(func(name, value string) {
+		if now, ok := shown[name]; !ok {
+			diff = append(diff, name+" is missing")
+		} else if now != value {
+			diff = append(diff, fmt.Sprintf("%s is %s and was written as %s", name, now, value))
 		}
+		delete(shown, name)
+	})
+	for name := range shown {
+		diff = append(diff, name+" was not written")
 	}
-	for _, key := range slices.Sorted(maps.Keys(got)) {
-		if _, ok := want[key]; !ok {
-			diff = append(diff, fmt.Sprintf("%s %s was not written", field, key))
-		}
-	}
+	slices.Sort(diff)
 	return diff
 }
 

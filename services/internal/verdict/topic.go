@@ -6,38 +6,16 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/twmb/franz-go/pkg/kgo"
 	thrift "github.com/uber/jaeger-client-go/thrift-gen/jaeger"
 
 	"fault-tolerant-tracing/services/internal/payload"
 	"fault-tolerant-tracing/tracing/batch"
 )
 
-// FromTopic returns every span in records of tracing-topic, those of Jaeger's clients and those of OpenTelemetry's, the way Jaeger
+// fromTopic returns every span in a record of tracing-topic, those of Jaeger's clients and those of OpenTelemetry's, the way Jaeger
 // shows such a span: with the changes that its collector makes on purpose (see asJaegerShows, processShown and fromOTLP). The
-// sampling flags are left out, Jaeger does not keep them. Spans of one record share the map of their process. strange are the records of which no span can be read.
-func FromTopic(records []*kgo.Record) (spans []Span, strange []Strange) {
-	for _, r := range records {
-		of, err := fromValue(r.Value)
-		if err != nil {
-			strange = append(strange, Strange{r, err})
-		}
-		spans = append(spans, of...)
-	}
-	return spans, strange
-}
-
-// Strange is a record without spans, and what is wrong with it.
-type Strange struct {
-	*kgo.Record
-	Reason error
-}
-
-func (s Strange) String() string {
-	return fmt.Sprintf("record at partition %d, offset %d of %s: %v", s.Partition, s.Offset, s.Topic, s.Reason)
-}
-
-func fromValue(value []byte) (spans []Span, err error) {
+// sampling flags are left out, Jaeger does not keep them. The spans share the map of their process.
+func fromTopic(value []byte) (spans []Span, err error) {
 	parsed, err := payload.Parse(value)
 	if err != nil {
 		return nil, err

@@ -8,18 +8,9 @@
 // The package counts and compares; it waits for nothing and repairs nothing.
 package verdict
 
-import (
-	"cmp"
-	"fmt"
-	"slices"
-	"strconv"
+import "fmt"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
-	"fault-tolerant-tracing/services/internal/deadletter"
-)
-
-// Result is the outcome. All counts are exact for the records and traces that were given to [Judge].
+// Result is what a [Checker] knows.
 type Result struct {
 	NumbersFed     int // numbers written to number-topic
 	NumbersArrived int // of these, even ones with an answer on answer-topic and odd ones on odd-topic
@@ -43,15 +34,10 @@ type Result struct {
 	SetAside int // spans, and records without spans, that lie on tracing-dlq and not in Jaeger
 
 	Example  string   // the id of the longest whole trace; "" if none is whole
-	Problems []string // one sentence for each thing that is wrong, first about tracing-topic, then in the order of the numbers; at most 1 000
+	Problems []string // one sentence for each thing that is wrong, first about tracing-topic, then about numbers; at most 1 000
 
 	longest int // spans in Example
-	lives   lives
-	stuck   map[step]bool // spans that are on tracing-topic and not in Jaeger, set aside or not; the first 10 000
 }
-
-// step is a span as its trace knows it before it is there.
-type step struct{ trace, service, operation string }
 
 // String is the line that the demo ends with.
 func (r Result) String() string {
@@ -79,176 +65,53 @@ func (r Result) OnlyNotSent() bool {
 	return r.NumbersFed > 0 && r.NumbersArrived == r.NumbersFed && r.Lost == explained && r.Misplaced == 0 && r.TopicMissing == 0 && r.TopicDiffer == 0
 }
 
-// Written is what lies on tracing-topic, in any order (nothing for the direct transport).
-type Written struct {
-	Spans   []Span
-	Strange []Strange
-	Aside   []*kgo.Record // what was set aside of it, on tracing-dlq
-}
+const maxProblems = 1000
 
-func newResult() Result {
-	return Result{NotSent: map[string]int{}, lives: lives{}, stuck: map[step]bool{}}
-}
-
-// Judge compares. numbers is what came of the numbers fed (see [Numbers]), and inJaeger every span that Jaeger returned, duplicates
-// included, of at least the traces of numbers and of what was written.
-func Judge(numbers []Number, written Written, inJaeger []Span) Result {
-	r := newResult()
-	for _, s := range written.Spans {
-		r.lives.add(s)
-	}
-	traces := map[string][]Span{} // by trace id, each span once
-	found := distinct(inJaeger)
-	for _, s := range found.spans {
-		traces[s.TraceID] = append(traces[s.TraceID], s)
-	}
-	onTopic, dead := distinct(written.Spans), map[origin]bool{}
-	for _, letter := range written.Aside {
-		dead[originOf(letter)] = true
-	}
-	spansAside, _ := FromTopic(written.Aside)
-	aside := distinct(spansAside)
-	r.TopicSpans = len(onTopic.spans)
-	for _, s := range onTopic.spans {
-		r.topicSpan(s, found, aside)
-	}
-	for _, s := range written.Strange {
-		r.strange(s, dead)
-	}
-	for _, n := range numbers {
-		r.number(n, traces[n.TraceID])
-	}
-	r.Duplicated = len(merge(found.repeated, onTopic.repeated))
-	return r
-}
-
-// origin is where a record was read, as the headers of a letter say it.
-type origin struct{ partition, offset string }
-
-func (s Strange) origin() origin {
-	return origin{strconv.Itoa(int(s.Partition)), strconv.FormatInt(s.Offset, 10)}
-}
-
-// originOf returns where a letter was read before it was set aside.
-func originOf(letter *kgo.Record) (o origin) {
-	for _, h := range letter.Headers {
-		switch h.Key {
-		case deadletter.HeaderPartition:
-			o.partition = string(h.Value)
-		case deadletter.HeaderOffset:
-			o.offset = string(h.Value)
-		}
-	}
-	return o
-}
-
-const (
-	maxProblems = 1000
-	maxStuck    = 10_000
-)
-
-func (r *Result) problem(sentence string) {
+func (r *Result) problem(format string, args ...any) {
 	if len(r.Problems) < maxProblems {
-		r.Problems = append(r.Problems, sentence)
+		r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
 	}
 }
 
-// number counts one number and its trace.
-func (r *Result) number(n Number, trace []Span) {
+// whole counts so many numbers of this value whose traces are whole.
+func (r *Result) whole(value int64, numbers int) {
+	spans := numbers * len(links(value))
+	r.NumbersFed += numbers
+	r.NumbersArrived += numbers
+	r.TracesExpected += numbers
+	r.Traces += numbers
+	r.SpansExpected += spans
+	r.Spans += spans
+}
+
+// number counts a number that is open.
+func (r *Result) number(n *Number, lives lives) {
 	r.NumbersFed++
 	if !n.Arrived {
-		r.problem(fmt.Sprintf("number %d did not arrive", n.Value))
+		r.problem("number %d did not arrive", n.Value)
 		return
 	}
 	r.NumbersArrived++
 	r.TracesExpected++
-	want := links(n.Value)
-	got, missing, problems := match(want, trace)
-	r.SpansExpected += len(want)
-	r.Spans += got
-	r.Lost += len(missing)
-	for _, l := range missing {
-		if !r.stuck[step{n.TraceID, l.service, l.operation}] && r.lives.changed(l.service, n.First, n.Last) {
-			r.NotSent[l.service]++
+	r.SpansExpected += len(links(n.Value))
+	f := n.finding
+	if f == nil {
+		f = find(n.Value, nil)
+	}
+	r.Spans += f.found
+	r.Lost += len(f.missing)
+	for _, s := range f.missing {
+		if !n.trace.wrote(s) && lives.changed(s.service, n.First, n.Last) {
+			r.NotSent[s.service]++
 		}
 	}
-	if len(problems) > 0 && got == len(want) && got == len(trace) {
+	if f.misplaced {
 		r.Misplaced++
 	}
-	if len(problems) == 0 {
+	if f.whole() {
 		r.Traces++
-		if len(want) > r.longest {
-			r.Example, r.longest = n.TraceID, len(want)
-		}
 	}
-	for _, p := range problems {
-		r.problem(fmt.Sprintf("number %d, trace %s: %s", n.Value, n.TraceID, p))
+	for _, p := range f.problems {
+		r.problem("number %d, trace %s: %s", n.Value, n.TraceID, p)
 	}
-}
-
-// topicSpan looks one span of tracing-topic up in Jaeger's answer, and among those that were set aside.
-func (r *Result) topicSpan(s Span, found, aside set) {
-	i, ok := found.index[s.key()]
-	if !ok && len(r.stuck) < maxStuck {
-		r.stuck[step{s.TraceID, s.Service, s.Operation}] = true
-	}
-	if _, dead := aside.index[s.key()]; !ok && dead {
-		r.SetAside++
-		return
-	}
-	if !ok {
-		r.TopicMissing++
-		r.problem(fmt.Sprintf("%s is on tracing-topic and not in Jaeger", s))
-		return
-	}
-	if diff := Differences(s, found.spans[i]); len(diff) > 0 {
-		r.TopicDiffer++
-		for _, d := range diff {
-			r.problem(fmt.Sprintf("%s: %s", s, d))
-		}
-	}
-}
-
-// strange looks a record without spans up among those that were set aside.
-func (r *Result) strange(s Strange, dead map[origin]bool) {
-	if dead[s.origin()] {
-		r.SetAside++
-		return
-	}
-	r.TopicMissing++
-	r.problem(s.String())
-}
-
-// set is a list of spans without repetition.
-type set struct {
-	spans    []Span
-	index    map[spanKey]int
-	repeated map[spanKey]bool
-}
-
-func distinct(spans []Span) set {
-	s := set{index: map[spanKey]int{}, repeated: map[spanKey]bool{}}
-	for _, span := range spans {
-		if _, seen := s.index[span.key()]; seen {
-			s.repeated[span.key()] = true
-			continue
-		}
-		s.index[span.key()] = len(s.spans)
-		s.spans = append(s.spans, span)
-	}
-	slices.SortStableFunc(s.spans, func(a, b Span) int { return cmp.Compare(a.Start, b.Start) })
-	for i, span := range s.spans {
-		s.index[span.key()] = i
-	}
-	return s
-}
-
-func merge(a, b map[spanKey]bool) map[spanKey]bool {
-	all := map[spanKey]bool{}
-	for _, m := range []map[spanKey]bool{a, b} {
-		for k := range m {
-			all[k] = true
-		}
-	}
-	return all
 }

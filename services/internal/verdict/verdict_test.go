@@ -3,15 +3,38 @@ package verdict
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
 
 func TestMain(m *testing.M) { tracingtest.VerifyMain(m) }
+
+// judge compares without brokers and Jaeger.
+func judge(numbers []Number, topic, inJaeger []Span) Result {
+	c := New(nil, nil, nil)
+	for _, n := range numbers {
+		c.numbers.Fed = append(c.numbers.Fed, &n)
+	}
+	return look(c, topic, inJaeger)
+}
+
+func look(c *Checker, topic, inJaeger []Span) Result {
+	c.follow()
+	for _, s := range topic {
+		c.span(s)
+	}
+	for _, t := range c.traces {
+		c.compare(t, slices.DeleteFunc(slices.Clone(inJaeger), func(s Span) bool { return s.TraceID != t.id }))
+	}
+	c.tidy()
+	return c.result()
+}
 
 // whole returns the spans that a number must produce, in a trace of this id.
 func whole(number int64, trace string) []Span {
@@ -68,7 +91,7 @@ func TestJudgeNumbers(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			r := Judge(test.numbers, Written{}, test.jaeger)
+			r := judge(test.numbers, nil, test.jaeger)
 			assert.Equal(t, test.want, r.String())
 			if test.problems != nil {
 				assert.Equal(t, test.problems, r.Problems)
@@ -100,7 +123,7 @@ func TestJudgeTheTopic(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			r := Judge([]Number{number}, Written{Spans: test.topic}, test.jaeger)
+			r := judge([]Number{number}, test.topic, test.jaeger)
 			assert.Equal(t, 3, r.TopicSpans)
 			assert.Equal(t, test.missing, r.TopicMissing)
 			assert.Equal(t, test.other, r.TopicDiffer)
@@ -113,12 +136,12 @@ func TestJudgeTheTopic(t *testing.T) {
 func TestTheExampleIsTheLongestWholeTrace(t *testing.T) {
 	numbers := []Number{{Value: 7, TraceID: "2", Arrived: true}, {Value: 6, TraceID: "1", Arrived: true}, {Value: 8, TraceID: "3", Arrived: true}}
 	spans := slices.Concat(whole(7, "2"), whole(8, "3"), whole(6, "1")[1:])
-	assert.Equal(t, "3", Judge(numbers, Written{}, spans).Example)
-	assert.Empty(t, Judge(numbers, Written{}, nil).Example)
+	assert.Equal(t, "3", judge(numbers, nil, spans).Example)
+	assert.Empty(t, judge(numbers, nil, nil).Example)
 }
 
 func TestNothingFedIsNotComplete(t *testing.T) {
-	assert.False(t, Judge(nil, Written{}, nil).Complete())
+	assert.False(t, judge(nil, nil, nil).Complete())
 }
 
 func TestDifferencesNamesEachField(t *testing.T) {
@@ -128,6 +151,8 @@ func TestDifferencesNamesEachField(t *testing.T) {
 		Logs: []Log{{Time: 5, Fields: map[string]string{"event": "string e"}}},
 	}
 	assert.Empty(t, Differences(want, want))
+
+	assert.Equal(t, want.digest(), want.digest())
 
 	changes := map[string]func(*Span){
 		"parent is 2 and was written as 1":                               func(s *Span) { s.ParentID = "2" },
@@ -140,16 +165,17 @@ func TestDifferencesNamesEachField(t *testing.T) {
 		"tag b is missing":                                               func(s *Span) { delete(s.Tags, "b") },
 		"tag c was not written":                                          func(s *Span) { s.Tags["c"] = "bool true" },
 		"process tag ip is missing":                                      func(s *Span) { s.Process = nil },
-		"number of logs is 0 and was written as 1":                       func(s *Span) { s.Logs = nil },
+		"log 0, field event is missing; time of log 0 is missing":        func(s *Span) { s.Logs = nil },
 		"time of log 0 is 6 and was written as 5":                        func(s *Span) { s.Logs[0].Time = 6 },
 		"log 0, field event is missing":                                  func(s *Span) { s.Logs[0].Fields = nil },
 	}
-	for problem, change := range changes {
+	for problems, change := range changes {
 		got := want
 		got.Tags = maps.Clone(want.Tags)
 		got.Logs = slices.Clone(want.Logs)
 		change(&got)
-		assert.Equal(t, []string{problem}, Differences(want, got))
+		assert.Equal(t, problems, strings.Join(Differences(want, got), "; "))
+		assert.NotEqual(t, want.digest(), got.digest(), problems)
 	}
 }
 
@@ -173,12 +199,75 @@ func TestNumbersFollowsTheTopics(t *testing.T) {
 		record("answer-topic", "poison", ""),
 		record("even-topic", "4", "cc:1:0:1"),
 	}
-	assert.Equal(t, []Number{
+	fed := func(values ...string) (records []*kgo.Record) {
+		for _, v := range values {
+			records = append(records, record("number-topic", v, ""))
+		}
+		return records
+	}
+	follow := func(records []*kgo.Record) (found []Number) {
+		f := Follow(nil)
+		for _, r := range records {
+			f.add(r)
+		}
+		for _, n := range f.Fed {
+			found = append(found, Number{Value: n.Value, TraceID: n.TraceID, Arrived: n.Arrived})
+		}
+		return found
+	}
+	numbers := fed("6", "6", "7", " 9\n", "no number", "4", "2")
+	want := []Number{
 		{Value: 6, TraceID: "aa", Arrived: true},
 		{Value: 6, TraceID: "bb", Arrived: false}, // fed twice, answered once
 		{Value: 7, TraceID: "1000000000000000000000000000000f", Arrived: true},
 		{Value: 9, TraceID: "", Arrived: true},
 		{Value: 4, TraceID: "cc", Arrived: false},
 		{Value: 2, TraceID: "", Arrived: false},
-	}, Numbers([]int64{6, 6, 7, 9, 4, 2}, records))
+	}
+	assert.Equal(t, want, follow(slices.Concat(numbers, records)))
+	assert.Equal(t, want, follow(slices.Concat(records, numbers)), "topics are read in no particular order")
+}
+
+func TestOfANumberThatHasGoneAllTheWayNothingIsLeft(t *testing.T) {
+	f := Follow(nil)
+	f.add(&kgo.Record{Topic: numberTopic, Value: []byte("6")})
+	f.add(&kgo.Record{Topic: evenTopic, Value: []byte("6")})
+	assert.Len(t, f.trails, 1)
+	f.add(&kgo.Record{Topic: answerTopic, Value: []byte(`{"number":6}`)})
+	assert.Empty(t, f.trails)
+}
+
+func TestWhatIsSettledTakesNoRoom(t *testing.T) {
+	c := New(nil, nil, nil)
+	numbers := []Number{{Value: 6, TraceID: "1", Arrived: true}, {Value: 7, TraceID: "2", Arrived: true}, {Value: 9, TraceID: "3", Arrived: true}}
+	for _, n := range numbers {
+		c.numbers.Fed = append(c.numbers.Fed, &n)
+	}
+	spans := slices.Concat(whole(6, "1"), whole(7, "2"), whole(9, "3"))
+	r := look(c, spans, spans[:12])
+	assert.Equal(t, "traces 2/3, spans 12/13, lost 1, duplicated 0", r.String())
+	assert.Equal(t, 1, r.TopicMissing)
+	require.Len(t, c.open, 1)
+	require.Len(t, c.traces, 1)
+	assert.Len(t, c.byID, 1)
+	assert.Len(t, c.traces[0].written, 1)
+
+	r = look(c, nil, spans)
+	assert.True(t, r.Complete(), "%v", r.Problems)
+	assert.Equal(t, "traces 3/3, spans 13/13, lost 0, duplicated 0", r.String())
+	assert.Empty(t, c.open)
+	assert.Empty(t, c.traces)
+	assert.Empty(t, c.byID)
+}
+
+func TestASpanMoreOpensATraceAgain(t *testing.T) {
+	c := New(nil, nil, nil)
+	c.numbers.Fed = []*Number{{Value: 7, TraceID: "2", Arrived: true}}
+	spans := whole(7, "2")
+	require.True(t, look(c, spans, spans).Complete())
+	more := Span{TraceID: "2", ID: "x", Service: "stream", Operation: "To_odd-topic"}
+	r := look(c, []Span{more}, append(spans, more))
+	assert.Equal(t, "traces 0/1, spans 2/2, lost 0, duplicated 0", r.String())
+	assert.Equal(t, []string{"number 7, trace 2: 1 span(s) too many"}, r.Problems)
+	assert.Equal(t, 3, r.TopicSpans)
 }

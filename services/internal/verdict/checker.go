@@ -1,0 +1,379 @@
+package verdict
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"hash/maphash"
+	"maps"
+	"slices"
+	"strconv"
+	"unique"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+
+	"fault-tolerant-tracing/services/internal/deadletter"
+	"fault-tolerant-tracing/services/internal/jaeger"
+)
+
+// tracingTopic is where the spans lie, unless they are sent straight to Jaeger: then it is empty. What Jaeger cannot take lies on
+// deadTopic instead.
+const (
+	tracingTopic = "tracing-topic"
+	deadTopic    = "tracing-dlq"
+)
+
+const (
+	tracesAtATime = 256
+	askingAtATime = 8
+)
+
+// Checker judges what came of all numbers on number-topic, and goes on where it stopped: it reads what has come to the topics since,
+// and asks Jaeger for the traces that are open. A trace is open until Jaeger has all its spans on tracing-topic, and the whole chain
+// of its number; more spans on tracing-topic open it again. What Jaeger forgets later, and the copies of a span that it gets later
+// straight from a service, only a new Checker sees.
+//
+// A number takes about 500 bytes while it is open and 30 from then on, a span on tracing-topic 100 and 20.
+//
+// It is not safe for several goroutines.
+type Checker struct {
+	// Progress, if it is set, is called while Check works: with the numbers that are whole in Jaeger, all numbers, and how many records
+	// were read and traces asked for so far, each once. So the same again means that nothing has happened.
+	Progress func(whole, numbers, steps int)
+
+	query          *jaeger.Query
+	tracing        []string // brokers
+	numbers        *Numbers
+	spans, letters *reader
+	fed, steps     int
+
+	open   []*Number // in the order in which they were met
+	traces []*trace  // the same
+	byID   map[string]*trace
+	ready  []*trace         // of which all that a number must produce is on tracing-topic
+	whole  map[uint64]int64 // numbers that are open no more, by the digests of their traces
+
+	seen, repeated, aside map[uint64]bool // digests of the spans on tracing-topic, of those that are there or in Jaeger more than once, of those on tracing-dlq
+	lives                 lives
+	strange               []strange
+	dead                  map[origin]bool  // records on tracing-dlq
+	changed               map[spanKey]Span // spans that are in Jaeger otherwise than on tracing-topic, and are not told yet
+
+	settled Result // without what is open
+}
+
+// trace is one that is open.
+type trace struct {
+	id      string
+	numbers []*Number // mostly one
+	written []written // its spans on tracing-topic that were not found in Jaeger
+	known   bool      // Jaeger was asked for it
+	asked   bool      // with all that is known now, and in this call
+}
+
+// written is a span on tracing-topic.
+type written struct {
+	id     string
+	step   unique.Handle[step]
+	digest uint64
+}
+
+// wrote tells whether such a span lies on tracing-topic, and was not found in Jaeger.
+func (t *trace) wrote(s step) bool {
+	return t != nil && slices.ContainsFunc(t.written, func(w written) bool { return w.step.Value() == s })
+}
+
+// strange is a record of tracing-topic without spans.
+type strange struct {
+	origin
+	reason error
+}
+
+// origin is where a record was read, as the headers of a letter say it.
+type origin struct{ partition, offset string }
+
+// New returns a Checker for the numbers at brokers (bootstrap addresses, host and port), whose spans lie at those of tracing, mostly
+// the same, on their way to the Jaeger of query.
+func New(brokers, tracing []string, query *jaeger.Query) *Checker {
+	return &Checker{
+		query: query, tracing: tracing,
+		numbers: Follow(brokers), spans: newReader(tracing, tracingTopic), letters: newReader(tracing, deadTopic),
+		byID: map[string]*trace{}, whole: map[uint64]int64{}, seen: map[uint64]bool{}, repeated: map[uint64]bool{}, aside: map[uint64]bool{},
+		lives: lives{}, dead: map[origin]bool{}, changed: map[spanKey]Span{},
+	}
+}
+
+// Check judges the topics and Jaeger as they are now, and waits for nothing more: call it again while spans are still on their way.
+// It blocks until all that is new is read and Jaeger was asked for each open trace, or ctx ends. It may be called again after an error.
+// If a topic was made anew, it begins from the beginning.
+func (c *Checker) Check(ctx context.Context) (Result, error) {
+	err := c.check(ctx)
+	if errors.Is(err, errAnew) {
+		progress := c.Progress
+		*c = *New(c.numbers.topics.brokers, c.tracing, c.query)
+		c.Progress = progress
+		err = c.check(ctx)
+	}
+	if err != nil {
+		return Result{}, err
+	}
+	return c.result(), nil
+}
+
+func (c *Checker) check(ctx context.Context) error {
+	for _, r := range []*reader{c.numbers.topics, c.spans, c.letters} {
+		r.polled = func(records int) { c.step(records) }
+	}
+	for _, t := range c.traces {
+		t.asked = false
+	}
+	err := c.numbers.Read(ctx)
+	c.follow()
+	if err != nil {
+		return err
+	}
+	if err := c.letters.read(ctx, c.letter); err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return err
+	}
+	err = c.spans.read(ctx, func(r *kgo.Record) error {
+		c.record(r)
+		if len(c.ready) < tracesAtATime {
+			return nil
+		}
+		return c.ask(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	c.ready = c.traces
+	if err := c.ask(ctx); err != nil {
+		return err
+	}
+	c.tidy()
+	return c.explain(ctx)
+}
+
+// tidy leaves out what is open no more.
+func (c *Checker) tidy() {
+	c.open = slices.DeleteFunc(c.open, func(n *Number) bool { return n.settled })
+	c.traces = slices.DeleteFunc(c.traces, func(t *trace) bool { return c.byID[t.id] != t })
+}
+
+// step tells of the progress.
+func (c *Checker) step(steps int) {
+	c.steps += steps
+	if c.Progress != nil {
+		c.Progress(c.settled.Traces, c.fed, c.steps)
+	}
+}
+
+// follow takes in what was read of the numbers.
+func (c *Checker) follow() {
+	c.fed += len(c.numbers.Fed)
+	c.open, c.numbers.Fed = append(c.open, c.numbers.Fed...), nil
+	for _, n := range c.open {
+		if n.trace == nil && n.TraceID != "" {
+			n.trace = c.trace(n.TraceID)
+			n.trace.numbers = append(n.trace.numbers, n)
+		}
+	}
+}
+
+// trace returns the open trace with an id.
+func (c *Checker) trace(id string) *trace {
+	t := c.byID[id]
+	if t == nil {
+		t = &trace{id: id}
+		c.byID[id], c.traces = t, append(c.traces, t)
+		if value, ok := c.whole[digest(id)]; ok {
+			c.settled.whole(value, -1)
+			delete(c.whole, digest(id))
+			n := &Number{Value: value, TraceID: id, Arrived: true, trace: t}
+			c.open, t.numbers = append(c.open, n), append(t.numbers, n)
+		}
+	}
+	t.asked = false
+	return t
+}
+
+// record takes in one of tracing-topic.
+func (c *Checker) record(r *kgo.Record) {
+	spans, err := fromTopic(r.Value)
+	if err != nil {
+		c.strange = append(c.strange, strange{origin{strconv.Itoa(int(r.Partition)), strconv.FormatInt(r.Offset, 10)}, err})
+	}
+	for _, s := range spans {
+		c.span(s)
+	}
+}
+
+func (c *Checker) span(s Span) {
+	c.lives.add(s)
+	key := digest(s.key())
+	if c.seen[key] {
+		c.repeated[key] = true
+		return
+	}
+	c.seen[key] = true
+	t := c.trace(s.TraceID)
+	t.written = append(t.written, written{s.ID, unique.Make(s.step()), s.digest()})
+	if len(t.numbers) == 1 && t.numbers[0].Arrived && len(t.written) == len(links(t.numbers[0].Value)) {
+		c.ready = append(c.ready, t)
+	}
+}
+
+// letter takes in a record of tracing-dlq.
+func (c *Checker) letter(r *kgo.Record) error {
+	var o origin
+	for _, h := range r.Headers {
+		switch h.Key {
+		case deadletter.HeaderPartition:
+			o.partition = string(h.Value)
+		case deadletter.HeaderOffset:
+			o.offset = string(h.Value)
+		}
+	}
+	c.dead[o] = true
+	spans, _ := fromTopic(r.Value)
+	for _, s := range spans {
+		c.aside[digest(s.key())] = true
+	}
+	return nil
+}
+
+// ask asks Jaeger for those of the traces that are ready for which it was not asked yet.
+func (c *Checker) ask(ctx context.Context) error {
+	traces := slices.DeleteFunc(slices.Clone(c.ready), func(t *trace) bool { return t.asked || c.byID[t.id] != t })
+	c.ready = nil
+	for some := range slices.Chunk(traces, tracesAtATime) {
+		answers := make([][]Span, len(some))
+		asking, ctx := errgroup.WithContext(ctx)
+		asking.SetLimit(askingAtATime)
+		for i, t := range some {
+			asking.Go(func() error {
+				answer, err := c.query.Trace(ctx, t.id)
+				if errors.Is(err, jaeger.ErrNotFound) {
+					return nil
+				}
+				if err == nil {
+					answers[i] = fromJaeger(answer)
+				}
+				return err
+			})
+		}
+		if err := asking.Wait(); err != nil {
+			return err
+		}
+		for i, t := range some {
+			c.compare(t, answers[i])
+		}
+		c.step(0)
+	}
+	return nil
+}
+
+// compare compares a trace with what Jaeger has of it, duplicates included.
+func (c *Checker) compare(t *trace, inJaeger []Span) {
+	if !t.known {
+		c.steps++
+	}
+	t.known, t.asked = true, true
+	found := map[string]Span{}
+	for _, s := range inJaeger {
+		if _, twice := found[s.ID]; twice {
+			c.repeated[digest(s.key())] = true
+			continue
+		}
+		found[s.ID] = s
+	}
+	t.written = slices.DeleteFunc(t.written, func(w written) bool {
+		s, ok := found[w.id]
+		if ok && s.digest() != w.digest {
+			c.settled.TopicDiffer++
+			if len(c.changed) < maxProblems {
+				c.changed[s.key()] = s
+			}
+		}
+		return ok
+	})
+	spans := slices.SortedFunc(maps.Values(found), func(a, b Span) int { return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.ID, b.ID)) })
+	for _, n := range t.numbers {
+		n.finding = find(n.Value, spans)
+	}
+	if len(t.written) > 0 || slices.ContainsFunc(t.numbers, func(n *Number) bool { return !n.Arrived || !n.finding.whole() }) {
+		return
+	}
+	delete(c.byID, t.id)
+	for _, n := range t.numbers {
+		n.settled = true
+		c.whole[digest(t.id)] = n.Value
+		c.settled.whole(n.Value, 1)
+		if len(spans) > c.settled.longest {
+			c.settled.Example, c.settled.longest = t.id, len(spans)
+		}
+	}
+}
+
+// explain reads once more what was written of the spans that have changed, and tells in what.
+func (c *Checker) explain(ctx context.Context) error {
+	if len(c.changed) == 0 {
+		return nil
+	}
+	err := Scan(ctx, c.tracing, func(r *kgo.Record) error {
+		spans, _ := fromTopic(r.Value)
+		for _, s := range spans {
+			if changed, ok := c.changed[s.key()]; ok {
+				delete(c.changed, s.key())
+				for _, d := range Differences(s, changed) {
+					c.settled.problem("%s: %s", s, d)
+				}
+			}
+		}
+		return nil
+	}, tracingTopic)
+	if err != nil {
+		return err
+	}
+	for _, s := range c.changed {
+		c.settled.problem("%s has changed, and what was written is on tracing-topic no more", s)
+	}
+	clear(c.changed)
+	return nil
+}
+
+// result adds what is open to what is not.
+func (c *Checker) result() Result {
+	r := c.settled
+	r.NotSent, r.Problems = map[string]int{}, slices.Clone(r.Problems)
+	r.TopicSpans, r.Duplicated = len(c.seen), len(c.repeated)
+	for _, t := range c.traces {
+		for _, w := range t.written {
+			s := Span{TraceID: t.id, ID: w.id, Service: w.step.Value().service, Operation: w.step.Value().operation}
+			if c.aside[digest(s.key())] {
+				r.SetAside++
+				continue
+			}
+			r.TopicMissing++
+			r.problem("%s is on tracing-topic and not in Jaeger", s)
+		}
+	}
+	for _, s := range c.strange {
+		if c.dead[s.origin] {
+			r.SetAside++
+			continue
+		}
+		r.TopicMissing++
+		r.problem("record at partition %s, offset %s of tracing-topic: %v", s.partition, s.offset, s.reason)
+	}
+	for _, n := range c.open {
+		r.number(n, c.lives)
+	}
+	return r
+}
+
+var seed = maphash.MakeSeed()
+
+// digest tells values apart, for as long as the program runs.
+func digest[T comparable](of T) uint64 { return maphash.Comparable(seed, of) }
