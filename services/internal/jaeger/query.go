@@ -76,6 +76,17 @@ func (q *Query) Trace(ctx context.Context, id string) (*Trace, error) {
 	return &traces[0], nil
 }
 
+// TracesByID returns those of the traces with these ids (hexadecimal) that Jaeger
+// has, in one request, which costs it less than half of what single ones do.
+func (q *Query) TracesByID(ctx context.Context, ids []string) ([]Trace, error) {
+	values := url.Values{"traceID": ids, "start": {"0"}, "raw": {"true"}}
+	var traces []Trace
+	if err := q.get(ctx, "/api/traces", values, &traces); err != nil {
+		return nil, fmt.Errorf("get %d traces from Jaeger: %w", len(ids), err)
+	}
+	return traces, nil
+}
+
 // get decodes the data of Jaeger's answer into data.
 func (q *Query) get(ctx context.Context, path string, values url.Values, data any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, q.baseURL+path+"?"+values.Encode(), nil)

@@ -111,6 +111,10 @@ func TestTracesOfAService(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, some, 3)
 
+	byID, err := q.TracesByID(t.Context(), []string{some[0].TraceID, "123", all[young].TraceID})
+	require.NoError(t, err)
+	require.Equal(t, []Trace{some[0], all[young]}, byID, "there is none with id 123")
+
 	none, err := q.Traces(t.Context(), "nobody", 3)
 	require.NoError(t, err)
 	require.Empty(t, none)

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"sync"
 	"unique"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -25,9 +26,10 @@ const (
 	deadTopic    = "tracing-dlq"
 )
 
+// What is asked of Jaeger.
 const (
-	tracesAtATime = 256
-	askingAtATime = 8
+	tracesAtATime = 100 // in one request
+	askingAtATime = 4
 )
 
 // Checker judges what came of all numbers on number-topic, and goes on where it stopped: it reads what has come to the topics since,
@@ -39,7 +41,7 @@ const (
 //
 // It is not safe for several goroutines.
 type Checker struct {
-	// Progress, if it is set, is called while Check works: with the numbers that are whole in Jaeger, all numbers, and how many records
+	// Progress, if it is set, is called while Check works, never twice at a time: with the numbers that are whole in Jaeger, all numbers, and how many records
 	// were read and traces asked for so far, each once. So the same again means that nothing has happened.
 	Progress func(whole, numbers, steps int)
 
@@ -139,7 +141,7 @@ func (c *Checker) check(ctx context.Context) error {
 	}
 	err = c.spans.read(ctx, func(r *kgo.Record) error {
 		c.record(r)
-		if len(c.ready) < tracesAtATime {
+		if len(c.ready) < tracesAtATime*askingAtATime {
 			return nil
 		}
 		return c.ask(ctx)
@@ -247,31 +249,33 @@ func (c *Checker) letter(r *kgo.Record) error {
 func (c *Checker) ask(ctx context.Context) error {
 	traces := slices.DeleteFunc(slices.Clone(c.ready), func(t *trace) bool { return t.asked || c.byID[t.id] != t })
 	c.ready = nil
+	asking, ctx := errgroup.WithContext(ctx)
+	asking.SetLimit(askingAtATime)
+	var mu sync.Mutex
 	for some := range slices.Chunk(traces, tracesAtATime) {
-		answers := make([][]Span, len(some))
-		asking, ctx := errgroup.WithContext(ctx)
-		asking.SetLimit(askingAtATime)
-		for i, t := range some {
-			asking.Go(func() error {
-				answer, err := c.query.Trace(ctx, t.id)
-				if errors.Is(err, jaeger.ErrNotFound) {
-					return nil
-				}
-				if err == nil {
-					answers[i] = fromJaeger(answer)
-				}
+		asking.Go(func() error {
+			var ids []string
+			for _, t := range some {
+				ids = append(ids, t.id)
+			}
+			answer, err := c.query.TracesByID(ctx, ids)
+			if err != nil {
 				return err
-			})
-		}
-		if err := asking.Wait(); err != nil {
-			return err
-		}
-		for i, t := range some {
-			c.compare(t, answers[i])
-		}
-		c.step(0)
+			}
+			found := map[string][]Span{}
+			for _, t := range answer {
+				found[plainID(t.TraceID)] = fromJaeger(&t)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for _, t := range some {
+				c.compare(t, found[t.id])
+			}
+			c.step(0)
+			return nil
+		})
 	}
-	return nil
+	return asking.Wait()
 }
 
 // compare compares a trace with what Jaeger has of it, duplicates included.

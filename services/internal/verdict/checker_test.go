@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"path"
 	"slices"
 	"strconv"
 	"sync"
@@ -45,13 +44,13 @@ func start(t *testing.T) *run {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		id := path.Base(req.URL.Path)
-		r.asked[id]++
-		if r.stored[id] == nil {
-			http.NotFound(w, req)
-			return
+		found := []any{}
+		for _, id := range req.URL.Query()["traceID"] {
+			if r.asked[id]++; r.stored[id] != nil {
+				found = append(found, shown(r.stored[id]))
+			}
 		}
-		assert.NoError(t, json.NewEncoder(w).Encode(map[string]any{"data": []any{shown(r.stored[id])}}))
+		assert.NoError(t, json.NewEncoder(w).Encode(map[string]any{"data": found}))
 	}))
 	t.Cleanup(server.Close)
 	r.query = jaeger.NewQuery(server.URL)
