@@ -58,7 +58,7 @@ func (d *demo) tell(r verdict.Result, enough func(verdict.Result) bool) bool {
 			d.screen.line("and %d more", more)
 		}
 	case d.withRelay() && !r.Complete():
-		d.screen.line("%s more: what was killed was done again", english.Plural(r.TracesExpected-r.Traces, "trace holds", "traces hold"))
+		d.screen.line("%s more: what a service had begun was done again", english.Plural(r.TracesExpected-r.Traces, "trace holds", "traces hold"))
 	case d.withRelay():
 		d.screen.line("every trace is complete in Jaeger, and every field is as the services wrote it")
 	case ok:

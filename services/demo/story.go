@@ -51,11 +51,11 @@ func (d *demo) story(ctx context.Context, numbers []int64) (bool, error) {
 		return false, err
 	}
 	d.screen.heading("Verdict")
-	result, err := d.judge(ctx, verdict.Result.Complete)
+	result, err := d.judge(ctx, verdict.Result.NothingLost)
 	if err != nil {
 		return false, err
 	}
-	ok := d.tell(result, verdict.Result.Complete)
+	ok := d.tell(result, verdict.Result.NothingLost)
 	return ok, d.linger(ctx)
 }
 
@@ -144,7 +144,7 @@ func arrived(fed *verdict.Numbers, count int) func(context.Context, func(string)
 // appear waits until Jaeger has every span of the numbers so far.
 func (d *demo) appear(ctx context.Context) error {
 	var r verdict.Result
-	if err := d.until(ctx, flowTimeout, d.found(&r, verdict.Result.Complete)); err != nil {
+	if err := d.until(ctx, flowTimeout, d.found(&r, verdict.Result.NothingLost)); err != nil {
 		return fmt.Errorf("wait for the traces: %w", withProblem(err, r))
 	}
 	d.screen.line("Jaeger has their %s, %s", english.Plural(r.Traces, "trace", ""), english.Plural(r.Spans, "span", ""))

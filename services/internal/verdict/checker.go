@@ -37,7 +37,7 @@ const (
 // of its number; more spans on tracing-topic open it again. What Jaeger forgets later, and the copies of a span that it gets later
 // straight from a service, only a new Checker sees.
 //
-// A number takes about 500 bytes while it is open and 30 from then on, a span on tracing-topic 100 and 20.
+// By reckoning a number takes about 500 bytes while it is open and 30 from then on, a span on tracing-topic 100 and 20.
 //
 // It is not safe for several goroutines.
 type Checker struct {
