@@ -32,7 +32,7 @@ type direct struct {
 
 func newDirect(endpoint, user, password string, log *slog.Logger) (*direct, error) {
 	if u, err := url.Parse(endpoint); err != nil || u.Host == "" {
-		return nil, fmt.Errorf("endpoint %q: want the URL of a collector, http://host:14268/api/traces", endpoint)
+		return nil, errors.New("endpoint: want the URL of a collector, http://host:14268/api/traces")
 	}
 	d := &direct{losses: losses{outbox.NewTally(log)}, client: &http.Transport{IdleConnTimeout: idleTimeout}}
 	d.closing, d.giveUp = context.WithCancel(context.Background())

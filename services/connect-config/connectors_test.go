@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"testing"
@@ -61,7 +62,9 @@ func (w *worker) start(t *testing.T) config {
 	w.config = map[string]map[string]string{}
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
-	return config{Mode: auto, ConnectURL: server.URL, Files: []string{
+	at, err := url.Parse(server.URL)
+	require.NoError(t, err)
+	return config{Mode: auto, ConnectURL: *at, Files: []string{
 		"../../deploy/kafka-connect/file-source/file-source.json", "../../deploy/kafka-connect/elastic-sink/elastic-sink.json",
 	}}
 }
@@ -104,7 +107,7 @@ func TestAFailedTaskIsAnError(t *testing.T) {
 	t.Parallel()
 	w := &worker{plugins: []string{fileSource}, task: "FAILED"}
 	cfg := w.start(t)
-	client := registrar{client: connect.NewClient(cfg.ConnectURL), log: slog.New(slog.DiscardHandler)}
+	client := registrar{client: connect.NewClient(cfg.ConnectURL.String()), log: slog.New(slog.DiscardHandler)}
 	require.NoError(t, client.client.Put(t.Context(), connect.Connector{Name: "file-source", Config: map[string]string{}}))
 	assert.EqualError(t, client.running(t.Context(), "file-source"), "FAILED: no such file")
 	assert.EqualError(t, client.running(t.Context(), "other"), "not there yet")

@@ -36,7 +36,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) error {
 		}
 		connectors = append(connectors, c)
 	}
-	r := registrar{client: connect.NewClient(cfg.ConnectURL), log: log}
+	r := registrar{client: connect.NewClient(cfg.ConnectURL.String()), log: log}
 	for _, c := range connectors {
 		if err := r.register(ctx, c); err != nil {
 			if ctx.Err() != nil {

@@ -35,6 +35,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	}
 	teardown.Add("watch", watch.close)
 
+	cfg.UIURL.User = nil // a password in it would be on the page
 	work, ctx := errgroup.WithContext(ctx)
 	page := page{ctx: ctx, watch: watch, demo: demo, cfg: cfg, token: newToken()}
 	ops, err := service.Listen(cfg.HTTPAddr, log, page.routes)

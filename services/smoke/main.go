@@ -36,7 +36,7 @@ func main() { os.Exit(service.Main("smoke", doc, run)) }
 func run(ctx context.Context, cfg config, _ *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, cfg.Patience)
 	defer cancel()
-	query := jaeger.NewQuery(cfg.QueryURL)
+	query := jaeger.NewQuery(cfg.QueryURL.String())
 	defer query.Close()
 
 	if cfg.Since > 0 {
@@ -47,7 +47,7 @@ func run(ctx context.Context, cfg config, _ *slog.Logger) error {
 	if err := everyTrace(ctx, cfg, query); err != nil {
 		return err
 	}
-	s := store{url: cfg.StoreURL, brokers: cfg.Brokers, connect: connect.NewClient(cfg.ConnectURL)}
+	s := store{url: cfg.StoreURL.String(), brokers: cfg.Brokers, connect: connect.NewClient(cfg.ConnectURL.String())}
 	return s.check(ctx)
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,9 @@ const (
 
 var programs = []string{"topic-config", "random", "stream", "sentence", "answer", "relay"}
 
+// besides are programs that are no part of every system.
+var besides = []string{"console", "otel-client", "connect-config", "smoke"}
+
 // binDir holds the programs under test, built with the race detector.
 var binDir string
 
@@ -48,7 +52,7 @@ func build() error {
 	}
 	binDir = filepath.Join(module, "..", "bin", "race")
 	args := []string{"build", "-race", "-o", binDir + string(filepath.Separator)}
-	for _, name := range programs {
+	for _, name := range slices.Concat(programs, besides) {
 		args = append(args, "./"+name)
 	}
 	cmd := exec.Command("go", args...)

@@ -57,6 +57,9 @@ func Open(ctx context.Context, rawURL string) (*Archive, error) {
 		return nil, fmt.Errorf("archive %q: not a URL", rawURL)
 	}
 	query := u.Query()
+	if endpoint, err := url.Parse(query.Get("endpoint")); u.User != nil || err != nil || endpoint.User != nil {
+		return nil, errors.New("the URL of an archive holds no user and password: an S3 bucket takes them from the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+	}
 	switch {
 	case u.Scheme == "file" && u.Path != "":
 		if u.Host != "" && u.Host != "localhost" {

@@ -138,6 +138,7 @@ func TestWrongURLsAreToldInOneSentence(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	const noLogin = "the URL of an archive holds no user and password: an S3 bucket takes them from the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 	for url, want := range map[string]string{
 		"":                             `archive "": want file:///DIR or s3://BUCKET`,
 		dir:                            `archive "` + dir + `": want file:///DIR or s3://BUCKET`,
@@ -147,7 +148,9 @@ func TestWrongURLsAreToldInOneSentence(t *testing.T) {
 		"file://" + dir + "/missing":   "archive file://" + dir + "/missing: stat " + dir + "/missing: no such file or directory",
 		"file://" + file:               "archive file://" + file + ": " + file + " is not a directory",
 		"file://" + dir + "?mode=0700": "archive \"file://" + dir + `?mode=0700": a directory takes no parameters`,
-		"s3://":                        `archive "s3://": want file:///DIR or s3://BUCKET`,
+		"s3://key:secret@bucket":       noLogin,
+		"s3://bucket?endpoint=http://key:secret@host": noLogin,
+		"s3://": `archive "s3://": want file:///DIR or s3://BUCKET`,
 	} {
 		_, err := Open(t.Context(), url)
 		assert.EqualError(t, err, want)

@@ -3,16 +3,17 @@ package service
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/url"
 	"os"
 	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/caarlos0/env/v11"
+	"golang.org/x/net/http/httpproxy"
 )
 
 // Settings are read into structs by these field tags:
@@ -79,6 +80,11 @@ func Load(cfg any, environ []string) error {
 			note(p)
 		}
 	})
+	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"} {
+		if !proxy(vars[name]) {
+			note(Problem{Name: name, Value: vars[name], Allowed: "must be the URL of a proxy"})
+		}
+	}
 	switch len(problems) {
 	case 0:
 		return nil
@@ -151,7 +157,7 @@ func (s setting) set(vars map[string]string) (Problem, bool) {
 		}
 	}
 	if err := s.parse(text); err != nil {
-		p := Problem{Name: s.source, Value: redact(text), Allowed: err.Error()}
+		p := Problem{Name: s.source, Value: text, Allowed: err.Error()}
 		if s.secret() {
 			p.Value = ""
 		}
@@ -227,15 +233,25 @@ func secret(name string, vars map[string]string) (string, error) {
 	}
 	content, err := os.ReadFile(file)
 	if err != nil {
-		return "", fmt.Errorf("cannot be read as %s_FILE says: %w", name, err)
+		return "", fmt.Errorf("cannot be read as %s_FILE says: %w", name, withoutName(err))
 	}
 	return strings.TrimRight(string(content), "\r\n"), nil
 }
 
-var userinfo = regexp.MustCompile(`//[^/@]*@`)
+// proxy tells whether net/http, which reads these variables itself, can use one. Else it says so, with all that is in the
+// variable, when the first request is made.
+func proxy(text string) bool {
+	_, err := (&httpproxy.Config{HTTPProxy: text}).ProxyFunc()(&url.URL{Scheme: "http", Host: "backend"})
+	return err == nil
+}
 
-// redact hides user and password of URLs.
-func redact(text string) string { return userinfo.ReplaceAllString(text, "//***@") }
+// withoutName returns why a file cannot be read. Its name may be no name but what should be in it.
+func withoutName(err error) error {
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}
 
 func toMap(environ []string) map[string]string {
 	return maps.Collect(func(yield func(string, string) bool) {

@@ -54,15 +54,15 @@ type program[C any] struct {
 func (p program[C]) main(args []string) int {
 	code := exitOK
 	cmd, err := p.root(args, &code).ExecuteC()
-	var exit *exitError
-	switch {
-	case err == nil:
+	if err == nil {
 		return code
-	case errors.As(err, &exit):
-		fmt.Fprintf(p.stderr, "%s: %v\n", cmd.CommandPath(), err)
+	}
+	told := hide(err.Error(), given(p.environ, args))
+	if exit := (*exitError)(nil); errors.As(err, &exit) {
+		fmt.Fprintf(p.stderr, "%s: %s\n", cmd.CommandPath(), told)
 		return exit.code
 	}
-	fmt.Fprintf(p.stderr, "%s: %v; %[1]s --help tells what there is\n", cmd.CommandPath(), err)
+	fmt.Fprintf(p.stderr, "%s: %s; %[1]s --help tells what there is\n", cmd.CommandPath(), told)
 	return exitUsage
 }
 

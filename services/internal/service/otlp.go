@@ -46,7 +46,7 @@ func (o *OTLP) Check() (problems []Problem) {
 	if (o.CertFile == "") != (o.KeyFile == "") {
 		problems = append(problems, Problem{Name: "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE, OTEL_EXPORTER_OTLP_CLIENT_KEY", Allowed: "must be set both or not at all"})
 	} else if o.tls, err = o.tlsConfig(); err != nil {
-		problems = append(problems, Problem{Name: "OTEL_EXPORTER_OTLP_*CERTIFICATE", Allowed: err.Error()})
+		problems = append(problems, Problem{Name: "OTEL_EXPORTER_OTLP_*CERTIFICATE", Allowed: withoutName(err).Error()})
 	}
 	return problems
 }

@@ -40,7 +40,7 @@ func (b *Brokers) UnmarshalText(text []byte) error {
 	for i, address := range *b {
 		(*b)[i] = strings.TrimSpace(address)
 		host, port, err := net.SplitHostPort((*b)[i])
-		if n, notNumber := strconv.ParseUint(port, 10, 16); err != nil || notNumber != nil || host == "" || n == 0 {
+		if n, notNumber := strconv.ParseUint(port, 10, 16); err != nil || notNumber != nil || host == "" || strings.Contains(host, "@") || n == 0 {
 			return errors.New("addresses host:port, separated by commas")
 		}
 	}
@@ -98,7 +98,7 @@ func (s *Security) Check() []Problem {
 		if !tls {
 			note(v.name, "must only be set with security protocol SSL or SASL_SSL")
 		} else if _, err := os.ReadFile(v.file); err != nil {
-			note(v.name, "must be a file that can be read: "+err.Error())
+			note(v.name, "must be a file that can be read: "+withoutName(err).Error())
 		}
 	}
 	if (s.TLSCertFile == "") != (s.TLSKeyFile == "") {
@@ -160,7 +160,7 @@ func (t *Tracing) Check() []Problem {
 	}
 	// The endpoint comes last, and has been told.
 	if _, err := defaults.FromEnv(); err != nil && !errors.As(err, new(*url.Error)) {
-		return []Problem{{Name: "JAEGER_*", Allowed: redact(err.Error())}}
+		return []Problem{{Name: "JAEGER_*", Allowed: err.Error()}}
 	}
 	t.jaeger = &defaults
 	problems := checkSampler(*defaults.Sampler)
