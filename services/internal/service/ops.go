@@ -8,10 +8,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
 
+	"fault-tolerant-tracing/services/internal/look"
 	"fault-tolerant-tracing/tracing/propagation"
 
 	"github.com/go-chi/chi/v5"
@@ -30,7 +32,7 @@ const (
 	maxHeaderBytes = 2 * propagation.MaxBaggageBytes // 16 KiB: a request may bring that much baggage, and as much of other headers
 )
 
-// Ops is the HTTP server of a program: /healthz, /readyz, /metrics, /debug/pprof for `go tool pprof`, and what the program adds.
+// Ops is the HTTP server of a program: /healthz, /readyz, /metrics, what the program adds, and, for this machine only, /debug/pprof for `go tool pprof`.
 // Its methods are safe for several goroutines.
 type Ops struct {
 	addr     string
@@ -83,13 +85,27 @@ func (o *Ops) router(routes func(chi.Router)) http.Handler {
 		fmt.Fprintln(w, "ready")
 	})
 	r.Method(http.MethodGet, "/metrics", promhttp.HandlerFor(o.registry, promhttp.HandlerOpts{}))
-	r.Get("/debug/pprof/*", pprof.Index) // as open as /metrics, and at no cost while nobody asks
-	r.Get("/debug/pprof/profile", pprof.Profile)
-	r.Get("/debug/pprof/trace", pprof.Trace)
+	r.Group(func(r chi.Router) { // at no cost while nobody asks
+		r.Use(look.Guard, fromHere)
+		r.Get("/debug/pprof/*", pprof.Index)
+		r.Get("/debug/pprof/profile", pprof.Profile)
+		r.Get("/debug/pprof/trace", pprof.Trace)
+	})
 	if routes != nil {
 		routes(r)
 	}
 	return r
+}
+
+// fromHere refuses what comes from elsewhere: a profile takes time, and tells how the program is made and what it is doing.
+func fromHere(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if from, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || !from.Addr().Unmap().IsLoopback() {
+			http.Error(w, "Profiles are for this machine only: ask at 127.0.0.1, in the container if there is one.", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func notFound(w http.ResponseWriter, r *http.Request) {

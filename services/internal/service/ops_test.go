@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -78,6 +79,38 @@ func TestProfilesAreThere(t *testing.T) {
 		status, body := get(t, "http://"+addr+"/debug/pprof/"+path)
 		assert.Equal(t, 200, status, path)
 		assert.NotEmpty(t, body, path)
+	}
+}
+
+func TestProfilesAreForThisMachineOnly(t *testing.T) {
+	ops, _ := startOps(t, nil)
+	for _, tt := range []struct {
+		from, host string
+		status     int
+	}{
+		{"127.0.0.1:1", "localhost:8097", 200},
+		{"127.8.8.8:1", "127.0.0.1:8097", 200},
+		{"[::1]:1", "[::1]:8097", 200},
+		{"[::ffff:127.0.0.1]:1", "localhost", 200},
+		{"172.17.0.1:1", "localhost:8097", 403},    // a port that Docker publishes
+		{"[::ffff:10.0.0.1]:1", "localhost", 403},  // another machine
+		{"[fe80::1%eth0]:1", "localhost", 403},     // a neighbour
+		{"127.0.0.1:1", "pages.example:8097", 403}, // a page whose name points here, or a proxy on this machine
+		{"@", "localhost", 403},                    // a socket without a name
+	} {
+		for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/profile?seconds=1", "/debug/pprof/trace?seconds=1", "/debug/pprof/cmdline"} {
+			if tt.status == 200 && path != "/debug/pprof/" {
+				continue
+			}
+			r := httptest.NewRequest(http.MethodGet, path, nil)
+			r.RemoteAddr, r.Host = tt.from, tt.host
+			w := httptest.NewRecorder()
+			ops.server.Handler.ServeHTTP(w, r)
+			assert.Equal(t, tt.status, w.Code, "%s from %s", path, tt.from)
+			if tt.status == 403 {
+				assert.Regexp(t, "for this machine only", w.Body.String())
+			}
+		}
 	}
 }
 
