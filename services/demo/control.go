@@ -5,17 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/go-chi/chi/v5"
 
 	"fault-tolerant-tracing/services/internal/control"
 	"fault-tolerant-tracing/services/internal/jaeger"
+	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/services/internal/verdict"
 	"fault-tolerant-tracing/tracing"
 )
@@ -67,7 +68,8 @@ func (d *demo) listen(ctx context.Context) {
 			}()
 		})
 	})
-	server := &http.Server{Handler: router, ReadHeaderTimeout: 5 * time.Second}
+	server := service.NewServer(router, slog.New(slog.DiscardHandler))
+	server.WriteTimeout = 0                    // a part may take long to start
 	go func() { _ = server.Serve(listener) }() // until Shutdown
 	d.teardown.Add("commands", server.Shutdown)
 }

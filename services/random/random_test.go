@@ -56,6 +56,7 @@ func TestAPI(t *testing.T) {
 	tracer, _ := tracingtest.NewTracer(t, "random")
 	url := startServer(t, tracer)
 	const json, text = "application/json", "text/plain; charset=utf-8"
+	const maxBody = 1 << 10 // of service.NewServer
 	for _, tt := range []struct {
 		name, method, path, body string
 		status                   int

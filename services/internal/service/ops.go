@@ -20,6 +20,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 )
 
 // Bounds of one HTTP exchange: what is served here is small and answered from memory. A client that reads or writes slower
@@ -30,7 +31,25 @@ const (
 	idleTimeout  = 60 * time.Second
 
 	maxHeaderBytes = 2 * propagation.MaxBaggageBytes // 16 KiB: a request may bring that much baggage, and as much of other headers
+	maxBodyBytes   = 1 << 10                         // nothing here takes a body: room for clients that cannot send an empty one
+
+	// Of all that are open at a time; further ones wait. One costs up to 30 kB, 16 of them for a long header: all of them 30 MB, and
+	// file descriptors are left for Kafka and Jaeger.
+	maxConnections = 1000
 )
+
+// NewServer returns an HTTP server for handler with all of these bounds but that of connections.
+func NewServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           http.MaxBytesHandler(handler, maxBodyBytes),
+		ReadHeaderTimeout: readTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
 
 // Ops is the HTTP server of a program: /healthz, /readyz, /metrics, what the program adds, and, for this machine only, /debug/pprof for `go tool pprof`.
 // Its methods are safe for several goroutines.
@@ -46,6 +65,10 @@ type Ops struct {
 // Listen opens addr and serves on it until Close. routes, unless nil, adds the program's own. The program counts as alive from
 // now on, and as ready as soon as Ready says so.
 func Listen(addr Addr, log *slog.Logger, routes func(chi.Router)) (*Ops, error) {
+	return listen(addr, maxConnections, log, routes)
+}
+
+func listen(addr Addr, connections int, log *slog.Logger, routes func(chi.Router)) (*Ops, error) {
 	listener, err := net.Listen("tcp", string(addr))
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen on HTTP_ADDR %s: %w", addr, err)
@@ -53,18 +76,10 @@ func Listen(addr Addr, log *slog.Logger, routes func(chi.Router)) (*Ops, error) 
 	o := &Ops{addr: listener.Addr().String(), unused: unused{conns: map[net.Conn]bool{}}, registry: prometheus.NewRegistry(), failed: make(chan error, 1)}
 	o.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	o.Ready(func() error { return errors.New("starting") })
-	o.server = &http.Server{
-		Handler:           o.router(routes),
-		ReadHeaderTimeout: readTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		ConnState:         o.unused.changed,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
+	o.server = NewServer(o.router(routes), log)
+	o.server.ConnState = o.unused.changed
 	go func() {
-		if err := o.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := o.server.Serve(netutil.LimitListener(listener, connections)); !errors.Is(err, http.ErrServerClosed) {
 			o.failed <- fmt.Errorf("serve HTTP on %s: %w", addr, err)
 		}
 	}()

@@ -9,6 +9,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -112,6 +114,58 @@ func TestProfilesAreForThisMachineOnly(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestAClientIsBounded(t *testing.T) {
+	entered := make(chan error)
+	ops, addr := startOps(t, func(r chi.Router) {
+		r.Post("/body", func(_ http.ResponseWriter, r *http.Request) { _, err := io.Copy(io.Discard, r.Body); entered <- err })
+	})
+	assert.Equal(t, []time.Duration{5 * time.Second, 5 * time.Second, 10 * time.Second, 60 * time.Second},
+		[]time.Duration{ops.server.ReadHeaderTimeout, ops.server.ReadTimeout, ops.server.WriteTimeout, ops.server.IdleTimeout})
+
+	for size, want := range map[int]int{maxHeaderBytes / 2: 200, 2 * maxHeaderBytes: 431} {
+		req, err := http.NewRequest(http.MethodGet, "http://"+addr+"/healthz", nil)
+		require.NoError(t, err)
+		req.Header.Set("X", strings.Repeat("x", size))
+		resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Equal(t, want, resp.StatusCode)
+	}
+
+	conn := dial(t, addr)
+	fmt.Fprintf(conn, "POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", maxBodyBytes+1, strings.Repeat("x", maxBodyBytes+1))
+	assert.EqualError(t, <-entered, "http: request body too large")
+}
+
+func TestConnectionsAreBounded(t *testing.T) {
+	ops, err := listen("127.0.0.1:0", 1, slog.New(slog.DiscardHandler), nil)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, ops.Close(context.Background())) })
+	first := dial(t, ops.Addr())
+	fmt.Fprint(first, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+	_, err = io.ReadFull(first, make([]byte, len("HTTP/1.1 200 OK")))
+	require.NoError(t, err)
+
+	second := dial(t, ops.Addr())
+	fmt.Fprint(second, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	require.NoError(t, second.SetReadDeadline(time.Now().Add(100*time.Millisecond)))
+	_, err = second.Read(make([]byte, 1))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded, "one too many is served")
+	require.NoError(t, first.Close())
+	require.NoError(t, second.SetReadDeadline(time.Now().Add(30*time.Second)))
+	answer, err := io.ReadAll(second)
+	require.NoError(t, err)
+	assert.Contains(t, string(answer), "alive")
+}
+
+func dial(t *testing.T, addr string) net.Conn {
+	t.Helper()
+	conn, err := net.Dial("tcp", addr)
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close() })
+	return conn
 }
 
 func TestOtherMethodsAreToldWhichOnesThereAre(t *testing.T) {
