@@ -75,7 +75,7 @@ func spansOf(traces ptrace.Traces) (list []span) {
 		for _, scope := range resource.ScopeSpans().All() {
 			for _, s := range scope.Spans().All() {
 				list = append(list, span{
-					Service: service.AsString(), Name: s.Name(), id: s.SpanID().String(), parent: s.ParentSpanID().String(),
+					Service: plain(service.AsString()), Name: plain(s.Name()), id: s.SpanID().String(), parent: s.ParentSpanID().String(),
 					start: s.StartTimestamp().AsTime(), end: s.EndTimestamp().AsTime(), Error: s.Status().Code() == ptrace.StatusCodeError,
 				})
 			}

@@ -1,10 +1,17 @@
 package main
 
 import (
+	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"fault-tolerant-tracing/services/internal/deadletter"
 )
 
 func TestSpansAreArrangedAsATree(t *testing.T) {
@@ -25,4 +32,25 @@ func TestSpansAreArrangedAsATree(t *testing.T) {
 	assert.Equal(t, []string{"a", "b", "c"}, names)
 	assert.Equal(t, [2]int{50, 950}, [2]int{list[1].Began, list[1].Took})
 	assert.Empty(t, arrange(nil))
+}
+
+func TestWhatARecordHoldsIsShownPlain(t *testing.T) {
+	hostile := "a\x1b[2J\u202eb\nc\u200b" + strings.Repeat("d", 1000)
+	want := "a [2J b c " + strings.Repeat("d", 190) + "…"
+	value, err := json.Marshal(map[string]string{"completeSentence": hostile})
+	require.NoError(t, err)
+	topic := "number-dlq"
+	assert.Equal(t, want, answerOf(&kafka.Message{Value: value}).Text)
+	m := kafka.Message{TopicPartition: kafka.TopicPartition{Topic: &topic}, Headers: []kafka.Header{
+		{Key: deadletter.HeaderReason, Value: []byte(hostile)}, {Key: deadletter.HeaderTopic, Value: []byte(hostile)},
+		{Key: deadletter.HeaderPartition, Value: []byte("0")}, {Key: deadletter.HeaderOffset, Value: []byte("0")},
+	}}
+	assert.Equal(t, [2]string{want, want}, [2]string{letterOf(&m).Reason, letterOf(&m).From})
+
+	traces := ptrace.NewTraces()
+	resource := traces.ResourceSpans().AppendEmpty()
+	resource.Resource().Attributes().PutStr("service.name", hostile)
+	resource.ScopeSpans().AppendEmpty().Spans().AppendEmpty().SetName(hostile)
+	shown := spansOf(traces)
+	assert.Equal(t, [2]string{want, want}, [2]string{shown[0].Service, shown[0].Name})
 }

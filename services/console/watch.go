@@ -17,6 +17,7 @@ import (
 	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/dispatch"
 	query "fault-tolerant-tracing/services/internal/jaeger"
+	"fault-tolerant-tracing/services/internal/printable"
 )
 
 const (
@@ -248,7 +249,7 @@ func answerOf(m *kafka.Message) answer {
 	a := answer{At: m.Timestamp, Text: "a record that is no answer"}
 	var value struct{ CompleteSentence string }
 	if json.Unmarshal(m.Value, &value) == nil && value.CompleteSentence != "" {
-		a.Text = cut(value.CompleteSentence)
+		a.Text = plain(value.CompleteSentence)
 	}
 	for _, h := range m.Headers {
 		if h.Key != jaeger.TraceContextHeaderName {
@@ -264,15 +265,15 @@ func answerOf(m *kafka.Message) answer {
 func letterOf(m *kafka.Message) letter {
 	e := deadletter.Read(m)
 	return letter{
-		Topic: *m.TopicPartition.Topic, From: cut(fmt.Sprintf("%s/%d/%d", e.Topic, e.Partition, e.Offset)), Reason: cut(e.Reason), At: e.Time,
+		Topic: *m.TopicPartition.Topic, From: plain(fmt.Sprintf("%s/%d/%d", e.Topic, e.Partition, e.Offset)), Reason: plain(e.Reason), At: e.Time,
 	}
 }
 
-// cut bounds a text that may be of any length.
-func cut(text string) string {
+// plain is a text of a record, which may be of any length and hold anything, as it is shown.
+func plain(text string) string {
 	const most = 200
 	if runes := []rune(text); len(runes) > most {
-		return string(runes[:most]) + "…"
+		text = string(runes[:most]) + "…"
 	}
-	return text
+	return printable.Line(text)
 }

@@ -16,6 +16,7 @@ import (
 
 	"fault-tolerant-tracing/services/internal/control"
 	"fault-tolerant-tracing/services/internal/jaeger"
+	"fault-tolerant-tracing/services/internal/printable"
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/services/internal/verdict"
 	"fault-tolerant-tracing/tracing"
@@ -46,7 +47,7 @@ func (d *demo) listen(ctx context.Context) {
 	router := chi.NewRouter()
 	router.Get("/", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(d.about()) // to whom it cannot be told has gone
+		_ = json.NewEncoder(printable.Writer(w)).Encode(d.about()) // to whom it cannot be told has gone
 	})
 	router.Group(func(router chi.Router) {
 		router.Use(d.unlessBusy)

@@ -12,6 +12,7 @@ import (
 
 	"fault-tolerant-tracing/services/internal/archive"
 	"fault-tolerant-tracing/services/internal/payload"
+	"fault-tolerant-tracing/services/internal/printable"
 	"fault-tolerant-tracing/services/internal/service"
 )
 
@@ -92,10 +93,10 @@ func printReport(w io.Writer, report archive.Report) {
 		}
 	}
 	for _, name := range report.Others {
-		fmt.Fprintf(w, "no segment: %s\n", name)
+		fmt.Fprintf(w, "no segment: %s\n", printable.Line(name))
 	}
 	for _, broken := range report.Broken {
-		fmt.Fprintf(w, "broken: %s: %v\n", broken.Name, broken.Err)
+		fmt.Fprintf(w, "broken: %s: %s\n", printable.Line(broken.Name), printable.Line(broken.Err.Error()))
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/payload"
+	"fault-tolerant-tracing/services/internal/printable"
 	"fault-tolerant-tracing/services/internal/scan"
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/tracing/kafkaclient"
@@ -82,7 +83,7 @@ func (a aside) source() string {
 
 // cut tells of a record that is not whole where the whole is.
 func (a aside) cut() string {
-	return fmt.Sprintf("cut from %d bytes, the whole is at %s", a.CutFrom, printable(a.source()))
+	return fmt.Sprintf("cut from %d bytes, the whole is at %s", a.CutFrom, printable.Line(a.source()))
 }
 
 // position is where a record lies on the dead-letter topic. In words it is the
@@ -144,14 +145,4 @@ func (l letters) missing(p position, ranges []scan.Range) error {
 	}
 	return fmt.Errorf("%s has no record at offset %s: it holds %s to %s", l.topic, p,
 		position{p.partition, held.From}, position{p.partition, held.To - 1})
-}
-
-// printable returns text as one line without what could change a terminal.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if !strconv.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.Join(strings.Fields(text), " "))
 }

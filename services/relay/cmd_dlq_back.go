@@ -14,6 +14,7 @@ import (
 
 	"fault-tolerant-tracing/services/internal/kafkaadmin"
 	"fault-tolerant-tracing/services/internal/meter"
+	"fault-tolerant-tracing/services/internal/printable"
 	"fault-tolerant-tracing/services/internal/scan"
 )
 
@@ -48,7 +49,7 @@ func redriveBack(ctx context.Context, l letters, chosen choice, stdout, stderr i
 		fmt.Fprintf(stdout, "sent %s back to %s\n", english.Plural(b.sent[topic], "record", ""), topic)
 	}
 	for _, line := range b.stay {
-		fmt.Fprintf(stderr, "stays: %s\n", line)
+		fmt.Fprintf(stderr, "stays: %s\n", printable.Line(line))
 	}
 	switch {
 	case err != nil:

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"fault-tolerant-tracing/services/internal/printable"
 	"fault-tolerant-tracing/services/internal/service"
 )
 
@@ -29,7 +30,7 @@ func dlqListCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "lines of JSON")
 	return service.Command(cmd, func(ctx context.Context, cfg dlqConfig, _ []string) error {
 		if asJSON {
-			out := json.NewEncoder(cmd.OutOrStdout())
+			out := json.NewEncoder(printable.Writer(cmd.OutOrStdout()))
 			return cfg.letters(*topic).each(ctx, func(a aside) error { return out.Encode(a.line()) })
 		}
 		return listText(ctx, cfg.letters(*topic), cmd.OutOrStdout())
@@ -47,13 +48,13 @@ func listText(ctx context.Context, l letters, w io.Writer) error {
 		none = false
 		name, spans := "-", "-"
 		if a.err == nil {
-			name, spans = printable(a.spans.Service()), strconv.Itoa(a.spans.Len())
+			name, spans = printable.Line(a.spans.Service()), strconv.Itoa(a.spans.Len())
 		}
-		reason := printable(a.Reason)
+		reason := printable.Line(a.Reason)
 		if a.CutFrom > 0 {
 			reason = fmt.Sprintf("(cut from %d bytes) %s", a.CutFrom, reason)
 		}
-		_, err := fmt.Fprintf(w, listFormat, a.place, a.Time.Local().Format(localTime), printable(a.source()), name, spans, reason)
+		_, err := fmt.Fprintf(w, listFormat, a.place, a.Time.Local().Format(localTime), printable.Line(a.source()), name, spans, reason)
 		return err
 	})
 	if err == nil && none {

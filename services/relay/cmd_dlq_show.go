@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 
 	"fault-tolerant-tracing/services/internal/ledger"
+	"fault-tolerant-tracing/services/internal/printable"
 	"fault-tolerant-tracing/services/internal/scan"
 	"fault-tolerant-tracing/services/internal/service"
 )
@@ -110,25 +111,25 @@ func writeJSON(w io.Writer, a aside) error {
 	} else if object.Batch, err = new(ptrace.JSONMarshaler).MarshalTraces(traces); err != nil {
 		return err
 	}
-	out := json.NewEncoder(w)
+	out := json.NewEncoder(printable.Writer(w))
 	out.SetIndent("", "  ")
 	return out.Encode(object)
 }
 
 func writeText(w io.Writer, a aside) error {
-	fmt.Fprintf(w, "offset     %s\nset aside  %s\nfrom       %s\nreason     %s\n", a.place, a.Time.Local().Format(time.RFC3339), printable(a.source()), printable(a.Reason))
+	fmt.Fprintf(w, "offset     %s\nset aside  %s\nfrom       %s\nreason     %s\n", a.place, a.Time.Local().Format(time.RFC3339), printable.Line(a.source()), printable.Line(a.Reason))
 	if a.CutFrom > 0 {
 		fmt.Fprintf(w, "not whole  %s\n", a.cut())
 	}
 	if len(a.Key) > 0 {
-		fmt.Fprintf(w, "key        %s\n", printable(string(a.Key)))
+		fmt.Fprintf(w, "key        %s\n", printable.Line(string(a.Key)))
 	}
 	for _, h := range a.Headers {
-		fmt.Fprintf(w, "header     %s: %s\n", printable(h.Key), printable(string(h.Value)))
+		fmt.Fprintf(w, "header     %s: %s\n", printable.Line(h.Key), printable.Line(string(h.Value)))
 	}
 	traces, err := a.decode()
 	if err != nil {
-		fmt.Fprintf(w, "value      %d bytes, %v\n\n", len(a.Value), err)
+		fmt.Fprintf(w, "value      %d bytes, %s\n\n", len(a.Value), printable.Line(err.Error()))
 		_, err = fmt.Fprint(w, hex.Dump(a.Value[:min(dumped, len(a.Value))]))
 		return err
 	}

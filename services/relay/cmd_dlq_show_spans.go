@@ -7,6 +7,8 @@ import (
 
 	"go.opentelemetry.io/collector/pdata/pcommon"
 	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"fault-tolerant-tracing/services/internal/printable"
 )
 
 // writeSpans prints spans for people.
@@ -16,7 +18,7 @@ func writeSpans(w io.Writer, traces ptrace.Traces) {
 		writeAttributes(w, "  ", r.Resource().Attributes())
 		for _, scope := range r.ScopeSpans().All() {
 			if name := scope.Scope().Name(); name != "" {
-				fmt.Fprintf(w, "scope      %s %s\n", printable(name), printable(scope.Scope().Version()))
+				fmt.Fprintf(w, "scope      %s %s\n", printable.Line(name), printable.Line(scope.Scope().Version()))
 			}
 			for _, s := range scope.Spans().All() {
 				writeSpan(w, s)
@@ -26,13 +28,13 @@ func writeSpans(w io.Writer, traces ptrace.Traces) {
 }
 
 func writeSpan(w io.Writer, s ptrace.Span) {
-	fmt.Fprintf(w, "\n%s\n  trace %s, span %s, flags %d\n  %s, %s, %s\n", printable(s.Name()), s.TraceID(), s.SpanID(), s.Flags(),
+	fmt.Fprintf(w, "\n%s\n  trace %s, span %s, flags %d\n  %s, %s, %s\n", printable.Line(s.Name()), s.TraceID(), s.SpanID(), s.Flags(),
 		local(s.StartTimestamp()), s.EndTimestamp().AsTime().Sub(s.StartTimestamp().AsTime()), s.Kind())
 	if !s.ParentSpanID().IsEmpty() {
 		fmt.Fprintf(w, "  child of span %s\n", s.ParentSpanID())
 	}
 	if status := s.Status(); status.Code() != ptrace.StatusCodeUnset {
-		fmt.Fprintf(w, "  status %s %s\n", status.Code(), printable(status.Message()))
+		fmt.Fprintf(w, "  status %s %s\n", status.Code(), printable.Line(status.Message()))
 	}
 	writeAttributes(w, "    ", s.Attributes())
 	for _, link := range s.Links().All() {
@@ -40,7 +42,7 @@ func writeSpan(w io.Writer, s ptrace.Span) {
 		writeAttributes(w, "    ", link.Attributes())
 	}
 	for _, event := range s.Events().All() {
-		fmt.Fprintf(w, "  event %s %s\n", local(event.Timestamp()), printable(event.Name()))
+		fmt.Fprintf(w, "  event %s %s\n", local(event.Timestamp()), printable.Line(event.Name()))
 		writeAttributes(w, "    ", event.Attributes())
 	}
 }
@@ -51,7 +53,7 @@ func writeAttributes(w io.Writer, indent string, attributes pcommon.Map) {
 		if value.Type() == pcommon.ValueTypeBytes {
 			text = hex.EncodeToString(value.Bytes().AsRaw())
 		}
-		fmt.Fprintf(w, "%s%s=%s\n", indent, printable(key), printable(text))
+		fmt.Fprintf(w, "%s%s=%s\n", indent, printable.Line(key), printable.Line(text))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"fault-tolerant-tracing/services/internal/archive"
 	"fault-tolerant-tracing/services/internal/deliver"
 	"fault-tolerant-tracing/services/internal/meter"
+	"fault-tolerant-tracing/services/internal/printable"
 	"fault-tolerant-tracing/services/internal/replay"
 	"fault-tolerant-tracing/services/internal/scan"
 	"fault-tolerant-tracing/services/internal/service"
@@ -166,7 +167,7 @@ func (r *replaying) send(ctx context.Context, source replay.Source, filter repla
 // writeRefusals names what a run could not deliver.
 func writeRefusals(w io.Writer, result replay.Result) {
 	for _, refusal := range result.Refusals {
-		fmt.Fprintf(w, "refused: partition %d, offset %d, %s: %s\n", refusal.Partition, refusal.Offset, english.Plural(refusal.Spans, "span", ""), printable(refusal.Reason.Error()))
+		fmt.Fprintf(w, "refused: partition %d, offset %d, %s: %s\n", refusal.Partition, refusal.Offset, english.Plural(refusal.Spans, "span", ""), printable.Line(refusal.Reason.Error()))
 	}
 	if more := result.Refused - int64(len(result.Refusals)); more > 0 {
 		fmt.Fprintf(w, "refused: %d more\n", more)
@@ -205,7 +206,7 @@ func writeCounts(w io.Writer, counts replay.Counts) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprint(table, "SERVICE\tRECORDS\tSPANS\n")
 	for _, name := range slices.Sorted(maps.Keys(counts.Services)) {
-		fmt.Fprintf(table, "%s\t%d\t%d\n", printable(name), counts.Services[name].Records, counts.Services[name].Spans)
+		fmt.Fprintf(table, "%s\t%d\t%d\n", printable.Line(name), counts.Services[name].Records, counts.Services[name].Spans)
 	}
 	_ = table.Flush()
 }

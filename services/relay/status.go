@@ -9,6 +9,7 @@ import (
 	"fault-tolerant-tracing/services/internal/consume"
 	"fault-tolerant-tracing/services/internal/ledger"
 	"fault-tolerant-tracing/services/internal/look"
+	"fault-tolerant-tracing/services/internal/printable"
 )
 
 // status is what GET /status answers.
@@ -37,7 +38,7 @@ func (r *relay) status(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	answer := json.NewEncoder(w)
+	answer := json.NewEncoder(printable.Writer(w))
 	answer.SetIndent("", "  ")
 	_ = answer.Encode(status{ // fails only if the client is gone
 		Status:        consumer.Status(),

@@ -14,6 +14,7 @@ import (
 
 	"fault-tolerant-tracing/services/internal/connect"
 	"fault-tolerant-tracing/services/internal/jaeger"
+	"fault-tolerant-tracing/services/internal/printable"
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/services/internal/verdict"
 )
@@ -101,7 +102,7 @@ func everyTrace(ctx context.Context, cfg config, query *jaeger.Query) error {
 func report(r verdict.Result) string {
 	text := fmt.Sprintf("numbers %d/%d arrived\n%s\n", r.NumbersArrived, r.NumbersFed, r)
 	for _, service := range slices.Sorted(maps.Keys(r.NotSent)) {
-		text += fmt.Sprintf("%d of them by %s: another took its place before it had sent them, as after kill -9\n", r.NotSent[service], service)
+		text += fmt.Sprintf("%d of them by %s: another took its place before it had sent them, as after kill -9\n", r.NotSent[service], printable.Line(service))
 	}
 	if r.Lost > 0 {
 		text += fmt.Sprintf("all %d spans that came to tracing-topic are in Jaeger\n", r.TopicSpans)

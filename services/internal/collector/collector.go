@@ -15,9 +15,10 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"github.com/klauspost/compress/gzip"
+
+	"fault-tolerant-tracing/services/internal/printable"
 )
 
 const (
@@ -128,7 +129,7 @@ func (c *Collector) Post(ctx context.Context, body []byte) error {
 	return &Refusal{
 		Status:      response.StatusCode,
 		Explanation: oneLine(explanation(response.Header.Get("Content-Type"), answer)),
-		Location:    response.Header.Get("Location"),
+		Location:    oneLine(response.Header.Get("Location")),
 		After:       retryAfter(response.Header.Get("Retry-After"), time.Now()),
 	}
 }
@@ -174,15 +175,8 @@ func notAPage(response *http.Response) error {
 	return &Refusal{Status: response.StatusCode, Explanation: "a web page, as of Jaeger's UI; a collector answers with none"}
 }
 
-// oneLine returns the beginning of text as one line without what could change a terminal.
-func oneLine(text string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, strings.Join(strings.Fields(text[:min(len(text), maxExplanation)]), " "))
-}
+// oneLine returns the beginning of text as one line.
+func oneLine(text string) string { return printable.Line(text[:min(len(text), maxExplanation)]) }
 
 // URL is where Post sends to, to be shown, a password left out.
 func (c *Collector) URL() string { return c.cfg.URL.Redacted() }

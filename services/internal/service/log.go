@@ -6,6 +6,8 @@ import (
 	"os"
 
 	"golang.org/x/term"
+
+	"fault-tolerant-tracing/services/internal/printable"
 )
 
 // NewLogger returns the logger of a command: it writes to stderr as Main's does.
@@ -15,7 +17,7 @@ func NewLogger(name string, c Common) *slog.Logger { return newLogger(os.Stderr,
 // carries the key service.
 func newLogger(w io.Writer, name string, c Common) *slog.Logger {
 	options := &slog.HandlerOptions{Level: c.LogLevel, ReplaceAttr: readable}
-	var handler slog.Handler = slog.NewJSONHandler(w, options)
+	var handler slog.Handler = slog.NewJSONHandler(printable.Writer(w), options)
 	if c.LogFormat == "text" || c.LogFormat == "" && isTerminal(w) {
 		handler = slog.NewTextHandler(w, options)
 	}

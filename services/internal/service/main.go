@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"fault-tolerant-tracing/services/internal/printable"
 )
 
 // Version is the version that --version prints, set when building:
@@ -57,12 +59,12 @@ func (p program[C]) main(args []string) int {
 	if err == nil {
 		return code
 	}
-	told := hide(err.Error(), given(p.environ, args))
+	told, stderr := hide(err.Error(), given(p.environ, args)), printable.Writer(p.stderr)
 	if exit := (*exitError)(nil); errors.As(err, &exit) {
-		fmt.Fprintf(p.stderr, "%s: %s\n", cmd.CommandPath(), told)
+		fmt.Fprintf(stderr, "%s: %s\n", cmd.CommandPath(), told)
 		return exit.code
 	}
-	fmt.Fprintf(p.stderr, "%s: %s; %[1]s --help tells what there is\n", cmd.CommandPath(), told)
+	fmt.Fprintf(stderr, "%s: %s; %[1]s --help tells what there is\n", cmd.CommandPath(), told)
 	return exitUsage
 }
 

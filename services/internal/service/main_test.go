@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -99,6 +101,31 @@ func TestLogIsJSONElsewhereThanOnATerminal(t *testing.T) {
 	p, _, stderr = testProgram(run, "LOG_FORMAT=text", "LOG_LEVEL=debug")
 	require.Equal(t, 0, p.main(nil))
 	assert.Contains(t, stderr.String(), `level=DEBUG msg="not to be seen" service=example`)
+}
+
+func TestNoLogLineSteersATerminal(t *testing.T) {
+	const hostile = "x\x1b[2J\u009b31m\u202egpj\r\n\u200b\x7f"
+	for _, format := range []string{"json", "text"} {
+		p, _, stderr := testProgram(func(_ context.Context, _ testConfig, log *slog.Logger) error {
+			log.Info(hostile, hostile, hostile, "any", []string{hostile})
+			return errors.New(hostile)
+		}, "LOG_FORMAT="+format)
+		require.Equal(t, 1, p.main(nil))
+		for _, r := range stderr.String() {
+			assert.True(t, strconv.IsPrint(r) || r == '\n', "%U in %q", r, stderr)
+		}
+		if format == "json" {
+			assert.Equal(t, 3, strings.Count(stderr.String(), "\n"))
+			for line := range strings.Lines(stderr.String()) {
+				assert.True(t, json.Valid([]byte(line)), line)
+			}
+			assert.Contains(t, stderr.String(), `"err":"x\u001b[2J\u009b31m\u202egpj\r\n\u200b\u007f"`)
+		}
+	}
+	p, _, stderr := testProgram(nil)
+	require.Equal(t, 2, p.main([]string{"\x1b[2J\u202e"}))
+	assert.NotContains(t, stderr.String(), "\x1b")
+	assert.NotContains(t, stderr.String(), "\u202e")
 }
 
 func TestSignals(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"fault-tolerant-tracing/services/internal/look"
+	"fault-tolerant-tracing/services/internal/printable"
 	"fault-tolerant-tracing/tracing/propagation"
 
 	"github.com/go-chi/chi/v5"
@@ -124,7 +125,7 @@ func fromHere(next http.Handler) http.Handler {
 }
 
 func notFound(w http.ResponseWriter, r *http.Request) {
-	http.Error(w, fmt.Sprintf("There is nothing at %s.", r.URL.Path), http.StatusNotFound)
+	http.Error(w, fmt.Sprintf("There is nothing at %s.", printable.Line(r.URL.Path)), http.StatusNotFound)
 }
 
 // methodNotAllowed names the methods that routes has for the path, in the header Allow as well.

@@ -8,7 +8,11 @@
 // The package counts and compares; it waits for nothing and repairs nothing.
 package verdict
 
-import "fmt"
+import (
+	"fmt"
+
+	"fault-tolerant-tracing/services/internal/printable"
+)
 
 // Result is what a [Checker] knows.
 type Result struct {
@@ -69,7 +73,7 @@ const maxProblems = 1000
 
 func (r *Result) problem(format string, args ...any) {
 	if len(r.Problems) < maxProblems {
-		r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
+		r.Problems = append(r.Problems, printable.Line(fmt.Sprintf(format, args...)))
 	}
 }
 
