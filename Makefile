@@ -40,6 +40,12 @@ FROM  ?= 1
 simulate: toolchain ## Simulate what can happen to a consumer, its broker and the endpoint: SEEDS schedules FROM one on; TRACE=1 prints each
 	SEEDS=$(SEEDS) FROM=$(FROM) TRACE=$(TRACE) go test -count=1 -timeout 0 -v -run TestSimulation ./services/internal/dispatch
 
+FUZZTIME ?= 30s
+
+.PHONY: fuzz
+fuzz: toolchain ## Feed every parser of what strangers write with what it may not expect, each for FUZZTIME (30s), one after the other
+	@.ci/fuzz '$(FUZZTIME)'
+
 .PHONY: test-kafka
 test-kafka: build ## Run the tests that need a real Kafka: Apache Kafka, Kafka Connect and OpenSearch, with Java 17 (21), Maven and Python 3.10
 	services/systemtest/jars/with go test -race -v -count=1 -parallel 3 -timeout 40m -run RealKafka ./services/systemtest

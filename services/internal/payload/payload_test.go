@@ -22,7 +22,7 @@ const service = "stream"
 var names = []string{"a", "b", "c"}
 
 // thriftRecord holds the spans a, b and c of the traces 1, 2 and 3.
-func thriftRecord(t *testing.T) []byte {
+func thriftRecord(t testing.TB) []byte {
 	t.Helper()
 	process, err := batch.EncodeProcess(&jaeger.Process{ServiceName: service})
 	require.NoError(t, err)
@@ -49,7 +49,7 @@ func traces() ptrace.Traces {
 }
 
 // records are the same three spans in each format that is told apart.
-func records(t *testing.T) map[string][]byte {
+func records(t testing.TB) map[string][]byte {
 	t.Helper()
 	proto, err := new(ptrace.ProtoMarshaler).MarshalTraces(traces())
 	require.NoError(t, err)
