@@ -74,6 +74,13 @@ check: toolchain ## Check format, go vet, lint, go.mod files and that no path of
 	@.ci/check $(MODULES)
 	@$(MAKE) --no-print-directory lint check-kubernetes check-prometheus
 
+SBOM := GOWORK=off go run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.9.0 mod -licenses -json
+
+.PHONY: sbom
+sbom: toolchain ## List the dependencies of both modules with their licences, as CycloneDX, in bin/sbom-MODULE.json, and count the licences
+	@mkdir -p bin
+	@$(foreach m,$(MODULES),$(SBOM) -output bin/sbom-$(m).json $(m) &&) grep -ho '"id": *"[^"]*"' $(MODULES:%=bin/sbom-%.json) | sort | uniq -c | sort -rn
+
 .PHONY: check-kubernetes
 check-kubernetes: toolchain ## Check deploy/kubernetes: fields, references, rights, settings; and that this check finds what is broken
 	@echo 'deploy/kubernetes'
