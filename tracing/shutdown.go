@@ -12,11 +12,12 @@ import (
 const closeTimeout = 5 * time.Second
 
 // LeftBehindError says that a tracer or transport was closed before all its spans
-// were sent.
+// were sent, and that they are lost.
 type LeftBehindError = outbox.LeftBehindError
 
 // Shutdown flushes, waits until Kafka has acknowledged everything or ctx ends, and
-// releases the transport. If spans were left, the error is a *LeftBehindError.
+// releases the transport. What is left then goes to the spool. If there is none, or
+// it does not take them, the error is a *LeftBehindError.
 // Further calls wait for the first and return its result.
 func (t *Transport) Shutdown(ctx context.Context) error {
 	t.closeOnce.Do(func() {

@@ -18,7 +18,10 @@ import (
 	thrift "github.com/uber/jaeger-client-go/thrift-gen/jaeger"
 )
 
-func TestMain(m *testing.M) { tracingtest.VerifyMain(m) }
+func TestMain(m *testing.M) {
+	tracingtest.AsProgram(traced)
+	tracingtest.VerifyMain(m)
+}
 
 const (
 	patience = 30 * time.Second // what only a failing test waits

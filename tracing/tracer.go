@@ -6,7 +6,9 @@
 // The promise: a span that a running process finished reaches the topic, however
 // long Kafka is away, while there is room to keep it; a span that cannot be kept
 // is counted, and the counters travel with the spans (see package batch). A
-// process that is killed takes along what it had not yet sent.
+// process that is killed takes along what it had not yet sent, unless it has a
+// spool: then it takes along what came after the last flush, or up to a second
+// more where Kafka has just gone away.
 //
 // The package reads no environment and sets no global tracer. What ties spans to
 // messages and requests lies in kafkatrace, gokatrace and httptrace; what of a
@@ -62,6 +64,8 @@ type Config struct {
 	Kafka       kafkaclient.Cluster // for Kafka; may be another cluster than the service's own
 	Topic       string              // for Kafka; default DefaultTopic
 	BufferBytes int                 // for Kafka; what is kept while the cluster is away, at least 900 kB; default DefaultBufferBytes
+	SpoolDir    string              // for Kafka; directory for what Kafka does not take within a second, so that it outlives the process; default none
+	SpoolBytes  int                 // for Kafka; what each process may keep there, at least 16 MiB; default DefaultSpoolBytes
 	Endpoint    string              // for Direct; URL of the collector, http://host:14268/api/traces; no proxy is used
 	User        string              // for Direct; basic authentication, if not empty
 	Password    string
@@ -80,6 +84,7 @@ type Config struct {
 const (
 	DefaultTopic       = outbox.DefaultTopic
 	DefaultBufferBytes = outbox.DefaultBufferBytes
+	DefaultSpoolBytes  = outbox.DefaultSpoolBytes
 )
 
 const (
@@ -103,8 +108,8 @@ func (t *Tracer) BaggageDropped() propagation.Dropped { return t.propagator.Drop
 //
 // The returned function flushes what is not yet sent and releases everything. It
 // waits no longer than ctx allows, is safe to call again, and its error holds a
-// *LeftBehindError (errors.As) if spans could not be sent in time. Spans finished
-// after it was called are lost.
+// *LeftBehindError (errors.As) if spans could not be sent in time and are not in a
+// spool. Spans finished after it was called are lost.
 func New(cfg Config) (*Tracer, func(context.Context) error, error) {
 	cfg.setDefaults()
 	propagator := propagation.New(cfg.Logger)
@@ -158,7 +163,9 @@ type transport interface {
 func (c *Config) transport() (transport, error) {
 	switch c.Transport {
 	case Kafka:
-		return NewTransport(TransportConfig{Kafka: c.Kafka, Topic: c.Topic, BufferBytes: c.BufferBytes, Logger: c.Logger})
+		return NewTransport(TransportConfig{
+			Kafka: c.Kafka, Topic: c.Topic, BufferBytes: c.BufferBytes, SpoolDir: c.SpoolDir, SpoolBytes: c.SpoolBytes, Logger: c.Logger,
+		})
 	case Direct:
 		return newDirect(c.Endpoint, c.User, c.Password, c.Logger)
 	}

@@ -29,6 +29,8 @@ type TransportConfig struct {
 	Kafka       kafkaclient.Cluster
 	Topic       string       // default DefaultTopic
 	BufferBytes int          // default DefaultBufferBytes; at least one record, 900 kB
+	SpoolDir    string       // as in Config; default none
+	SpoolBytes  int          // default DefaultSpoolBytes; at least 16 MiB
 	Logger      *slog.Logger // default slog.Default()
 }
 
@@ -41,7 +43,11 @@ type TransportConfig struct {
 // Batches that Kafka has not acknowledged are kept in memory, in order, up to
 // BufferBytes, and sent again for as long as it takes. When the buffer is full
 // the newest batch is lost: its number is used up, so that the gap shows, and its
-// spans are counted. The counters (see Stats) are part of every batch; if they
+// spans are counted. With a SpoolDir, batches that wait for a second leave memory for
+// a file there, up to SpoolBytes, and so do those behind them; if the process ends
+// before they are sent, the next one with that directory and topic sends them, as
+// they are, with key and number. Directories may be shared, if all write to one
+// cluster; each process has a file of its own. The counters (see Stats) are part of every batch; if they
 // change and no span follows, a batch without spans carries them.
 //
 // Append and Flush never wait for Kafka. All methods are safe for concurrent use.
@@ -71,7 +77,7 @@ func NewTransport(cfg TransportConfig) (*Transport, error) {
 
 // newTransport takes further settings for the producer, for tests.
 func newTransport(cfg TransportConfig, producer kafka.ConfigMap) (*Transport, error) {
-	o, err := outbox.New(outbox.Config(cfg), splitBatch, producer)
+	o, err := outbox.New(outbox.Config(cfg), "jaeger_thrift", splitBatch, producer)
 	if err != nil {
 		return nil, err
 	}

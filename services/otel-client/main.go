@@ -37,7 +37,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	var teardown service.Teardown
 	defer func() { err = errors.Join(err, teardown.Run(cfg.Common.ShutdownTimeout)) }()
 
-	exporter, err := otelkafka.New(otelkafka.Config{Kafka: cfg.Kafka.Cluster(), Topic: cfg.Topic, Logger: log})
+	exporter, err := otelkafka.New(otelkafka.Config{Kafka: cfg.Kafka.Cluster(), Topic: cfg.Topic, SpoolDir: cfg.SpoolDir, Logger: log})
 	if err != nil {
 		return err
 	}

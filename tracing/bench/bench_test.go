@@ -49,7 +49,7 @@ type sender struct {
 
 // BenchmarkTransport runs all transports in turn, several times, whatever b.N is.
 func BenchmarkTransport(b *testing.B) {
-	senders := []sender{none(), overHTTP(b), overUDP(b), overKafka(b)}
+	senders := []sender{none(), overHTTP(b), overUDP(b), overKafka(b, "kafka", ""), overKafka(b, "spool", b.TempDir())}
 	b.Logf("a span takes %d bytes on the wire", spanBytes(b))
 	micros := map[string][]float64{}
 	for range rounds {
@@ -66,8 +66,9 @@ func BenchmarkTransport(b *testing.B) {
 	}
 	b.ReportMetric(median["kafka"]/median["http"], "kafka/http")
 	b.ReportMetric(median["udp"]/median["http"], "udp/http")
-	fmt.Printf("kafka/http %.2f, udp/http %.2f; without making the spans (none): kafka/http %.2f\n",
-		median["kafka"]/median["http"], median["udp"]/median["http"],
+	b.ReportMetric(median["spool"]/median["kafka"], "spool/kafka")
+	fmt.Printf("kafka/http %.2f, udp/http %.2f, kafka with a spool/kafka %.2f; without making the spans (none): kafka/http %.2f\n",
+		median["kafka"]/median["http"], median["udp"]/median["http"], median["spool"]/median["kafka"],
 		(median["kafka"]-median["none"])/(median["http"]-median["none"]))
 }
 
@@ -179,15 +180,15 @@ func overUDP(b *testing.B) sender {
 	}
 }
 
-func overKafka(b *testing.B) sender {
+func overKafka(b *testing.B, name, spoolDir string) sender {
 	r := startReceiver(b, "kafka")
 	topic := ""
 	return sender{
-		name: "kafka",
+		name: name,
 		open: func(t testing.TB) (jaeger.Transport, *jaeger.Metrics, func() error) {
 			topic = newTopic(t, r.addr)
 			tr, err := tracing.NewTransport(tracing.TransportConfig{
-				Kafka: kafkaclient.Cluster{Brokers: []string{r.addr}}, Topic: topic, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+				Kafka: kafkaclient.Cluster{Brokers: []string{r.addr}}, Topic: topic, SpoolDir: spoolDir, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 			})
 			require.NoError(t, err)
 			return tr, tr.Metrics(), tr.Close

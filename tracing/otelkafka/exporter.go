@@ -7,7 +7,8 @@
 // away, the topic is missing or the producer fails, while the process runs and there
 // is room to keep it; a span that cannot be kept is counted, and the counters travel
 // with the spans (see package numbering). A process that is killed takes along what
-// it had not yet sent.
+// it had not yet sent, unless it has a spool: then it takes along what was exported
+// in the last tenth of a second, or the last one where Kafka has just gone away.
 //
 // What the SDK drops before the exporter is not seen here, and counted nowhere: its
 // BatchSpanProcessor keeps 2 048 spans for up to 5 s by default. Give it a larger
@@ -43,6 +44,7 @@ import (
 const (
 	DefaultTopic       = outbox.DefaultTopic
 	DefaultBufferBytes = outbox.DefaultBufferBytes
+	DefaultSpoolBytes  = outbox.DefaultSpoolBytes
 )
 
 var errShutDown = errors.New("otelkafka exporter is shut down")
@@ -53,11 +55,13 @@ type Config struct {
 	Kafka       kafkaclient.Cluster // may be another cluster than the service's own
 	Topic       string              // default DefaultTopic
 	BufferBytes int                 // what is kept while Kafka is away; default DefaultBufferBytes; at least one record, 900 kB
+	SpoolDir    string              // directory for what Kafka does not take within a second, so that it outlives the process; default none
+	SpoolBytes  int                 // what each process may keep there, at least 16 MiB; default DefaultSpoolBytes
 	Logger      *slog.Logger        // default slog.Default()
 }
 
 // LeftBehindError says that an exporter was shut down before all its spans were
-// sent.
+// sent, and that they are lost.
 type LeftBehindError = outbox.LeftBehindError
 
 // Exporter is a sdktrace.SpanExporter that writes to a Kafka topic. The spans of one
@@ -72,6 +76,12 @@ type LeftBehindError = outbox.LeftBehindError
 // newest record is lost: its number is used up, so that the gap shows, and its spans
 // are counted. If they are counted and no span follows, Shutdown sends a record
 // without spans that carries the counters.
+//
+// With a SpoolDir, records that wait for a second leave memory for a file there, up
+// to SpoolBytes, and so do those behind them; if the process ends before they are
+// sent, the next one with that directory and topic sends them, as they are, with key
+// and headers. Directories may be shared, if all write to one cluster; each process
+// has a file of its own.
 //
 // All methods are safe for concurrent use.
 type Exporter struct {
@@ -97,7 +107,7 @@ func New(cfg Config) (*Exporter, error) {
 
 // newExporter takes further settings for the producer, for tests.
 func newExporter(cfg Config, producer kafka.ConfigMap) (*Exporter, error) {
-	o, err := outbox.New(outbox.Config(cfg), split, producer)
+	o, err := outbox.New(outbox.Config(cfg), "otlp_proto", split, producer)
 	if err != nil {
 		return nil, fmt.Errorf("otelkafka: %w", err)
 	}
@@ -179,8 +189,9 @@ func (e *Exporter) send(value []byte, spans int) (lost int) {
 func (e *Exporter) Losses() numbering.Losses { return e.outbox.Tally.Losses() }
 
 // Shutdown implements sdktrace.SpanExporter: it waits until Kafka has acknowledged
-// everything or ctx ends, and releases the exporter. If spans were left, the error is
-// a *LeftBehindError. Further calls wait for the first and return its result: the
+// everything or ctx ends, and releases the exporter. What is left then goes to the
+// spool. If there is none, or it does not take them, the error is a *LeftBehindError.
+// Further calls wait for the first and return its result: the
 // SDK's processors return only the error of ctx when it ends, and a call after theirs
 // tells more.
 func (e *Exporter) Shutdown(ctx context.Context) error {

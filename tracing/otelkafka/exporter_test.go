@@ -419,3 +419,21 @@ func TestAProgramThatUsesOnlyOpenTelemetryLinksNothingOfJaeger(t *testing.T) {
 	unwanted := regexp.MustCompile(`(?m)^(github\.com/uber/|github\.com/apache/thrift|github\.com/opentracing|google\.golang\.org/grpc|fault-tolerant-tracing/tracing/batch|fault-tolerant-tracing/tracing$).*`)
 	assert.Empty(t, unwanted.FindAllString(string(deps), -1))
 }
+
+func TestShutdownLeavesInTheSpoolWhatKafkaDoesNotTake(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t)
+	b.Stop()
+	cfg := Config{Kafka: cluster(b.Addr()), SpoolDir: t.TempDir()}
+	e, _ := startExporter(t, cfg, nil)
+	newSource(t).feed(t, e, 10, payload(3000))
+	require.NoError(t, e.Shutdown(ending(t, 0)))
+
+	require.NoError(t, b.Start())
+	limitTopic(t, b, "20000") // the next process knows how to split what the first has made
+	e, _ = startExporter(t, cfg, nil)
+	require.NoError(t, e.Shutdown(ending(t, patience)))
+	records := read(t, b, 2)
+	assert.Equal(t, names(0, 10), operations(records))
+	assert.Equal(t, []int64{1}, slices.Compact(seqNos(records)))
+}

@@ -158,6 +158,10 @@ func TestEmptyVariablesCountAsMissing(t *testing.T) {
 	assert.Equal(t, mustLoad(t), mustLoad(t, "KAFKA_BROKERS=", "SHUTDOWN_TIMEOUT=", "TRACING_KAFKA_BROKERS=", "LOG_FORMAT=", "JAEGER_ENDPOINT="))
 }
 
+func TestTheSpoolReachesTheTracer(t *testing.T) {
+	assert.Equal(t, "/spool", mustLoad(t, "TRACING_SPOOL_DIR=/spool").Tracing.Config("example", nil).SpoolDir)
+}
+
 func TestJaegerVariablesReachTheTracer(t *testing.T) {
 	t.Setenv("JAEGER_SERVICE_NAME", "other")
 	t.Setenv("JAEGER_DISABLED", "true")

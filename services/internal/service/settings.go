@@ -127,6 +127,7 @@ func (c *Collector) Check() []Problem {
 type Tracing struct {
 	Kafka     TracingKafka
 	Topic     string       `env:"TRACING_TOPIC" envDefault:"tracing-topic" help:"topic for the spans"`
+	SpoolDir  string       `env:"TRACING_SPOOL_DIR" help:"directory for spans that Kafka does not take within a second, so that they outlive the process; default none"`
 	Transport tracing.Kind `env:"TRACING_TRANSPORT" envDefault:"kafka" oneof:"kafka,direct" help:"where spans go, the topic or straight to Jaeger"`
 	Collector Collector
 
@@ -201,6 +202,7 @@ func (t Tracing) Config(service string, log *slog.Logger) tracing.Config {
 		Transport:     t.Transport,
 		Kafka:         cluster,
 		Topic:         t.Topic,
+		SpoolDir:      t.SpoolDir,
 		Endpoint:      endpoint.String(),
 		User:          t.Collector.User,
 		Password:      t.Collector.Password,

@@ -4,15 +4,24 @@
 // A record that the topic does not admit is halved until it does. When the buffer
 // is full, the newest record is not taken.
 //
+// With a spool, records that have waited for a second, and all behind them, go from
+// memory to a file: they outlive the process, and memory is free for others. The
+// next process sends them. Those that a killed one had sent last may come twice.
+//
 // What a record holds is its callers' business: they make it, number it, and count
 // what was not taken, in a Tally.
 package outbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 
 	"fault-tolerant-tracing/tracing/kafkaclient"
@@ -25,6 +34,7 @@ import (
 const (
 	DefaultTopic       = "tracing-topic"
 	DefaultBufferBytes = 32 << 20
+	DefaultSpoolBytes  = 256 << 20
 )
 
 // MaxRecordBytes is the largest value of a record: a broker takes 1 048 588 by
@@ -39,6 +49,10 @@ const (
 	// with. There is seldom more than one, as a flush makes one record; a process
 	// that writes many makes them faster than this.
 	lingerMillis = 5
+
+	spoolAfter = time.Second            // how long the oldest record may wait before all go to the spool
+	spoolEvery = 100 * time.Millisecond // how often they are looked after
+	spoolRetry = time.Second            // the same, while the spool takes nothing
 )
 
 // Config configures an Outbox. Kafka.Brokers is required; every other zero value
@@ -47,6 +61,8 @@ type Config struct {
 	Kafka       kafkaclient.Cluster
 	Topic       string       // default DefaultTopic
 	BufferBytes int          // default DefaultBufferBytes; at least MaxRecordBytes
+	SpoolDir    string       // default none; processes may share it if they write to one cluster
+	SpoolBytes  int          // of each process; default DefaultSpoolBytes; at least 16 MiB
 	Logger      *slog.Logger // default slog.Default()
 }
 
@@ -68,15 +84,17 @@ type Outbox struct {
 	*queue
 	producer producer
 	topic    string
+	spools   []*spool // what is written goes to the first, the others are of dead processes; empty: memory only
 
 	hurry   chan struct{} // closed when shutdown begins
 	stop    context.CancelFunc
-	stopped chan struct{} // closed when run has returned
+	running sync.WaitGroup
 }
 
 // New makes an outbox and returns at once, whether or not Kafka can be reached.
-// extra are further settings of the producer.
-func New(cfg Config, split Split, extra kafka.ConfigMap) (*Outbox, error) {
+// format names what split can split; a spool is of one format. extra are further
+// settings of the producer.
+func New(cfg Config, format string, split Split, extra kafka.ConfigMap) (*Outbox, error) {
 	if cfg.Topic == "" {
 		cfg.Topic = DefaultTopic
 	}
@@ -89,16 +107,23 @@ func New(cfg Config, split Split, extra kafka.ConfigMap) (*Outbox, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
+	if cfg.SpoolBytes == 0 {
+		cfg.SpoolBytes = DefaultSpoolBytes
+	}
 	settings := kafka.ConfigMap{"linger.ms": lingerMillis}
 	maps.Copy(settings, extra)
 	p, err := kafkaclient.NewProducer(cfg.Kafka, cfg.Logger, settings)
 	if err != nil {
 		return nil, err
 	}
-	return start(p, cfg, split), nil
+	o, err := start(p, cfg, format, split)
+	if err != nil {
+		_ = p.Close(context.Background()) // it has nothing to send
+	}
+	return o, err
 }
 
-func start(p producer, cfg Config, split Split) *Outbox {
+func start(p producer, cfg Config, format string, split Split) (*Outbox, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	tally := NewTally(cfg.Logger)
 	o := &Outbox{
@@ -107,14 +132,25 @@ func start(p producer, cfg Config, split Split) *Outbox {
 			limit: cfg.BufferBytes, split: split, log: cfg.Logger.With("topic", cfg.Topic), tally: tally, wake: make(chan struct{}, 1),
 		},
 		producer: p, topic: cfg.Topic,
-		hurry: make(chan struct{}), stop: stop, stopped: make(chan struct{}),
+		hurry: make(chan struct{}), stop: stop,
 	}
-	go o.run(ctx)
-	return o
+	if cfg.SpoolDir != "" {
+		dir := filepath.Join(cfg.SpoolDir, url.PathEscape(cfg.Topic)+"."+format)
+		var err error
+		if o.spools, o.records, err = openSpools(dir, cfg.SpoolBytes, o.log); err != nil {
+			stop()
+			return nil, err
+		}
+		if left := o.Left(); left > 0 {
+			o.log.Info("sending spans from the spool", "spans", left, "records", len(o.records), "dir", dir)
+		}
+		o.running.Go(func() { o.keep(ctx) })
+	}
+	o.running.Go(func() { o.run(ctx) })
+	return o, nil
 }
 
 func (o *Outbox) run(ctx context.Context) {
-	defer close(o.stopped)
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval, waits.MaxInterval = firstWait, longestWait
 	for ctx.Err() == nil {
@@ -134,12 +170,15 @@ func (o *Outbox) run(ctx context.Context) {
 }
 
 func (o *Outbox) produce(r *Record) {
-	err := o.producer.Produce(&kafka.Message{
-		TopicPartition: kafka.TopicPartition{Topic: &o.topic, Partition: kafka.PartitionAny},
-		Key:            r.Key,
-		Value:          r.Value,
-		Headers:        r.Headers,
-	}, func(_ kafka.TopicPartition, err error) { o.settle(r, err) })
+	c, err := o.content(r)
+	if err == nil {
+		err = o.producer.Produce(&kafka.Message{
+			TopicPartition: kafka.TopicPartition{Topic: &o.topic, Partition: kafka.PartitionAny},
+			Key:            c.Key,
+			Value:          c.Value,
+			Headers:        c.Headers,
+		}, func(_ kafka.TopicPartition, err error) { o.settle(r, err) })
+	}
 	if err != nil {
 		o.settle(r, err)
 	}
@@ -162,9 +201,67 @@ func (o *Outbox) hold(ctx context.Context, failure error, waits *backoff.Exponen
 	o.rewind()
 }
 
-// Shutdown waits for the records to be acknowledged or for the end of ctx, stops
-// and closes the producer, and ends the Tally's burst. If spans were left, the error
-// is a *LeftBehindError. It is called once; a record that is pushed later stays.
+// keep looks after the spools: it removes what is done, and brings there what is
+// late.
+func (o *Outbox) keep(ctx context.Context) {
+	tick := time.NewTicker(spoolEvery)
+	defer tick.Stop()
+	for failing := false; ; {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		err := o.trim()
+		if o.late() {
+			err = errors.Join(err, o.spill())
+		}
+		switch {
+		case err != nil && !failing:
+			o.log.Error("the spool does not take spans, they stay in memory", "err", err)
+			tick.Reset(spoolRetry)
+		case err == nil && failing:
+			o.log.Info("the spool takes spans again")
+			tick.Reset(spoolEvery)
+		}
+		failing = err != nil
+	}
+}
+
+// spill brings all records to the spool.
+func (o *Outbox) spill() error {
+	for {
+		records, contents := o.unspooled()
+		if len(records) == 0 {
+			return nil
+		}
+		s, level := o.spools[0], slog.LevelDebug
+		if s.first == s.end { // nothing was there
+			level = slog.LevelInfo
+		}
+		first, err := s.append(contents)
+		if err != nil {
+			return err
+		}
+		spans := o.spooled(records, s, first)
+		o.log.Log(context.Background(), level, "spans wait for kafka in the spool", "spans", spans)
+	}
+}
+
+// trim removes from the spools what is done, and leaves those of dead processes that
+// are empty.
+func (o *Outbox) trim() (err error) {
+	o.spools = slices.DeleteFunc(o.spools, func(s *spool) bool {
+		err = errors.Join(err, s.trim(o.firstIn(s)))
+		return s != o.spools[0] && s.first == s.end && s.close() == nil
+	})
+	return err
+}
+
+// Shutdown waits for the records to be acknowledged or for the end of ctx, brings
+// what is left to the spool if there is one, stops and closes the producer, and ends
+// the Tally's burst. If spans were left elsewhere, the error is a *LeftBehindError.
+// It is called once; a record that is pushed later stays.
 func (o *Outbox) Shutdown(ctx context.Context) error {
 	close(o.hurry)
 	select {
@@ -172,13 +269,25 @@ func (o *Outbox) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	o.stop()
-	<-o.stopped
+	o.running.Wait()
+	var spoolErr error
+	if len(o.spools) > 0 {
+		spoolErr = o.spill() // before the producer is closed, which may take time
+	}
 	err := o.producer.Close(ctx)
 	o.Tally.Finish()
-	if left := o.Left(); left > 0 {
-		return &LeftBehindError{Spans: left, Err: context.Cause(ctx)}
+	spoolErr = errors.Join(spoolErr, o.trim())
+	for _, s := range o.spools {
+		spoolErr = errors.Join(spoolErr, s.close())
 	}
-	return err
+	switch inMemory, spooled := o.waiting(); {
+	case inMemory > 0:
+		return &LeftBehindError{Spans: inMemory, Err: errors.Join(context.Cause(ctx), spoolErr)}
+	case spooled > 0:
+		o.log.Info("spans wait in the spool, to be sent at the next start", "spans", spooled)
+		return spoolErr
+	}
+	return errors.Join(err, spoolErr)
 }
 
 // LeftBehindError says that there was no time to send all spans.

@@ -44,10 +44,11 @@ func startScripted(t *testing.T) (*Outbox, func(want string) delivery) {
 	t.Helper()
 	p := scripted{make(chan delivery, 100)}
 	cfg := Config{Topic: DefaultTopic, BufferBytes: 3 * windowBytes, Logger: slog.New(slog.DiscardHandler)}
-	o := start(p, cfg, func(value []byte, n int) (first, second []byte, err error) { return value[:n], value[n:], nil })
+	o, err := start(p, cfg, "text", func(value []byte, n int) (first, second []byte, err error) { return value[:n], value[n:], nil })
+	require.NoError(t, err)
 	t.Cleanup(func() {
 		o.stop()
-		<-o.stopped
+		o.running.Wait()
 	})
 	return o, func(want string) delivery {
 		t.Helper()

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
 )
@@ -17,10 +18,13 @@ const windowBytes = 4 << 20
 // Record is some spans on their way to Kafka.
 type Record struct {
 	Key     []byte
-	Value   []byte // nil when done
+	Value   []byte // as Key and Headers, not in memory when done or in a spool
 	Headers []kafka.Header
 	Spans   int
 
+	size    int // of the value
+	pushed  time.Time
+	place   *place
 	done    bool // acknowledged, or given up
 	suspect bool // was refused as too large, maybe for others in its request: to be sent alone
 }
@@ -37,7 +41,7 @@ type queue struct {
 	mu            sync.Mutex
 	records       []*Record // oldest first; those done leave at the front
 	next          int       // index of the first record not handed over since the last rewind
-	bytes         int       // of all records not done
+	bytes         int       // of all values in memory
 	inFlight      int
 	inFlightBytes int
 	alone         bool          // the one in flight is a suspect
@@ -54,8 +58,9 @@ func (q *queue) Push(r Record) bool {
 	if q.bytes+len(r.Value) > q.limit {
 		return false
 	}
+	r.size, r.pushed, r.place = len(r.Value), time.Now(), &place{}
 	q.records = append(q.records, &r)
-	q.bytes += len(r.Value)
+	q.bytes += r.size
 	q.signal()
 	return true
 }
@@ -85,14 +90,25 @@ func (q *queue) take() (*Record, error) {
 		return nil, nil
 	}
 	r := q.records[q.next]
-	if q.inFlight > 0 && (q.alone || r.suspect || q.inFlightBytes+len(r.Value) > windowBytes) {
+	if q.inFlight > 0 && (q.alone || r.suspect || q.inFlightBytes+r.size > windowBytes) {
 		return nil, nil
 	}
 	q.next++
 	q.inFlight++
-	q.inFlightBytes += len(r.Value)
+	q.inFlightBytes += r.size
 	q.alone = r.suspect
 	return r, nil
+}
+
+// content returns what is in a record.
+func (q *queue) content(r *Record) (Record, error) {
+	q.mu.Lock()
+	c, at := *r, *r.place
+	q.mu.Unlock()
+	if at.spool == nil || c.Value != nil {
+		return c, nil
+	}
+	return at.spool.read(at.id)
 }
 
 // settle takes note of what became of a record that was in flight.
@@ -100,7 +116,7 @@ func (q *queue) settle(r *Record, err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.inFlight--
-	q.inFlightBytes -= len(r.Value)
+	q.inFlightBytes -= r.size
 	switch {
 	case err == nil:
 		if q.failing {
@@ -109,6 +125,9 @@ func (q *queue) settle(r *Record, err error) {
 		}
 		q.finish(r)
 	case tooLarge(err) && r.suspect && q.halve(r):
+	case errors.Is(err, errSpoolDamaged):
+		q.tally.FailedToEmit(r.Spans, err.Error())
+		q.finish(r)
 	case tooLarge(err) && r.suspect:
 		q.tally.FailedToEmit(r.Spans, "kafka refuses a record as too large: "+err.Error())
 		q.finish(r)
@@ -129,6 +148,14 @@ func (q *queue) halve(r *Record) bool {
 	if r.Spans < 2 {
 		return false
 	}
+	if r.Value == nil {
+		whole, err := r.place.spool.read(r.place.id)
+		if err != nil {
+			return false
+		}
+		r.Key, r.Value, r.Headers = whole.Key, whole.Value, whole.Headers
+		q.bytes += r.size
+	}
 	first, second := *r, *r
 	first.Spans = r.Spans / 2
 	second.Spans = r.Spans - first.Spans
@@ -136,16 +163,24 @@ func (q *queue) halve(r *Record) bool {
 	if first.Value, second.Value, err = q.split(r.Value, first.Spans); err != nil {
 		return false
 	}
+	first.size, second.size = len(first.Value), len(second.Value)
 	q.next = slices.Index(q.records, r)
 	q.records = slices.Replace(q.records, q.next, q.next+1, &first, &second)
-	q.bytes += len(first.Value) + len(second.Value) - len(r.Value)
+	q.bytes += first.size + second.size
+	q.forget(r)
 	return true
+}
+
+// forget frees the value of a record that is done, in a spool, or halved.
+func (q *queue) forget(r *Record) {
+	q.bytes -= len(r.Value)
+	r.Key, r.Value, r.Headers = nil, nil, nil
 }
 
 // finish removes a record, and with it those done before it that it held up.
 func (q *queue) finish(r *Record) {
-	q.bytes -= len(r.Value)
-	r.done, r.Value = true, nil
+	q.forget(r)
+	r.done = true
 	n := 0
 	for n < len(q.records) && q.records[n].done {
 		n++
@@ -194,15 +229,81 @@ func (q *queue) rewind() {
 }
 
 // Left is the number of spans not acknowledged. It is safe for several goroutines.
-func (q *queue) Left() (spans int) {
+func (q *queue) Left() int {
+	inMemory, spooled := q.waiting()
+	return inMemory + spooled
+}
+
+// waiting is Left, by where they are.
+func (q *queue) waiting() (inMemory, spooled int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, r := range q.records {
-		if !r.done {
-			spans += r.Spans
+		switch {
+		case r.done:
+		case r.place.spool == nil:
+			inMemory += r.Spans
+		default:
+			spooled += r.Spans
 		}
 	}
+	return inMemory, spooled
+}
+
+// late tells whether records are to go to the spool: because the oldest one waits
+// for long, wherever it is, or because memory is short.
+func (q *queue) late() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.records) > 0 && (time.Since(q.records[0].pushed) >= spoolAfter || q.bytes > q.limit/2)
+}
+
+// unspooled returns the oldest records that are in no spool, up to batchBytes, and
+// what is in them.
+func (q *queue) unspooled() (records []*Record, contents []Record) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	first := len(q.records)
+	for first > 0 && q.records[first-1].place.spool == nil {
+		first--
+	}
+	size := 0
+	for _, r := range q.records[first:] {
+		if r.done {
+			continue
+		}
+		if size += r.size; size > batchBytes {
+			break
+		}
+		records, contents = append(records, r), append(contents, *r)
+	}
+	return records, contents
+}
+
+// spooled notes that records are in a spool, from a number on, and will be sent from
+// there. It returns how many spans they hold.
+func (q *queue) spooled(records []*Record, s *spool, first uint64) (spans int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i, r := range records {
+		*r.place = place{s, first + uint64(i)}
+		q.forget(r)
+		spans += r.Spans
+	}
 	return spans
+}
+
+// firstIn returns the number of the oldest record in a spool that is not done, or of
+// the one behind all.
+func (q *queue) firstIn(s *spool) uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, r := range q.records {
+		if !r.done && r.place.spool == s {
+			return r.place.id
+		}
+	}
+	return s.end
 }
 
 func tooLarge(err error) bool {
