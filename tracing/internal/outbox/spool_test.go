@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -282,6 +283,24 @@ func TestASpoolThatIsFullTakesNothingUntilThereIsRoom(t *testing.T) {
 		require.NoError(t, err)
 		assert.LessOrEqual(t, info.Size(), int64(minSpoolBytes))
 	})
+}
+
+func TestAFullSpoolCanBeEmptied(t *testing.T) {
+	for _, size := range []int{3000, 100_000} {
+		s, _, err := openSpool(filepath.Join(t.TempDir(), "0.spool"), minSpoolBytes, slog.New(slog.DiscardHandler))
+		require.NoError(t, err)
+		s.db.NoSync = true                // for speed
+		for n := 1 << 10; n > 0; n /= 4 { // up to the last page
+			for err = nil; err == nil; {
+				_, err = s.append(slices.Repeat([]Record{{Value: make([]byte, size)}}, n))
+			}
+			require.ErrorIs(t, err, errSpoolFull)
+		}
+		for s.first < s.end {
+			require.NoError(t, s.trim(min(s.first+1+s.first/10, s.end)))
+		}
+		require.NoError(t, s.close())
+	}
 }
 
 func TestADirectoryThatCannotBeUsedIsAnError(t *testing.T) {
