@@ -119,12 +119,11 @@ func openSpool(path string, maxBytes int, log *slog.Logger) (s *spool, records [
 					s.first = id
 				}
 				s.end = id + 1
-				r, err := decode(data)
-				if err != nil {
+				if r, err := decode(data); err == nil {
+					records = append(records, &Record{Spans: r.Spans, size: len(r.Value), place: &place{s, id}})
+				} else {
 					damaged++
-					return nil
 				}
-				records = append(records, &Record{Spans: r.Spans, size: len(r.Value), place: &place{s, id}})
 				return nil
 			})
 		})
