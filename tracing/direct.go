@@ -80,6 +80,8 @@ func (d *direct) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+func (d *direct) flushUpTo(context.Context, uint64) error { return nil }
+
 func (d *direct) shutdownAfter(ctx context.Context, tracer io.Closer) error {
 	defer d.Close()
 	lost := d.stats().FailedToEmit

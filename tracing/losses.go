@@ -10,6 +10,9 @@ import (
 // losses are the spans that a transport or its reporter could not keep.
 type losses struct{ tally *outbox.Tally }
 
+// dropped is how many spans the reporter could not keep.
+func (l losses) dropped() uint64 { return uint64(l.tally.Losses().FullQueue) }
+
 func (l losses) stats() batch.Stats {
 	now := l.tally.Losses()
 	return batch.Stats{FullQueueDropped: now.FullQueue, TooLargeDropped: now.TooLarge, FailedToEmit: now.FailedToEmit}

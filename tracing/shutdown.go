@@ -42,6 +42,28 @@ func (t *Transport) Close() error {
 	return err
 }
 
+// handOver is how long the reporter needs, at most, to hand over a span that waits in its queue while it is not busy.
+const handOver = time.Millisecond
+
+func (t *Transport) flushUpTo(ctx context.Context, reported uint64) error {
+	for t.appended.Load()+t.dropped() < reported {
+		select {
+		case <-time.After(handOver):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	if _, err := t.Flush(); err != nil {
+		return err
+	}
+	select {
+	case <-t.outbox.Done():
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 func (t *Transport) shutdownAfter(ctx context.Context, tracer io.Closer) error {
 	return errors.Join(tracer.Close(), t.Shutdown(ctx))
 }

@@ -22,6 +22,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fault-tolerant-tracing/tracing/internal/outbox"
@@ -96,6 +97,8 @@ const (
 type Tracer struct {
 	opentracing.Tracer
 	propagator *propagation.Propagator
+	reported   *atomic.Uint64
+	transport  transport // nil: Disabled
 }
 
 // BaggageDropped returns how much baggage could not travel so far: see package
@@ -114,7 +117,7 @@ func New(cfg Config) (*Tracer, func(context.Context) error, error) {
 	cfg.setDefaults()
 	propagator := propagation.New(cfg.Logger)
 	if cfg.Disabled {
-		return &Tracer{opentracing.NoopTracer{}, propagator}, func(context.Context) error { return nil }, nil
+		return &Tracer{Tracer: opentracing.NoopTracer{}, propagator: propagator}, func(context.Context) error { return nil }, nil
 	}
 	if cfg.Service == "" {
 		return nil, nil, errors.New("tracing: no service name")
@@ -123,12 +126,13 @@ func New(cfg Config) (*Tracer, func(context.Context) error, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("tracing: %w", err)
 	}
-	tracer, closer, err := cfg.tracer(t, propagator)
+	reported := new(atomic.Uint64)
+	tracer, closer, err := cfg.tracer(t, propagator, reported)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("tracing: %w", err), t.Close())
 	}
 	var once sync.Once
-	return &Tracer{tracer, propagator}, func(ctx context.Context) error {
+	return &Tracer{tracer, propagator, reported, t}, func(ctx context.Context) error {
 		once.Do(func() { err = t.shutdownAfter(ctx, closer) })
 		return err
 	}, nil
@@ -152,10 +156,25 @@ func (c *Config) setDefaults() {
 	}
 }
 
+// Flush sends every span that was finished before the call, and blocks until Kafka has
+// acknowledged all of them or ctx ends, whose error it then returns. Spans that cannot be
+// kept, which are counted, do not hold it up. A service that commits what it has read only
+// after Flush has the trace of everything it counts as done, however it ends. With Direct
+// Flush waits for nothing: there a span that is sent may be lost all the same. It is safe
+// for several goroutines.
+func (t *Tracer) Flush(ctx context.Context) error {
+	if t.transport == nil {
+		return nil
+	}
+	return t.transport.flushUpTo(ctx, t.reported.Load())
+}
+
 // transport is what New needs of either transport.
 type transport interface {
 	jaeger.Transport
 	Metrics() *jaeger.Metrics
+	// flushUpTo is Flush, of as many spans as were reported.
+	flushUpTo(ctx context.Context, reported uint64) error
 	// shutdownAfter closes the tracer, which hands over what its queue holds, and then the transport.
 	shutdownAfter(ctx context.Context, tracer io.Closer) error
 }
@@ -172,7 +191,7 @@ func (c *Config) transport() (transport, error) {
 	return nil, fmt.Errorf("transport %q: want %s or %s", c.Transport, Kafka, Direct)
 }
 
-func (c *Config) tracer(t transport, propagator *propagation.Propagator) (opentracing.Tracer, io.Closer, error) {
+func (c *Config) tracer(t transport, propagator *propagation.Propagator, reported *atomic.Uint64) (opentracing.Tracer, io.Closer, error) {
 	logger := jaegerLogger{c.Logger}
 	sampler, err := c.Sampler.NewSampler(c.Service, jaeger.NewNullMetrics())
 	if err != nil {
@@ -187,8 +206,19 @@ func (c *Config) tracer(t transport, propagator *propagation.Propagator) (opentr
 		reporter = jaeger.NewCompositeReporter(jaeger.NewLoggingReporter(debugLogger{logger}), reporter)
 	}
 	return config.Configuration{ServiceName: c.Service, Tags: c.Tags, Gen128Bit: c.Gen128Bit}.NewTracer(
-		config.Sampler(sampler), config.Reporter(propagator.Reporter(reporter)), config.Logger(logger),
+		config.Sampler(sampler), config.Reporter(counter{propagator.Reporter(reporter), reported}), config.Logger(logger),
 		config.Injector(opentracing.HTTPHeaders, propagator), config.Extractor(opentracing.HTTPHeaders, propagator))
+}
+
+// counter counts what it hands to the reporter, whose queue may drop it.
+type counter struct {
+	jaeger.Reporter
+	reported *atomic.Uint64
+}
+
+func (c counter) Report(span *jaeger.Span) {
+	c.Reporter.Report(span)
+	c.reported.Add(1)
 }
 
 // shutdownOnly keeps the reporter from closing the transport: its Close knows no

@@ -1,6 +1,7 @@
 package tracing
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -85,6 +86,27 @@ func TestSpansLeaveAfterTheFlushInterval(t *testing.T) {
 	require.NoError(t, closeTracer(ending(t, patience)))
 }
 
+func TestFlushReturnsWhenKafkaHasAllSpans(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t)
+	tracer, closeTracer, err := New(Config{Service: "s", Kafka: cluster(b.Addr()), FlushInterval: time.Hour, Logger: new(tracingtest.Log).Logger()})
+	require.NoError(t, err)
+	require.NoError(t, tracer.Flush(ending(t, patience)), "there is none")
+	for range 250 { // more than two batches
+		finish(tracer, "one")
+	}
+	require.NoError(t, tracer.Flush(ending(t, patience)))
+	assert.Len(t, tracingtest.SpansOnTopic(t, b.Addr(), DefaultTopic, 0), 250)
+
+	b.Stop()
+	finish(tracer, "two")
+	require.ErrorIs(t, tracer.Flush(ending(t, 200*time.Millisecond)), context.DeadlineExceeded)
+	require.NoError(t, b.Start())
+	require.NoError(t, tracer.Flush(ending(t, patience)))
+	assert.Len(t, tracingtest.SpansOnTopic(t, b.Addr(), DefaultTopic, 0), 251)
+	require.NoError(t, closeTracer(ending(t, patience)))
+}
+
 func TestTracingMayHaveAClusterOfItsOwn(t *testing.T) {
 	t.Parallel()
 	business, own := tracingtest.StartBroker(t), startBroker(t)
@@ -116,7 +138,7 @@ func TestSpansTheReporterDropsAreReportedOnTheTopic(t *testing.T) {
 	tr, lines := startTransport(t, TransportConfig{Kafka: cluster(b.Addr())}, nil)
 	cfg := Config{Service: "s", QueueSize: 1, Logger: lines.Logger()}
 	cfg.setDefaults()
-	tracer, closer, err := cfg.tracer(tr, propagation.New(cfg.Logger))
+	tracer, closer, err := cfg.tracer(tr, propagation.New(cfg.Logger), new(atomic.Uint64))
 	require.NoError(t, err)
 	finish(tracer, "first")
 	tr.mu.Lock() // the reporter's goroutine stands still

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"fault-tolerant-tracing/tracing/batch"
 	"fault-tolerant-tracing/tracing/internal/outbox"
@@ -65,6 +66,8 @@ type Transport struct {
 	stamped batch.Stats
 	closed  bool
 
+	appended atomic.Uint64 // spans that Append was given
+
 	closeOnce sync.Once
 	closeErr  error
 }
@@ -96,6 +99,7 @@ func splitBatch(value []byte, n int) (first, second []byte, err error) {
 // batches this span completed and the buffer took. Spans that are lost are
 // counted in Stats, not returned as errors: the reporter would log each of them.
 func (t *Transport) Append(span *jaeger.Span) (int, error) {
+	defer t.appended.Add(1)
 	s := jaeger.BuildJaegerThrift(span)
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -12,26 +12,29 @@ import (
 	"github.com/lovoo/goka"
 )
 
+const flushTimeout = 2 * time.Second // for the spans of what is finished at the end of a session
+
 // commitInOrder keeps goka from committing past a message that is not done.
 //
 // goka marks each message as soon as what it emitted is acknowledged, and a
 // commit covers everything up to the highest mark. A message that is still being
 // retried is lost if a later one of its partition is marked before the processor
 // stops. With this builder only the contiguous prefix of finished messages
-// reaches sarama.
-func commitInOrder(next goka.ConsumerGroupBuilder, log *slog.Logger) goka.ConsumerGroupBuilder {
+// reaches sarama, once flush has returned: what counts as done has its trace.
+func commitInOrder(next goka.ConsumerGroupBuilder, flush func(context.Context) error, log *slog.Logger) goka.ConsumerGroupBuilder {
 	return func(brokers []string, group, clientID string) (sarama.ConsumerGroup, error) {
 		inner, err := next(brokers, group, clientID)
 		if err != nil {
 			return nil, err
 		}
-		return orderedGroup{inner, log}, nil
+		return orderedGroup{inner, flush, log}, nil
 	}
 }
 
 type orderedGroup struct {
 	sarama.ConsumerGroup
-	log *slog.Logger
+	flush func(context.Context) error // of spans
+	log   *slog.Logger
 }
 
 // Consume blocks for one session after another, until one fails or ctx ends. goka
@@ -40,7 +43,7 @@ type orderedGroup struct {
 // timeout waits for, and two members would shut each other out in turn.
 func (g orderedGroup) Consume(ctx context.Context, topics []string, h sarama.ConsumerGroupHandler) error {
 	for {
-		err := g.ConsumerGroup.Consume(ctx, topics, &orderedHandler{ConsumerGroupHandler: h})
+		err := g.ConsumerGroup.Consume(ctx, topics, &orderedHandler{ConsumerGroupHandler: h, flush: g.flush, log: g.log})
 		if err != nil || ctx.Err() != nil {
 			return err
 		}
@@ -51,12 +54,43 @@ func (g orderedGroup) Consume(ctx context.Context, topics []string, h sarama.Con
 // orderedHandler shows goka each session with its marks put in order.
 type orderedHandler struct {
 	sarama.ConsumerGroupHandler
+	flush   func(context.Context) error
+	log     *slog.Logger
 	session *orderedSession
+	marking sync.WaitGroup
 }
 
+// Setup begins a session.
 func (h *orderedHandler) Setup(s sarama.ConsumerGroupSession) error {
 	h.session = &orderedSession{ConsumerGroupSession: s, partitions: map[partition]*finished{}}
+	h.marking.Go(func() { h.keepMarking(s.Context()) })
 	return h.ConsumerGroupHandler.Setup(h.session)
+}
+
+// Cleanup marks what is finished at the end of a session. sarama commits it then.
+func (h *orderedHandler) Cleanup(s sarama.ConsumerGroupSession) error {
+	err := h.ConsumerGroupHandler.Cleanup(h.session)
+	h.marking.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	if err := h.session.mark(ctx, h.flush); err != nil {
+		h.log.Warn("kafka did not take the spans of what is finished in time, it will be done again", "err", err)
+	}
+	return err
+}
+
+// keepMarking marks what is finished from time to time until ctx ends.
+func (h *orderedHandler) keepMarking(ctx context.Context) {
+	tick := time.NewTicker(commitInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			_ = h.session.mark(ctx, h.flush) // the next one makes up for it
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 func (h *orderedHandler) ConsumeClaim(_ sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
@@ -107,10 +141,11 @@ type partition struct {
 type finished struct {
 	progress.Progress
 	unfinished map[int64]*progress.Mark // by offset
+	done       int64                    // the end of what is finished
 	marked     int64                    // what sarama was told last
 }
 
-// orderedSession passes marks on as far as everything before them is done.
+// orderedSession keeps marks until everything before them is done, and its spans are flushed.
 type orderedSession struct {
 	sarama.ConsumerGroupSession
 
@@ -123,7 +158,7 @@ func (s *orderedSession) begin(p partition, offset int64) {
 	defer s.mu.Unlock()
 	f := s.partitions[p]
 	if f == nil {
-		f = &finished{unfinished: map[int64]*progress.Mark{}, marked: offset}
+		f = &finished{unfinished: map[int64]*progress.Mark{}, done: offset, marked: offset}
 		s.partitions[p] = f
 	}
 	f.unfinished[offset] = f.Read(offset, time.Time{})
@@ -131,14 +166,37 @@ func (s *orderedSession) begin(p partition, offset int64) {
 
 // MarkOffset says that the message before offset next is done. It is the one way
 // in which goka marks.
-func (s *orderedSession) MarkOffset(topic string, id int32, next int64, metadata string) {
+func (s *orderedSession) MarkOffset(topic string, id int32, next int64, _ string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.partitions[partition{topic, id}]
 	f.unfinished[next-1].Done()
 	delete(f.unfinished, next-1)
-	if done, _ := f.Next(); done > f.marked {
-		f.marked = done
-		s.ConsumerGroupSession.MarkOffset(topic, id, done, metadata)
+	f.done, _ = f.Next()
+}
+
+// mark tells sarama what is finished, once its spans are flushed. It blocks until then, or
+// until ctx ends.
+func (s *orderedSession) mark(ctx context.Context, flush func(context.Context) error) error {
+	ahead := map[partition]int64{}
+	s.mu.Lock()
+	for p, f := range s.partitions {
+		if f.done > f.marked {
+			ahead[p] = f.done
+		}
 	}
+	s.mu.Unlock()
+	if len(ahead) == 0 {
+		return nil
+	}
+	if err := flush(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p, done := range ahead {
+		s.partitions[p].marked = done
+		s.ConsumerGroupSession.MarkOffset(p.topic, p.id, done, "")
+	}
+	return nil
 }

@@ -1,10 +1,13 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestMarksArePassedOnInOrder(t *testing.T) {
@@ -30,10 +33,32 @@ func TestMarksArePassedOnInOrder(t *testing.T) {
 			}
 			for _, offset := range tt.done {
 				s.MarkOffset("number-topic", 1, offset+1, "")
+				require.NoError(t, s.mark(t.Context(), func(context.Context) error { return nil }))
 			}
 			assert.Equal(t, tt.want, inner.next)
 		})
 	}
+}
+
+// A message counts as done only when Kafka has its spans.
+func TestNothingIsMarkedBeforeItsSpansAreFlushed(t *testing.T) {
+	inner := new(marks)
+	s := &orderedSession{ConsumerGroupSession: inner, partitions: map[partition]*finished{}}
+	p := partition{"number-topic", 1}
+	s.begin(p, 7)
+	s.begin(p, 8)
+	s.MarkOffset(p.topic, p.id, 8, "")
+	away := errors.New("kafka is away")
+	require.ErrorIs(t, s.mark(t.Context(), func(context.Context) error { return away }), away)
+	assert.Empty(t, inner.next)
+	require.NoError(t, s.mark(t.Context(), func(context.Context) error {
+		assert.Empty(t, inner.next)
+		s.MarkOffset(p.topic, p.id, 9, "") // meanwhile: its spans may not be there
+		return nil
+	}))
+	assert.Equal(t, []int64{8}, inner.next)
+	require.NoError(t, s.mark(t.Context(), func(context.Context) error { return nil }))
+	assert.Equal(t, []int64{8, 9}, inner.next)
 }
 
 // What is done behind a message that is stuck takes no room.

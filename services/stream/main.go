@@ -21,7 +21,6 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/lovoo/goka"
-	"github.com/opentracing/opentracing-go"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -75,7 +74,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	return work.Wait()
 }
 
-func newStream(cfg config, cluster kafkaclient.Cluster, tracer opentracing.Tracer, producer *kafkaclient.Producer, metrics prometheus.Registerer, log *slog.Logger) (*stream, error) {
+func newStream(cfg config, cluster kafkaclient.Cluster, tracer *tracing.Tracer, producer *kafkaclient.Producer, metrics prometheus.Registerer, log *slog.Logger) (*stream, error) {
 	if _, err := saramaConfig(cluster, cfg.Group); err != nil { // rather now than in each processor
 		return nil, err
 	}

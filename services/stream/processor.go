@@ -11,13 +11,13 @@ import (
 	"time"
 
 	"fault-tolerant-tracing/services/internal/kafkaadmin"
+	"fault-tolerant-tracing/tracing"
 	"fault-tolerant-tracing/tracing/gokatrace"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 
 	"github.com/IBM/sarama"
 	"github.com/cenkalti/backoff/v5"
 	"github.com/lovoo/goka"
-	"github.com/opentracing/opentracing-go"
 	"github.com/rcrowley/go-metrics"
 )
 
@@ -34,7 +34,7 @@ type stream struct {
 	cfg     config
 	graph   *goka.GroupGraph
 	cluster kafkaclient.Cluster
-	tracer  opentracing.Tracer
+	tracer  *tracing.Tracer
 	log     *slog.Logger
 	current atomic.Pointer[goka.Processor]
 	beat    heartbeat
@@ -136,7 +136,7 @@ func (s *stream) options(shared *sarama.Config) []goka.ProcessorOption {
 		goka.WithLogger(logger{s.log}),
 		goka.WithNilHandling(goka.NilProcess),
 		goka.WithRebalanceCallback(s.assigned),
-		goka.WithConsumerGroupBuilder(commitInOrder(goka.ConsumerGroupBuilderWithConfig(conf()), s.log)),
+		goka.WithConsumerGroupBuilder(commitInOrder(goka.ConsumerGroupBuilderWithConfig(conf()), s.tracer.Flush, s.log)),
 		goka.WithConsumerSaramaBuilder(goka.SaramaConsumerBuilderWithConfig(conf())),
 		goka.WithTopicManagerBuilder(goka.TopicManagerBuilderWithConfig(conf(), goka.NewTopicManagerConfig())),
 		goka.WithProducerBuilder(gokatrace.ProducerBuilder(s.tracer, goka.ProducerBuilderWithConfig(conf()), numberTags)),

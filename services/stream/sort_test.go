@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"fault-tolerant-tracing/tracing"
 	"fault-tolerant-tracing/tracing/gokatrace"
 	"fault-tolerant-tracing/tracing/tracingtest"
 
@@ -34,7 +35,7 @@ func TestTheGraphSortsNumbers(t *testing.T) {
 			tracer, recorder := tracingtest.NewTracer(t, group)
 			cfg := testConfig("")
 			metrics := prometheus.NewRegistry()
-			s, err := newStream(cfg, cfg.Kafka.Cluster(), tracer, nil, metrics, slog.New(slog.DiscardHandler))
+			s, err := newStream(cfg, cfg.Kafka.Cluster(), &tracing.Tracer{Tracer: tracer}, nil, metrics, slog.New(slog.DiscardHandler))
 			require.NoError(t, err)
 			gt := tester.New(t)
 			options := append(s.options(goka.DefaultConfig()), goka.WithTester(gt), goka.WithLogger(log.New(io.Discard, "", 0)),

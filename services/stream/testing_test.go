@@ -10,6 +10,7 @@ import (
 
 	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/service"
+	"fault-tolerant-tracing/tracing"
 	"fault-tolerant-tracing/tracing/kafkaclient"
 	"fault-tolerant-tracing/tracing/tracingtest"
 
@@ -61,7 +62,7 @@ func startStreamOn(t *testing.T, tracer opentracing.Tracer, cfg config, cluster 
 	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	producer, err := deadletter.NewProducer(cluster, log)
 	require.NoError(t, err)
-	s, err := newStream(cfg, cluster, tracer, producer, prometheus.NewRegistry(), log)
+	s, err := newStream(cfg, cluster, &tracing.Tracer{Tracer: tracer}, producer, prometheus.NewRegistry(), log)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

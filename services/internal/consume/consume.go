@@ -13,6 +13,7 @@
 package consume
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -26,6 +27,7 @@ const (
 	pauseAfter     = 2 * time.Second        // without room
 	commitInterval = 200 * time.Millisecond // so much may be repeated after a crash
 	drainTimeout   = 2 * time.Second        // for what is under way when a partition is taken away
+	flushTimeout   = 2 * time.Second        // for the spans of what was finished then, and at the end
 	askTimeout     = 2 * time.Second
 	askInterval    = 2 * time.Second  // for the ends of partitions, while paused
 	topicInterval  = 30 * time.Second // for the id of the topic
@@ -53,6 +55,10 @@ type Config struct {
 
 	// Dispatch says what to do with the records. Fetch and Log are the consumer's.
 	Dispatch dispatch.Config
+	// Flush, if there is one, is called before offsets are handed out to be committed, which waits
+	// until it has returned nil: what counts as done then has its trace. It blocks; ctx ends with the
+	// consumer, or with its partitions.
+	Flush func(ctx context.Context) error
 	// StopTimeout bounds how long a graceful stop waits for what is under way.
 	StopTimeout time.Duration
 	Log         *slog.Logger

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,10 +37,15 @@ type Consumer struct {
 	login      *kafkaclient.Credentials
 	paused     bool
 	reassigned bool
-	fullSince  time.Time // zero: there is room
-	asked      time.Time // when the ends of the partitions were last asked for
-	checked    time.Time // when the id of the topic was
-	storedAt   time.Time // when offsets were last handed to the client
+	fullSince  time.Time       // zero: there is room
+	asked      time.Time       // when the ends of the partitions were last asked for
+	checked    time.Time       // when the id of the topic was
+	storedAt   time.Time       // when offsets were last handed to the client
+	flushed    <-chan struct{} // closed when the spans of what has moved are; nil: they are not being flushed
+
+	// What is to be committed next: how far partitions have come, and which of them are of
+	// a topic that was made anew.
+	moved, back map[int32]int64
 
 	using sync.RWMutex // held for reading while other goroutines than the poll loop use the client
 	gone  bool         // the client is closed
@@ -53,7 +59,7 @@ type Consumer struct {
 // New makes a consumer. It does not talk to the broker yet. The topic should exist
 // when [Consumer.Run] is called.
 func New(cfg Config) (*Consumer, error) {
-	c := &Consumer{cfg: cfg, log: cfg.Log.With("topic", cfg.Topic), closed: make(chan struct{})}
+	c := &Consumer{cfg: cfg, log: cfg.Log.With("topic", cfg.Topic), moved: map[int32]int64{}, back: map[int32]int64{}, closed: make(chan struct{})}
 	c.login = cfg.Cluster.Credentials(c.log)
 	client, err := newClient(cfg)
 	if err != nil {
@@ -111,11 +117,11 @@ func (c *Consumer) Run(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() { defer close(ended); c.work.Run(working, c.cfg.StopTimeout) }()
 
-	err := c.poll(ended)
+	err := c.poll(working, ended)
 	c.fatal = err != nil
 	stop()
 	<-ended
-	c.store()
+	c.storeAll()
 	return err
 }
 
@@ -129,7 +135,7 @@ func (c *Consumer) subscribe() error {
 
 // poll reads until the dispatcher has ended. It keeps polling while that finishes, so
 // that the partitions stay ours until the offsets are stored.
-func (c *Consumer) poll(ended <-chan struct{}) error {
+func (c *Consumer) poll(ctx context.Context, ended <-chan struct{}) error {
 	for {
 		select {
 		case <-ended:
@@ -137,7 +143,7 @@ func (c *Consumer) poll(ended <-chan struct{}) error {
 		default:
 		}
 		if !c.mayPoll() {
-			c.store()
+			c.store(ctx)
 			continue
 		}
 		if err := c.inspect(ended); err != nil {
@@ -145,7 +151,7 @@ func (c *Consumer) poll(ended <-chan struct{}) error {
 		}
 		event := c.kafka.Load().Poll(int(pollTimeout.Milliseconds()))
 		if time.Since(c.storedAt) > storeInterval {
-			c.store()
+			c.store(ctx)
 		}
 		switch e := event.(type) {
 		case *kafka.Message:
@@ -283,22 +289,75 @@ func (c *Consumer) setPaused(pause bool) {
 	c.paused, c.reassigned = pause, false
 }
 
-// store hands the offsets of finished prefixes to the client, which commits them in
-// the background. It commits none that is lower than before: those of a topic that was
-// made anew are committed here, the client having been told first, lest it commit the
-// last one of the old topic behind that.
-func (c *Consumer) store() {
+// store has the offsets of finished prefixes committed, once the spans of what is finished
+// are flushed. It does not block.
+func (c *Consumer) store(ctx context.Context) {
+	select {
+	case <-c.flushed: // nil: nothing is being flushed
+		c.handOut()
+	default:
+	}
+	if c.flushed != nil || c.cfg.Flush != nil && time.Since(c.storedAt) < commitInterval {
+		return
+	}
 	c.storedAt = time.Now()
-	moved, back := c.work.Moved()
-	if len(moved) > 0 {
-		if _, err := c.kafka.Load().StoreOffsets(c.offsets(moved)); err != nil {
-			c.log.Debug("could not store offsets of a partition that is not ours any more", "err", err)
+	if !c.takeMoved() {
+		return
+	}
+	if c.cfg.Flush == nil {
+		c.handOut()
+		return
+	}
+	flushed := make(chan struct{})
+	c.flushed = flushed
+	go func() {
+		if c.cfg.Flush(ctx) == nil {
+			close(flushed)
 		}
+	}()
+}
+
+// storeAll is store for when partitions go. It blocks until the spans are flushed.
+func (c *Consumer) storeAll() {
+	c.flushed = nil
+	if !c.takeMoved() {
+		return
+	}
+	if c.cfg.Flush != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+		defer cancel()
+		if err := c.cfg.Flush(ctx); err != nil {
+			c.log.Warn("kafka did not take the spans of what is finished in time, it will be done again", "err", err)
+			return
+		}
+	}
+	c.handOut()
+}
+
+// takeMoved adds to what is to be committed, and reports whether there is anything.
+func (c *Consumer) takeMoved() bool {
+	moved, back := c.work.Moved()
+	maps.Copy(c.moved, moved)
+	maps.Copy(c.back, back)
+	return len(c.moved) > 0
+}
+
+// handOut hands offsets to the client, which commits them in the background. It commits
+// none that is lower than before: those of a topic that was made anew are committed here,
+// the client having been told first, lest it commit the last one of the old topic behind
+// that.
+func (c *Consumer) handOut() {
+	moved, back := c.offsets(c.moved), c.offsets(c.back)
+	clear(c.moved)
+	clear(c.back)
+	c.flushed = nil
+	if _, err := c.kafka.Load().StoreOffsets(moved); err != nil {
+		c.log.Debug("could not store offsets of a partition that is not ours any more", "err", err)
 	}
 	if len(back) > 0 {
 		c.log.Warn("the offsets of the topic have started again")
 		go c.use(func(client *kafka.Consumer) {
-			if _, err := client.CommitOffsets(c.offsets(back)); err != nil {
+			if _, err := client.CommitOffsets(back); err != nil {
 				c.log.Warn("could not commit offsets", "err", err)
 			}
 		})

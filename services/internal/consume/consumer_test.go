@@ -179,6 +179,36 @@ func TestAGracefulStopRepeatsNothing(t *testing.T) {
 	}
 }
 
+func TestNothingIsCommittedBeforeItsSpansAreFlushed(t *testing.T) {
+	t.Parallel()
+	broker, client := startTopic(t)
+	s := newSeen()
+	asked := make(chan struct{}, 10)
+	m := startMember(t, broker, func(c *Config) {
+		c.Dispatch.Handle = each(s.handle)
+		c.Flush = func(ctx context.Context) error {
+			asked <- struct{}{}
+			<-ctx.Done()
+			return ctx.Err()
+		}
+	})
+	produce(t, client, 0, 100)
+	eventually(t, "all handled", func() bool { return s.distinct() == 100 })
+	<-asked
+	m.stop()
+	assert.Len(t, asked, 1, "at the end once more")
+	assert.Zero(t, committed(t, client))
+
+	startMember(t, broker, func(c *Config) {
+		c.Dispatch.Handle = each(s.handle)
+		c.Flush = func(context.Context) error { return nil }
+	})
+	eventually(t, "all committed", func() bool { return committed(t, client) == 100 })
+	for value, times := range s.times {
+		assert.Equal(t, 2, times, value)
+	}
+}
+
 func TestOrderIsKeptPerPartitionThroughFailures(t *testing.T) {
 	t.Parallel()
 	broker, client := startTopic(t)

@@ -26,7 +26,7 @@ func (c *Consumer) rebalance(client *kafka.Consumer, event kafka.Event) error {
 		c.log.Info("partitions revoked", "partitions", ids(e.Partitions))
 		if !client.AssignmentLost() {
 			c.work.Drain(ids(e.Partitions), drainTimeout)
-			c.store() // the client commits it before the partitions go
+			c.storeAll() // the client commits it before the partitions go
 		}
 		c.forget(ids(e.Partitions))
 	}
@@ -36,6 +36,10 @@ func (c *Consumer) rebalance(client *kafka.Consumer, event kafka.Event) error {
 // forget drops everything of partitions that are not ours any more.
 func (c *Consumer) forget(partitions []int32) {
 	c.work.Forget(partitions)
+	for _, id := range partitions {
+		delete(c.moved, id)
+		delete(c.back, id)
+	}
 	c.tails.forget(partitions)
 	for _, id := range partitions {
 		c.troubles.over(id)

@@ -86,7 +86,7 @@ func (c *Consumer) inspect(ended <-chan struct{}) error {
 	if c.login.Refresh(c.kafka.Load()) {
 		c.log.Info("TLS files have changed, joining anew")
 		c.work.Drain(c.work.Assigned(), drainTimeout)
-		c.store()
+		c.storeAll()
 		return c.renew(ended)
 	}
 	if c.paused {

@@ -94,6 +94,7 @@ func Run(ctx context.Context, cfg Config, teardown *service.Teardown) error {
 		SessionTimeout: cfg.Member.SessionTimeout,
 		Topic:          cfg.From,
 		StopTimeout:    cfg.Common.ShutdownTimeout / 2,
+		Flush:          cfg.Tracer.Flush,
 		Log:            cfg.Log,
 		Dispatch: dispatch.Config{
 			InFlight:   InFlight,

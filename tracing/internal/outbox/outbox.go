@@ -265,7 +265,7 @@ func (o *Outbox) trim() (err error) {
 func (o *Outbox) Shutdown(ctx context.Context) error {
 	close(o.hurry)
 	select {
-	case <-o.whenEmpty():
+	case <-o.Done():
 	case <-ctx.Done():
 	}
 	o.stop()

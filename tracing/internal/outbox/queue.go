@@ -22,7 +22,8 @@ type Record struct {
 	Headers []kafka.Header
 	Spans   int
 
-	size    int // of the value
+	number  uint64 // in the order of pushing; 0: it was in a spool before
+	size    int    // of the value
 	pushed  time.Time
 	place   *place
 	done    bool // acknowledged, or given up
@@ -44,10 +45,17 @@ type queue struct {
 	bytes         int       // of all values in memory
 	inFlight      int
 	inFlightBytes int
-	alone         bool          // the one in flight is a suspect
-	failure       error         // the first delivery error since the last rewind
-	failing       bool          // nothing was acknowledged since the last failure
-	empty         chan struct{} // closed when there is no record left; nil: nobody waits for that
+	alone         bool  // the one in flight is a suspect
+	failure       error // the first delivery error since the last rewind
+	failing       bool  // nothing was acknowledged since the last failure
+	pushed        uint64
+	awaited       []awaited
+}
+
+// awaited are the records up to a number.
+type awaited struct {
+	upTo uint64
+	over chan struct{} // closed when they are done
 }
 
 // Push adds a record, unless the buffer has no room for it. It never waits for
@@ -58,7 +66,8 @@ func (q *queue) Push(r Record) bool {
 	if q.bytes+len(r.Value) > q.limit {
 		return false
 	}
-	r.size, r.pushed, r.place = len(r.Value), time.Now(), &place{}
+	q.pushed++
+	r.number, r.size, r.pushed, r.place = q.pushed, len(r.Value), time.Now(), &place{}
 	q.records = append(q.records, &r)
 	q.bytes += r.size
 	q.signal()
@@ -188,24 +197,28 @@ func (q *queue) finish(r *Record) {
 	clear(q.records[:n])
 	q.records = q.records[n:]
 	q.next = max(q.next-n, 0)
-	q.noteEmpty()
+	q.noteDone()
 }
 
-func (q *queue) noteEmpty() {
-	if q.empty != nil && len(q.records) == 0 {
-		close(q.empty)
-		q.empty = nil
-	}
+func (q *queue) noteDone() {
+	q.awaited = slices.DeleteFunc(q.awaited, func(w awaited) bool {
+		over := len(q.records) == 0 || q.records[0].number > w.upTo
+		if over {
+			close(w.over)
+		}
+		return over
+	})
 }
 
-// whenEmpty returns a channel that is closed as soon as no record is left.
-func (q *queue) whenEmpty() <-chan struct{} {
-	empty := make(chan struct{})
+// Done returns a channel that is closed as soon as Kafka has acknowledged every record
+// that was pushed before the call, or it was given up. It is safe for several goroutines.
+func (q *queue) Done() <-chan struct{} {
+	over := make(chan struct{})
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.empty = empty
-	q.noteEmpty()
-	return empty
+	q.awaited = append(q.awaited, awaited{q.pushed, over})
+	q.noteDone()
+	return over
 }
 
 // startFailing notes, and logs, that records are to be sent again. It returns
