@@ -68,7 +68,7 @@ func (h *orderedHandler) Setup(s sarama.ConsumerGroupSession) error {
 }
 
 // Cleanup marks what is finished at the end of a session. sarama commits it then.
-func (h *orderedHandler) Cleanup(s sarama.ConsumerGroupSession) error {
+func (h *orderedHandler) Cleanup(sarama.ConsumerGroupSession) error {
 	err := h.ConsumerGroupHandler.Cleanup(h.session)
 	h.marking.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
