@@ -203,7 +203,7 @@ func ownWait(refused int) time.Duration {
 // split makes suspects of the halves of an attempt, to be tried now, in its place. What
 // spoke against it does not speak against them.
 func (d *Dispatcher) split(a *attempt) {
-	if !a.split && d.luck.refusals < minRefusals { // else it says little
+	if !a.split && !a.probe && d.luck.refusals < minRefusals { // else it says little
 		d.batching.split(len(a.parts))
 	}
 	first, second := a.halves()

@@ -113,10 +113,10 @@ func (a *attempt) records() []*Record {
 	return records
 }
 
-// acquittable tells whether all that speaks against it is refusals while nothing went
-// through, and none of its records was acquitted before.
+// acquittable tells whether all that speaks against it, or made halves of it, is refusals
+// while nothing went through, and none of its records was acquitted before.
 func (a *attempt) acquittable() bool {
-	return a.refused > 0 && a.isolated == 0 && !a.split && !slices.ContainsFunc(a.parts, func(p Part) bool { return p.acquitted })
+	return (a.refused > 0 || a.split) && !a.suspected() && !slices.ContainsFunc(a.parts, func(p Part) bool { return p.acquitted || !p.Whole() })
 }
 
 // acquit forgets what speaks against it.
