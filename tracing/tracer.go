@@ -210,15 +210,16 @@ func (c *Config) tracer(t transport, propagator *propagation.Propagator, reporte
 		config.Injector(opentracing.HTTPHeaders, propagator), config.Extractor(opentracing.HTTPHeaders, propagator))
 }
 
-// counter counts what it hands to the reporter, whose queue may drop it.
+// counter counts what it hands to the reporter, whose queue may drop it. It counts first: what another span is counted for
+// must not stand for one that still waits in the queue.
 type counter struct {
 	jaeger.Reporter
 	reported *atomic.Uint64
 }
 
 func (c counter) Report(span *jaeger.Span) {
-	c.Reporter.Report(span)
 	c.reported.Add(1)
+	c.Reporter.Report(span)
 }
 
 // shutdownOnly keeps the reporter from closing the transport: its Close knows no
