@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -93,16 +91,16 @@ func (c *cluster) close() {
 	c.admin.Close()
 }
 
-// ask returns the positions of all partitions, and the groups with a member. Topics that are not there are left out. It has the
+// ask returns the positions of all partitions. Topics that are not there are left out. It has the
 // consumer read what is new. It is for one goroutine.
-func (c *cluster) ask(ctx context.Context) (positions map[place]*position, groups []string, err error) {
+func (c *cluster) ask(ctx context.Context) (positions map[place]*position, err error) {
 	var names []string
 	for _, t := range c.topics {
 		names = append(names, t.name)
 	}
 	descriptions, err := c.admin.Describe(ctx, names...)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	positions = map[place]*position{}
 	byGroup := map[string][]kafka.TopicPartition{}
@@ -123,18 +121,17 @@ func (c *cluster) ask(ctx context.Context) (positions map[place]*position, group
 		err = errors.Join(err, c.committed(ctx, group, partitions, positions))
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for i, d := range descriptions {
 		for _, p := range d.Partitions {
 			at := place{d.Name, int32(p.Partition)}
 			if err := c.read(at, *positions[at], c.topics[i].tail); err != nil {
-				return nil, nil, err
+				return nil, err
 			}
 		}
 	}
-	groups, err = c.present(ctx, slices.Collect(maps.Keys(byGroup)))
-	return positions, groups, err
+	return positions, nil
 }
 
 func (c *cluster) offsets(ctx context.Context, of map[place]*position, spec kafka.OffsetSpec, set func(*position, int64)) error {
@@ -169,10 +166,13 @@ func (c *cluster) committed(ctx context.Context, group string, partitions []kafk
 	return err
 }
 
-// present returns the groups that have a member.
-func (c *cluster) present(ctx context.Context, groups []string) (present []string, err error) {
-	if len(groups) == 0 {
-		return nil, nil
+// present returns the groups of the topics that have a member.
+func (c *cluster) present(ctx context.Context) (present []string, err error) {
+	var groups []string
+	for _, t := range c.topics {
+		if t.group != "" {
+			groups = append(groups, t.group)
+		}
 	}
 	result, err := c.admin.DescribeConsumerGroups(ctx, groups)
 	if err != nil {

@@ -118,8 +118,12 @@ func (w *watch) look(ctx context.Context) state {
 		dataErr, tracingErr, random error
 		asked                       sync.WaitGroup
 	)
-	asked.Go(func() { data, groups, dataErr = w.data.ask(ctx) })
-	asked.Go(func() { tracing, _, tracingErr = w.tracing.ask(ctx) })
+	asked.Go(func() {
+		if data, dataErr = w.data.ask(ctx); dataErr == nil {
+			groups, dataErr = w.data.present(ctx)
+		}
+	})
+	asked.Go(func() { tracing, tracingErr = w.tracing.ask(ctx) })
 	asked.Go(func() { s.Relay, s.Spans.Lost = w.peers.askRelay(ctx) })
 	asked.Go(func() { random = w.peers.askRandom(ctx) })
 	asked.Go(func() { _, err := w.jaeger.Services(ctx); s.Jaeger = peerOf(err) })

@@ -18,7 +18,6 @@ import (
 	"fault-tolerant-tracing/services/internal/jaeger"
 	"fault-tolerant-tracing/services/internal/printable"
 	"fault-tolerant-tracing/services/internal/service"
-	"fault-tolerant-tracing/services/internal/verdict"
 	"fault-tolerant-tracing/tracing"
 )
 
@@ -122,11 +121,11 @@ func (d *demo) job(name string, settings url.Values) (func(context.Context) erro
 
 // verdict counts all numbers again, tells, and returns whether nothing is lost.
 func (d *demo) verdict(ctx context.Context) (bool, error) {
-	r, err := d.judge(ctx, verdict.Result.NothingLost)
+	r, err := d.judge(ctx)
 	if err != nil {
 		return false, err
 	}
-	d.tell(r, verdict.Result.NothingLost)
+	d.tell(r)
 	return r.NothingLost(), nil
 }
 

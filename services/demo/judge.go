@@ -17,22 +17,22 @@ const judgeTimeout = 30 * time.Second
 // shownProblems is how many problems are told; the others are only counted.
 const shownProblems = 10
 
-// judge compares. With the relay, it waits for what may still be on its way, until there is enough: the relay's own trace of the
+// judge compares. With the relay, it waits for what may still be on its way, until nothing is lost: the relay's own trace of the
 // outage, for one. Sent straight to Jaeger, nothing is: what was not taken is gone.
-func (d *demo) judge(ctx context.Context, enough func(verdict.Result) bool) (verdict.Result, error) {
+func (d *demo) judge(ctx context.Context) (verdict.Result, error) {
 	if !d.withRelay() {
 		return d.checker().Check(ctx)
 	}
 	var r verdict.Result
-	err := d.until(ctx, judgeTimeout, d.found(&r, enough))
+	err := d.until(ctx, judgeTimeout, d.found(&r))
 	if ctx.Err() == nil && r.NumbersFed > 0 {
 		err = nil // the time is up: then this is the verdict
 	}
 	return r, err
 }
 
-// tell prints the verdict and returns whether it is what the transport promises: enough with the relay, and a loss without.
-func (d *demo) tell(r verdict.Result, enough func(verdict.Result) bool) bool {
+// tell prints the verdict and returns whether it is what the transport promises: no loss with the relay, and one without.
+func (d *demo) tell(r verdict.Result) bool {
 	d.screen.line("numbers %d/%d arrived", r.NumbersArrived, r.NumbersFed)
 	if d.withRelay() {
 		d.screen.line("tracing-topic: %d spans, %d missing in Jaeger, %d changed there", r.TopicSpans, r.TopicMissing, r.TopicDiffer)
@@ -40,7 +40,7 @@ func (d *demo) tell(r verdict.Result, enough func(verdict.Result) bool) bool {
 	if r.SetAside > 0 {
 		d.screen.line("tracing-dlq: %d set aside, which Jaeger cannot take", r.SetAside)
 	}
-	ok := enough(r)
+	ok := r.NothingLost()
 	if !d.withRelay() {
 		ok = r.Lost > 0
 	}

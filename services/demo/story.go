@@ -51,11 +51,11 @@ func (d *demo) story(ctx context.Context, numbers []int64) (bool, error) {
 		return false, err
 	}
 	d.screen.heading("Verdict")
-	result, err := d.judge(ctx, verdict.Result.NothingLost)
+	result, err := d.judge(ctx)
 	if err != nil {
 		return false, err
 	}
-	ok := d.tell(result, verdict.Result.NothingLost)
+	ok := d.tell(result)
 	return ok, d.linger(ctx)
 }
 
@@ -144,7 +144,7 @@ func arrived(fed *verdict.Numbers, count int) func(context.Context, func(string)
 // appear waits until Jaeger has every span of the numbers so far.
 func (d *demo) appear(ctx context.Context) error {
 	var r verdict.Result
-	if err := d.until(ctx, flowTimeout, d.found(&r, verdict.Result.NothingLost)); err != nil {
+	if err := d.until(ctx, flowTimeout, d.found(&r)); err != nil {
 		return fmt.Errorf("wait for the traces: %w", withProblem(err, r))
 	}
 	d.screen.line("Jaeger has their %s, %s", english.Plural(r.Traces, "trace", ""), english.Plural(r.Spans, "span", ""))
@@ -154,8 +154,8 @@ func (d *demo) appear(ctx context.Context) error {
 // checker checks everything anew.
 func (d *demo) checker() *verdict.Checker { return verdict.New(d.brokers(), d.brokers(), d.query) }
 
-// found asks, in the form that until wants, whether enough is in Jaeger. r is what was found last.
-func (d *demo) found(r *verdict.Result, enough func(verdict.Result) bool) func(context.Context, func(string)) (bool, error) {
+// found asks, in the form that until wants, whether nothing is lost. r is what was found last.
+func (d *demo) found(r *verdict.Result) func(context.Context, func(string)) (bool, error) {
 	checker := d.checker()
 	return func(ctx context.Context, progress func(string)) (bool, error) {
 		checker.Progress = func(whole, numbers, steps int) {
@@ -167,7 +167,7 @@ func (d *demo) found(r *verdict.Result, enough func(verdict.Result) bool) func(c
 			return false, err
 		}
 		*r = now
-		return enough(now), nil
+		return now.NothingLost(), nil
 	}
 }
 

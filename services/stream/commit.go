@@ -141,7 +141,6 @@ type partition struct {
 type finished struct {
 	progress.Progress
 	unfinished map[int64]*progress.Mark // by offset
-	done       int64                    // the end of what is finished
 	marked     int64                    // what sarama was told last
 }
 
@@ -158,7 +157,7 @@ func (s *orderedSession) begin(p partition, offset int64) {
 	defer s.mu.Unlock()
 	f := s.partitions[p]
 	if f == nil {
-		f = &finished{unfinished: map[int64]*progress.Mark{}, done: offset, marked: offset}
+		f = &finished{unfinished: map[int64]*progress.Mark{}, marked: offset}
 		s.partitions[p] = f
 	}
 	f.unfinished[offset] = f.Read(offset, time.Time{})
@@ -172,7 +171,6 @@ func (s *orderedSession) MarkOffset(topic string, id int32, next int64, _ string
 	f := s.partitions[partition{topic, id}]
 	f.unfinished[next-1].Done()
 	delete(f.unfinished, next-1)
-	f.done, _ = f.Next()
 }
 
 // mark tells sarama what is finished, once its spans are flushed. It blocks until then, or
@@ -181,8 +179,8 @@ func (s *orderedSession) mark(ctx context.Context, flush func(context.Context) e
 	ahead := map[partition]int64{}
 	s.mu.Lock()
 	for p, f := range s.partitions {
-		if f.done > f.marked {
-			ahead[p] = f.done
+		if done, _ := f.Next(); done > f.marked {
+			ahead[p] = done
 		}
 	}
 	s.mu.Unlock()

@@ -2,6 +2,7 @@ package tracingtest
 
 import (
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -28,6 +29,28 @@ func NewTracer(t testing.TB, service string) (opentracing.Tracer, *Recorder) {
 		jaeger.TracerOptions.Injector(opentracing.HTTPHeaders, propagator), jaeger.TracerOptions.Extractor(opentracing.HTTPHeaders, propagator))
 	t.Cleanup(func() { _ = closer.Close() })
 	return tracer, r
+}
+
+// Headers are seeds for fuzz tests of what carries a context: lines of a name, = and a value, some of them hostile.
+var Headers = []string{
+	"", "uber-trace-id=a:b:0:1", "Uber-Trace-Id=a%3Ab%3A0%3A1\nuber-trace-id=?\nother=1",
+	"uber-trace-id=a:b:0:1\nuberctx-user id=x\nuberctx-k=a+b%20c\nUBERCTX-K=2\nuberctx-baggage.dropped=x",
+	"jaeger-debug-id=x\njaeger-baggage=a=1, b = 2,=,c", "uberctx-k=" + strings.Repeat("x", propagation.MaxBaggageBytes),
+	"traceparent=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\ntracestate=a=1,b=2\ntracestate=c=3",
+	"traceparent=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\ntracestate=a=1,b=2\nTracestate=c=3",
+	"uber-trace-id=a:b:0:1\ntraceparent=00-0000000000000000000000000000000a-b7ad6b7169203331-00\ntracestate=\xff",
+}
+
+// Baggage returns what of a context's baggage travels.
+func Baggage(sc jaeger.SpanContext) map[string]string {
+	items := map[string]string{}
+	sc.ForeachBaggageItem(func(name, value string) bool {
+		if name != propagation.DroppedTag {
+			items[name] = value
+		}
+		return true
+	})
+	return items
 }
 
 // Spans returns the spans finished so far, in the order in which they finished.

@@ -72,7 +72,7 @@ type failure struct {
 	explained bool          // others went through: it is the attempt's own
 	again     bool          // the attempt has failed before, and nothing went through since
 	answered  bool          // the fault may lie in the attempt
-	untried   bool          // there is a record that was never tried, or one that was not tried since it was acquitted
+	untried   bool          // another record may be innocent: never tried, acquitted, or one of several that were refused together
 	after     time.Duration // the endpoint's own wish
 }
 
