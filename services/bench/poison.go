@@ -50,10 +50,14 @@ func (b *bench) poison(ctx context.Context, by program, s scenario) (table, erro
 	if err := r.await(ctx, r.ready); err != nil {
 		return nil, err
 	}
-	if _, err := b.write(ctx, topic, warmingUp()); err != nil {
+	w, err := b.write(ctx, topic, warmingUp())
+	if err != nil {
 		return nil, err
 	}
-	w, err := b.write(ctx, topic, s.phases())
+	if _, err := b.settle(ctx, topic, func() bool { return len(front.delays(w.good)) == len(w.good) }); err != nil {
+		return nil, err
+	}
+	w, err = b.write(ctx, topic, s.phases())
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@ const (
 	refused = clients
 
 	besideFor = 40 // seconds
-	warmUpFor = 10 // seconds
+	warmUpFor = 20 // seconds
 )
 
 // scenario is what is written to a topic: good records, and bad ones.
@@ -64,11 +64,12 @@ func beside(name, label string, fault http.HandlerFunc, bad func() *source) scen
 	}}
 }
 
-// warmingUp is what is written before a scenario and does not count: Kafka and Jaeger have just been started, and take all
-// of the machine for what they do first.
+// warmingUp is what is written, and taken by Jaeger, before a scenario, and does not count:
+// Kafka and Jaeger have just been started, and take all of the machine for what they do
+// first.
 func warmingUp() []phase {
 	good := &source{size: spansPerTrace, from: 1 << 40}
-	return []phase{{perSecond: 500, order: slices.Repeat([]*source{good}, 500*warmUpFor)}}
+	return []phase{{perSecond: 200, order: slices.Repeat([]*source{good}, 200*warmUpFor)}}
 }
 
 // goingOn is what is written behind a scenario: as long as good records come, there
