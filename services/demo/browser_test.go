@@ -39,6 +39,7 @@ func TestControlRoom(t *testing.T) {
 	eventually(t, "the console is there", func() bool { return strings.Contains(out.read(t), "are ready") })
 	b := openBrowser(t)
 	b.visit(httpURL(ports.Console))
+	b.weigh()
 	b.until("the flow is there", `text('#jaeger .state') === '● up' && document.querySelectorAll('#parts .good').length === 4`)
 	b.until("it is the person's turn", `!document.querySelector('[data-do="parts/jaeger/stop"]').disabled`)
 	b.until("everything is delivered", `text('#headline').includes('All is well') && number('#written') > 500 && number('#written') === number('#delivered')`)
@@ -220,6 +221,20 @@ func (b *browser) click(selector chromedp.CSS) {
 func (b *browser) fill(selector chromedp.CSS, value string) {
 	b.t.Helper()
 	b.do(chromedp.SetValue(selector, value))
+}
+
+// weigh checks that the page is small, and tells how soon it was seen.
+func (b *browser) weigh() {
+	b.t.Helper()
+	b.until("something is painted", `performance.getEntriesByName('first-contentful-paint').length > 0`)
+	const all = `[...performance.getEntriesByType('navigation'), ...performance.getEntriesByType('resource')]`
+	bytes, err := chromedp.Run(b.ctx, chromedp.Evaluate[float64](all+`.reduce((sum, e) => sum + e.transferSize, 0)`))
+	require.NoError(b.t, err)
+	painted, err := chromedp.Run(b.ctx, chromedp.Evaluate[float64](`performance.getEntriesByName('first-contentful-paint')[0].startTime`))
+	require.NoError(b.t, err)
+	b.t.Logf("%.0f bytes, painted after %.0f ms", bytes, painted)
+	assert.Greater(b.t, bytes, 10_000.0)
+	assert.Less(b.t, bytes, 150_000.0)
 }
 
 // until waits until an expression of JavaScript is true.
