@@ -13,7 +13,7 @@ type config struct {
 	ConnectURL url.URL         `env:"CONNECT_URL" envDefault:"http://localhost:8083" help:"Kafka Connect"`
 	StoreURL   url.URL         `env:"STORE_URL" envDefault:"http://localhost:9200" help:"OpenSearch"`
 	Since      int64           `env:"SINCE" help:"when the system was started, in seconds since 1970: tells how long the first complete trace took"`
-	Patience   time.Duration   `env:"PATIENCE" envDefault:"2m" help:"how long the system may take until all is as it should be"`
+	Patience   time.Duration   `env:"PATIENCE" envDefault:"2m" help:"how long to wait while nothing comes that is missing"`
 
 	Common service.Common
 }

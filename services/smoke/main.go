@@ -23,79 +23,84 @@ const doc = `smoke checks a running system from end to end, and exits 0 when all
 number on number-topic has its answer, its whole trace is in Jaeger, and its
 document is in the store, if the sink that writes it is installed. Spans that a
 process took along when it was killed are no fault of the system: smoke says how
-many, and of which service. It reads only, and waits as long as PATIENCE for
-what is still on its way.`
+many, and of which service. It reads only, and waits for what is on its way, but
+no longer than PATIENCE while nothing comes.`
 
 const (
-	wholeChain = 9 // spans of an even number
-	askAgain   = 200 * time.Millisecond
-	settled    = 5 * time.Second // a span takes 1 s to the topic, and less to Jaeger
+	mostKept = 48 << 20 // bytes, of the 128 MiB that the container has
+	askAgain = 200 * time.Millisecond
+	settled  = 5 * time.Second // a span takes 1 s to the topic, and less to Jaeger
 )
 
 func main() { os.Exit(service.Main("smoke", doc, run)) }
 
 func run(ctx context.Context, cfg config, _ *slog.Logger) error {
-	ctx, cancel := context.WithTimeout(ctx, cfg.Patience)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(cfg.Patience, func() { cancel(fmt.Errorf("nothing new for %s", cfg.Patience)) })
+	defer timer.Stop()
+	progress := func() { timer.Reset(cfg.Patience) }
+
 	query := jaeger.NewQuery(cfg.QueryURL.String())
 	defer query.Close()
-
-	if cfg.Since > 0 {
-		if err := firstTrace(ctx, cfg, query); err != nil {
-			return err
-		}
-	}
-	if err := everyTrace(ctx, cfg, query); err != nil {
+	first := cfg.Since > 0
+	result, err := verdict.InShares(func(share verdict.Share) (verdict.Result, error) {
+		checker := verdict.New(cfg.Brokers, cfg.Brokers, query)
+		checker.Share, checker.Most = share, mostKept
+		checker.Progress = changes(progress)
+		return judge(ctx, checker, func(result verdict.Result) {
+			if first && result.Example != "" {
+				fmt.Printf("first complete trace %d s after the start\n", time.Now().Unix()-cfg.Since)
+				first = false
+			}
+		})
+	})
+	if err != nil {
 		return err
 	}
-	s := store{url: cfg.StoreURL.String(), brokers: cfg.Brokers, connect: connect.NewClient(cfg.ConnectURL.String())}
+	fmt.Print(report(result))
+	s := store{url: cfg.StoreURL.String(), brokers: cfg.Brokers, connect: connect.NewClient(cfg.ConnectURL.String()), progress: progress}
 	return s.check(ctx)
 }
 
-// firstTrace waits for one whole trace of an even number.
-func firstTrace(ctx context.Context, cfg config, query *jaeger.Query) error {
-	checker := verdict.New(cfg.Brokers, cfg.Brokers, query)
-	err := until(ctx, func() error {
-		result, err := checker.Check(ctx)
-		if err != nil {
-			return err
+// changes returns a [verdict.Checker.Progress] that calls progress when something has changed.
+func changes(progress func()) func(whole, numbers, steps int) {
+	before := -1
+	return func(_, _, steps int) {
+		if steps > before {
+			progress()
 		}
-		if result.Example != "" {
-			trace, err := query.Trace(ctx, result.Example)
-			if err == nil && len(trace.Spans) >= wholeChain {
-				return nil
-			}
-		}
-		return fmt.Errorf("%s; numbers %d/%d", result, result.NumbersArrived, result.NumbersFed)
-	})
-	if err != nil {
-		return fmt.Errorf("no complete trace: %w", err)
+		before = steps
 	}
-	fmt.Printf("first complete trace %d s after the start\n", time.Now().Unix()-cfg.Since)
-	return nil
 }
 
-// everyTrace waits until nothing is missing but what was never sent, and what was never sent has not changed for a while.
-func everyTrace(ctx context.Context, cfg config, query *jaeger.Query) error {
+// judge waits until nothing is missing but what was never sent, and what was never sent has not changed for a while. It calls seen with all
+// that it finds.
+func judge(ctx context.Context, checker *verdict.Checker, seen func(verdict.Result)) (result verdict.Result, err error) {
 	var before string
 	var since time.Time
-	checker := verdict.New(cfg.Brokers, cfg.Brokers, query)
-	return until(ctx, func() error {
-		result, err := checker.Check(ctx)
+	var full error
+	err = until(ctx, func() error {
+		result, err = checker.Check(ctx)
+		if errors.Is(err, verdict.ErrFull) {
+			full = err
+			return nil
+		}
 		if err != nil {
 			return err
 		}
+		seen(result)
 		found := result.String()
 		if found != before {
 			before, since = found, time.Now()
 		}
 		if result.NothingLost() || result.OnlyNotSent() && time.Since(since) >= settled {
-			fmt.Print(report(result))
 			return nil
 		}
 		return fmt.Errorf("numbers %d/%d arrived; %s; %v", result.NumbersArrived, result.NumbersFed, result,
 			result.Problems[:min(3, len(result.Problems))])
 	})
+	return result, errors.Join(err, full)
 }
 
 // report tells what was found, and what explains that not every trace is whole.
@@ -125,7 +130,7 @@ func until(ctx context.Context, try func() error) error {
 			if last == nil {
 				last = err
 			}
-			return errors.Join(ctx.Err(), last)
+			return errors.Join(context.Cause(ctx), last)
 		}
 		last = err
 		select {

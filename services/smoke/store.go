@@ -31,6 +31,8 @@ type store struct {
 	url     string
 	brokers []string
 	connect *connect.Client
+
+	progress func() // called when documents have been compared
 }
 
 func (s store) check(ctx context.Context) error {
@@ -44,6 +46,7 @@ func (s store) check(ctx context.Context) error {
 	}
 	total, want := 0, map[string]any{} // by the id that the sink gives
 	compare := func() error {
+		s.progress()
 		total += len(want)
 		defer clear(want)
 		if !installed || len(want) == 0 {

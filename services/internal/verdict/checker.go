@@ -37,13 +37,19 @@ const (
 // of its number; more spans on tracing-topic open it again. What Jaeger forgets later, and the copies of a span that it gets later
 // straight from a service, only a new Checker sees.
 //
-// By reckoning a number takes about 500 bytes while it is open and 30 from then on, a span on tracing-topic 100 and 20.
+// What it keeps grows with the data: by reckoning 500 bytes for a number that is open and 30 from then on, 100 and 20 for a span on
+// tracing-topic. Where that may be too much, have it judge one [Share] after the other.
 //
 // It is not safe for several goroutines.
 type Checker struct {
 	// Progress, if it is set, is called while Check works, never twice at a time: with the numbers that are whole in Jaeger, all numbers, and how many records
 	// were read and traces asked for so far, each once. So the same again means that nothing has happened.
 	Progress func(whole, numbers, steps int)
+
+	// Share is what is judged, and Most, unless it is 0, how many bytes of it may be kept, by that reckoning: if it is more, Check
+	// returns [ErrFull]. They are to be set before the first Check.
+	Share Share
+	Most  int
 
 	query          *jaeger.Query
 	tracing        []string // brokers
@@ -113,9 +119,9 @@ func New(brokers, tracing []string, query *jaeger.Query) *Checker {
 func (c *Checker) Check(ctx context.Context) (Result, error) {
 	err := c.check(ctx)
 	if errors.Is(err, errAnew) {
-		progress := c.Progress
+		progress, share, most := c.Progress, c.Share, c.Most
 		*c = *New(c.numbers.topics.brokers, c.tracing, c.query)
-		c.Progress = progress
+		c.Progress, c.Share, c.Most = progress, share, most
 		err = c.check(ctx)
 	}
 	if err != nil {
@@ -126,8 +132,12 @@ func (c *Checker) Check(ctx context.Context) (Result, error) {
 
 func (c *Checker) check(ctx context.Context) error {
 	for _, r := range []*reader{c.numbers.topics, c.spans, c.letters} {
-		r.polled = func(records int) { c.step(records) }
+		r.polled = func(records int) error {
+			c.step(records)
+			return c.room()
+		}
 	}
+	c.numbers.share = c.Share
 	for _, t := range c.traces {
 		t.asked = false
 	}
@@ -203,8 +213,9 @@ func (c *Checker) trace(id string) *trace {
 // record takes in one of tracing-topic.
 func (c *Checker) record(r *kgo.Record) {
 	spans, err := fromTopic(r.Value)
-	if err != nil {
-		c.strange = append(c.strange, strange{origin{strconv.Itoa(int(r.Partition)), strconv.FormatInt(r.Offset, 10)}, err})
+	at := origin{strconv.Itoa(int(r.Partition)), strconv.FormatInt(r.Offset, 10)}
+	if err != nil && c.Share.has(digest(at)) {
+		c.strange = append(c.strange, strange{at, err})
 	}
 	for _, s := range spans {
 		c.span(s)
@@ -213,12 +224,21 @@ func (c *Checker) record(r *kgo.Record) {
 
 func (c *Checker) span(s Span) {
 	c.lives.add(s)
+	own := c.owns(s.TraceID)
+	if !own && !c.ofNumber(s.TraceID) {
+		return
+	}
 	key := digest(s.key())
 	if c.seen[key] {
-		c.repeated[key] = true
+		if own {
+			c.repeated[key] = true
+		}
 		return
 	}
 	c.seen[key] = true
+	if own {
+		c.settled.TopicSpans++
+	}
 	t := c.trace(s.TraceID)
 	t.written = append(t.written, written{s.ID, unique.Make(s.step()), s.digest()})
 	if len(t.numbers) == 1 && t.numbers[0].Arrived && len(t.written) == len(links(t.numbers[0].Value)) {
@@ -237,10 +257,14 @@ func (c *Checker) letter(r *kgo.Record) error {
 			o.offset = string(h.Value)
 		}
 	}
-	c.dead[o] = true
+	if c.Share.has(digest(o)) {
+		c.dead[o] = true
+	}
 	spans, _ := fromTopic(r.Value)
 	for _, s := range spans {
-		c.aside[digest(s.key())] = true
+		if c.owns(s.TraceID) {
+			c.aside[digest(s.key())] = true
+		}
 	}
 	return nil
 }
@@ -284,17 +308,19 @@ func (c *Checker) compare(t *trace, inJaeger []Span) {
 		c.steps++
 	}
 	t.known, t.asked = true, true
-	found := map[string]Span{}
+	own, found := c.owns(t.id), map[string]Span{}
 	for _, s := range inJaeger {
 		if _, twice := found[s.ID]; twice {
-			c.repeated[digest(s.key())] = true
+			if own {
+				c.repeated[digest(s.key())] = true
+			}
 			continue
 		}
 		found[s.ID] = s
 	}
 	t.written = slices.DeleteFunc(t.written, func(w written) bool {
 		s, ok := found[w.id]
-		if ok && s.digest() != w.digest {
+		if ok && own && s.digest() != w.digest {
 			c.settled.TopicDiffer++
 			if len(c.changed) < maxProblems {
 				c.changed[s.key()] = s
@@ -351,8 +377,11 @@ func (c *Checker) explain(ctx context.Context) error {
 func (c *Checker) result() Result {
 	r := c.settled
 	r.NotSent, r.Problems = map[string]int{}, slices.Clone(r.Problems)
-	r.TopicSpans, r.Duplicated = len(c.seen), len(c.repeated)
+	r.Duplicated, r.part = len(c.repeated), c.Share != Share{}
 	for _, t := range c.traces {
+		if !c.owns(t.id) {
+			continue
+		}
 		for _, w := range t.written {
 			s := Span{TraceID: t.id, ID: w.id, Service: w.step.Value().service, Operation: w.step.Value().operation}
 			if c.aside[digest(s.key())] {

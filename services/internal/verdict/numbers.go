@@ -44,6 +44,7 @@ type Numbers struct {
 	Fed []*Number
 
 	topics *reader
+	share  Share // numbers of another share are left out
 	trails map[int64]*trail
 }
 
@@ -63,7 +64,7 @@ func (f *Numbers) Read(ctx context.Context) error {
 
 func (f *Numbers) add(r *kgo.Record) {
 	value, ok := valueOf(r)
-	if !ok {
+	if !ok || !f.share.has(digest(value)) {
 		return
 	}
 	t := f.trails[value]

@@ -20,8 +20,8 @@ func Scan(ctx context.Context, brokers []string, each func(*kgo.Record) error, t
 type reader struct {
 	brokers, topics []string
 	ids             map[string]kadm.TopicID
-	next            map[partition]int64 // the offset to read
-	polled          func(records int)   // called now and then while it reads
+	next            map[partition]int64     // the offset to read
+	polled          func(records int) error // called now and then while it reads, which ends with its error
 }
 
 type partition struct {
@@ -33,7 +33,7 @@ type partition struct {
 var errAnew = errors.New("the topic was made anew")
 
 func newReader(brokers []string, topics ...string) *reader {
-	return &reader{brokers: brokers, topics: topics, ids: map[string]kadm.TopicID{}, next: map[partition]int64{}, polled: func(int) {}}
+	return &reader{brokers: brokers, topics: topics, ids: map[string]kadm.TopicID{}, next: map[partition]int64{}, polled: func(int) error { return nil }}
 }
 
 // read calls each with the records up to the ends that the topics have now. What each was called with is read, though it return an error.
@@ -56,7 +56,9 @@ func (r *reader) read(ctx context.Context, each func(*kgo.Record) error) error {
 		if err := fetches.Err(); err != nil {
 			return failed(err)
 		}
-		r.polled(fetches.NumRecords())
+		if err := r.polled(fetches.NumRecords()); err != nil {
+			return err
+		}
 		for _, record := range fetches.Records() {
 			at := partition{record.Topic, record.Partition}
 			end, reading := ends[at]

@@ -40,7 +40,8 @@ type Result struct {
 	Example  string   // the id of the longest whole trace; "" if none is whole
 	Problems []string // one sentence for each thing that is wrong, first about tracing-topic, then about numbers; at most 1 000
 
-	longest int // spans in Example
+	longest int  // spans in Example
+	part    bool // of the whole: a share
 }
 
 // String is the line that the demo ends with.
@@ -66,7 +67,36 @@ func (r Result) OnlyNotSent() bool {
 	for _, n := range r.NotSent {
 		explained += n
 	}
-	return r.NumbersFed > 0 && r.NumbersArrived == r.NumbersFed && r.Lost == explained && r.Misplaced == 0 && r.TopicMissing == 0 && r.TopicDiffer == 0
+	return (r.NumbersFed > 0 || r.part) && r.NumbersArrived == r.NumbersFed && r.Lost == explained && r.Misplaced == 0 && r.TopicMissing == 0 && r.TopicDiffer == 0
+}
+
+// add adds what was found in another [Share].
+func (r *Result) add(share Result) {
+	r.NumbersFed += share.NumbersFed
+	r.NumbersArrived += share.NumbersArrived
+	r.TracesExpected += share.TracesExpected
+	r.Traces += share.Traces
+	r.SpansExpected += share.SpansExpected
+	r.Spans += share.Spans
+	r.Lost += share.Lost
+	r.Misplaced += share.Misplaced
+	r.Duplicated += share.Duplicated
+	r.TopicSpans += share.TopicSpans
+	r.TopicMissing += share.TopicMissing
+	r.TopicDiffer += share.TopicDiffer
+	r.SetAside += share.SetAside
+	for service, n := range share.NotSent {
+		if r.NotSent == nil {
+			r.NotSent = map[string]int{}
+		}
+		r.NotSent[service] += n
+	}
+	if share.longest > r.longest {
+		r.Example, r.longest = share.Example, share.longest
+	}
+	for _, p := range share.Problems {
+		r.problem("%s", p)
+	}
 }
 
 const maxProblems = 1000
