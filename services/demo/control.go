@@ -16,6 +16,7 @@ import (
 
 	"fault-tolerant-tracing/services/internal/control"
 	"fault-tolerant-tracing/services/internal/jaeger"
+	"fault-tolerant-tracing/services/internal/local"
 	"fault-tolerant-tracing/services/internal/printable"
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/tracing"
@@ -78,7 +79,7 @@ func (d *demo) about() about {
 	a := about{Transport: d.transport, Collector: d.collector, Ports: d.ports}
 	a.Said = d.screen.latest()
 	for _, p := range d.parts() {
-		a.Parts = append(a.Parts, control.Part{Name: p.name, State: p.state()})
+		a.Parts = append(a.Parts, control.Part{Name: p.Name, State: p.State()})
 	}
 	if d.telling.Load() {
 		a.Busy = "the demo tells its story"
@@ -135,8 +136,8 @@ func (d *demo) redrive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = c.wait(ctx)
-	d.screen.line("redrive: %s", lastLine(d.log("redrive")))
+	err = c.Wait(ctx)
+	d.screen.line("redrive: %s", local.LastLine(d.log("redrive")))
 	return err
 }
 
@@ -149,11 +150,11 @@ func (d *demo) act(ctx context.Context, name, action string) error {
 	var err error
 	switch action {
 	case "stop":
-		err = p.stop(ctx)
+		err = p.Stop(ctx)
 	case "start":
-		err = p.start(ctx)
+		err = p.Start(ctx)
 	case "kill":
-		err = p.kill()
+		err = p.Kill()
 	default:
 		err = fmt.Errorf("%q is not stop, start or kill", action)
 	}
@@ -165,7 +166,7 @@ func (d *demo) act(ctx context.Context, name, action string) error {
 
 func (d *demo) partNames() (names []string) {
 	for _, p := range d.parts() {
-		names = append(names, p.name)
+		names = append(names, p.Name)
 	}
 	return names
 }

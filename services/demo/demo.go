@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"fault-tolerant-tracing/services/internal/jaeger"
+	"fault-tolerant-tracing/services/internal/local"
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/services/internal/verdict"
 	"fault-tolerant-tracing/tracing"
 )
 
 // stopTimeout bounds the stopping of everything together. Each program takes a second or so; one that hangs is killed by its
-// supervisor after stopGrace.
+// supervisor after local.StopGrace.
 const stopTimeout = 40 * time.Second
 
 // collector is what the relay speaks to Jaeger.
@@ -58,7 +59,7 @@ type demo struct {
 	telling atomic.Bool // it is being told, for the first time or again
 
 	mu      sync.Mutex
-	running []*part
+	running []*local.Part
 
 	example *verdict.Number // an even one of the last flow; nil: there was none
 

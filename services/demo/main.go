@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"fault-tolerant-tracing/services/internal/local"
 	"fault-tolerant-tracing/services/internal/service"
 	"fault-tolerant-tracing/tracing"
 )
@@ -34,7 +35,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	code := 0
 	root := demoCommand(&code)
-	root.AddCommand(superviseCommand(&code), brokerCommand())
+	root.AddCommand(local.SuperviseCommand(&code), local.BrokerCommand())
 	root.AddCommand(commands(&code)...)
 	root.SetArgs(args)
 	if err := root.Execute(); err != nil {
@@ -85,20 +86,6 @@ environment to the services and no other setting.`,
 	cmd.Flags().TextVar(&to, "collector", otlp, "what the relay speaks to Jaeger, `otlp|thrift`")
 	cmd.Flags().BoolVar(&stay, "stay", onTerminal(), "stay up after the verdict, until Ctrl-C; the default on a terminal")
 	return cmd
-}
-
-func superviseCommand(code *int) *cobra.Command {
-	return &cobra.Command{
-		Use:    "supervise -- command [argument...]",
-		Short:  "Run one command until standard input ends",
-		Hidden: true, // the demo itself starts its children with it
-		Args:   cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
-			var err error
-			*code, err = supervise(context.Background(), args, os.Stdin, stopGrace)
-			return err
-		},
-	}
 }
 
 // newDemo is the demo of the repository that the program lies in (bin/demo).

@@ -210,7 +210,7 @@ func (d *demo) endure(ctx context.Context, numbers []int64) error {
 func (d *demo) recover(ctx context.Context) error {
 	endQuote := d.quote(ctx, sendingLine)
 	defer endQuote()
-	if err := d.part("jaeger").start(ctx); err != nil {
+	if err := d.part("jaeger").Start(ctx); err != nil {
 		return err
 	}
 	d.screen.line("Jaeger is back after %s", rounded(time.Since(d.stoppedAt)))

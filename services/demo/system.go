@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fault-tolerant-tracing/services/internal/jaeger"
+	"fault-tolerant-tracing/services/internal/local"
 	"fault-tolerant-tracing/tracing"
 )
 
@@ -70,45 +71,28 @@ func (d *demo) start(ctx context.Context) error {
 }
 
 // keep starts a part, which is stopped with everything else.
-func (d *demo) keep(ctx context.Context, name string, launch func(context.Context) (process, error)) error {
-	p := &part{name: name, launch: launch, tell: d.screen.line, fatal: func(err error) bool {
+func (d *demo) keep(ctx context.Context, name string, launch func(context.Context) (local.Process, error)) error {
+	p := &local.Part{Name: name, Launch: launch, Tell: d.screen.line, Fatal: func(err error) bool {
 		if !d.up.Load() {
 			d.fail(err)
 		}
 		return !d.up.Load()
 	}}
-	if err := p.start(ctx); err != nil {
+	if err := p.Start(ctx); err != nil {
 		return err
 	}
 	d.mu.Lock()
 	d.running = append(d.running, p)
 	d.mu.Unlock()
-	d.teardown.Add(name, p.stop)
+	d.teardown.Add(name, p.Stop)
 	return nil
 }
 
-// jaegerLife is one life of Jaeger.
-type jaegerLife struct {
-	process *jaeger.Process
-	over    <-chan struct{}
-	logFile string
-}
-
-func (l jaegerLife) stop(ctx context.Context) error { return l.process.Stop(ctx) }
-func (l jaegerLife) kill() error                    { return l.process.Kill() }
-func (l jaegerLife) done() <-chan struct{}          { return l.over }
-func (l jaegerLife) ended() error {
-	return fmt.Errorf("jaeger ended; its log is %s and ends: %s", l.logFile, lastLine(l.logFile))
-}
-
 // launchJaeger starts Jaeger with the traces it has, and returns when it answers.
-func (d *demo) launchJaeger(ctx context.Context) (process, error) {
+func (d *demo) launchJaeger(ctx context.Context) (local.Process, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	if err := d.jaeger.Start(ctx); err != nil {
-		return nil, err
-	}
-	return jaegerLife{d.jaeger, d.jaeger.Done(), d.log("jaeger")}, nil
+	return local.LaunchJaeger(ctx, d.jaeger, d.log("jaeger"))
 }
 
 func (d *demo) startJaeger(ctx context.Context) error {
@@ -143,13 +127,13 @@ func (d *demo) runToItsEnd(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	d.teardown.Add(name, c.stop)
-	return c.wait(ctx)
+	d.teardown.Add(name, c.Stop)
+	return c.Wait(ctx)
 }
 
 // startService starts a service, and returns before it is ready.
 func (d *demo) startService(ctx context.Context, s program) error {
-	return d.keep(ctx, s.name, func(context.Context) (process, error) { return d.startChild(s.name, s.name, s.port) })
+	return d.keep(ctx, s.name, func(context.Context) (local.Process, error) { return d.startChild(s.name, s.name, s.port) })
 }
 
 // passedOn are the variables of the environment that our programs see.
@@ -182,7 +166,7 @@ func environment() (env []string) {
 
 // startChild starts one of our programs with the settings of this run and nothing of the environment that could change them. name is
 // that of its log.
-func (d *demo) startChild(name, program string, port int, args ...string) (*child, error) {
+func (d *demo) startChild(name, program string, port int, args ...string) (*local.Child, error) {
 	env := append(environment(),
 		"KAFKA_BROKERS="+d.brokers()[0],
 		"TRACING_TRANSPORT="+string(d.transport),
@@ -201,7 +185,7 @@ func (d *demo) startChild(name, program string, port int, args ...string) (*chil
 	if port != 0 {
 		env = append(env, "HTTP_ADDR="+addr(port))
 	}
-	return startChild(d.supervisor, name, d.log(name), env, append([]string{d.bin(program)}, args...)...)
+	return local.Start(d.supervisor, name, d.log(name), env, append([]string{d.bin(program)}, args...)...)
 }
 
 // ready asks the service whether it is, in the form that until wants.
@@ -221,22 +205,22 @@ func (p program) ready(ctx context.Context, progress func(string)) (bool, error)
 
 // stopJaeger takes Jaeger away, in order: what it has answered for is kept.
 func (d *demo) stopJaeger(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, stopGrace)
+	ctx, cancel := context.WithTimeout(ctx, local.StopGrace)
 	defer cancel()
-	return d.part("jaeger").stop(ctx)
+	return d.part("jaeger").Stop(ctx)
 }
 
 // parts returns what is kept running.
-func (d *demo) parts() []*part {
+func (d *demo) parts() []*local.Part {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return slices.Clone(d.running)
 }
 
 // part returns the part with a name; nil: there is none.
-func (d *demo) part(name string) *part {
+func (d *demo) part(name string) *local.Part {
 	for _, p := range d.parts() {
-		if p.name == name {
+		if p.Name == name {
 			return p
 		}
 	}

@@ -140,6 +140,13 @@ func (p *Process) Kill() error {
 	return nil
 }
 
+// Freeze stops Jaeger where it is, until Thaw: it takes connections, and answers
+// nobody. Nothing is done when it does not run.
+func (p *Process) Freeze() error { return p.last.Load().signal(syscall.SIGTSTP) }
+
+// Thaw lets Jaeger go on.
+func (p *Process) Thaw() error { return p.last.Load().signal(syscall.SIGCONT) }
+
 // Done is closed when Jaeger has ended, for whatever reason. After another
 // Start it is another channel.
 func (p *Process) Done() <-chan struct{} { return p.last.Load().done }
@@ -224,6 +231,9 @@ func (r *run) kill() error {
 // signal signals Jaeger and what it is wrapped in. That they have just ended is
 // no error.
 func (r *run) signal(s syscall.Signal) error {
+	if r.ended() {
+		return nil
+	}
 	err := syscall.Kill(-r.cmd.Process.Pid, s)
 	if errors.Is(err, syscall.ESRCH) {
 		return nil

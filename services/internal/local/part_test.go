@@ -1,4 +1,4 @@
-package main
+package local
 
 import (
 	"context"
@@ -15,18 +15,20 @@ import (
 // fakeLife is a process of which the test decides when it ends.
 type fakeLife struct{ over chan struct{} }
 
-func (l fakeLife) stop(context.Context) error { return l.kill() }
-func (l fakeLife) done() <-chan struct{}      { return l.over }
-func (l fakeLife) ended() error               { return errors.New("relay ended") }
+func (l fakeLife) Stop(context.Context) error { return l.Kill() }
+func (l fakeLife) Freeze() error              { return nil }
+func (l fakeLife) Thaw() error                { return nil }
+func (l fakeLife) Done() <-chan struct{}      { return l.over }
+func (l fakeLife) Ended() error               { return errors.New("relay ended") }
 
-func (l fakeLife) kill() error {
+func (l fakeLife) Kill() error {
 	close(l.over)
 	return nil
 }
 
 // fakePart is a part with a record of its starts and of what it tells.
 type fakePart struct {
-	*part
+	*Part
 	ctx    context.Context
 	end    context.CancelFunc
 	lives  []fakeLife
@@ -39,9 +41,9 @@ func newFakePart(t *testing.T, fatal func(error) bool) *fakePart {
 	t.Helper()
 	f := new(fakePart)
 	f.ctx, f.end = context.WithCancel(t.Context())
-	f.part = &part{
-		name: "relay", fatal: fatal,
-		launch: func(context.Context) (process, error) {
+	f.Part = &Part{
+		Name: "relay", Fatal: fatal,
+		Launch: func(context.Context) (Process, error) {
 			f.began = append(f.began, time.Now())
 			if f.broken != nil {
 				return nil, f.broken
@@ -49,9 +51,9 @@ func newFakePart(t *testing.T, fatal func(error) bool) *fakePart {
 			f.lives = append(f.lives, fakeLife{make(chan struct{})})
 			return f.lives[len(f.lives)-1], nil
 		},
-		tell: func(format string, args ...any) { f.told = append(f.told, fmt.Sprintf(format, args...)) },
+		Tell: func(format string, args ...any) { f.told = append(f.told, fmt.Sprintf(format, args...)) },
 	}
-	require.NoError(t, f.start(f.ctx))
+	require.NoError(t, f.Start(f.ctx))
 	return f
 }
 
@@ -67,26 +69,26 @@ func TestWhatEndsIsStartedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakePart(t, never)
 		defer f.end()
-		assert.Equal(t, "runs since "+time.Now().Format(time.TimeOnly), f.state())
-		require.NoError(t, f.kill())
+		assert.Equal(t, "runs since "+time.Now().Format(time.TimeOnly), f.State())
+		require.NoError(t, f.Kill())
 		synctest.Wait()
-		assert.Equal(t, "has ended and will be started again", f.state())
+		assert.Equal(t, "has ended and will be started again", f.State())
 		pass(time.Second)
 		assert.Len(t, f.lives, 2)
 		assert.Equal(t, []string{"relay ended", "relay is started again in 500ms", "relay runs again"}, f.told)
-		require.Error(t, f.start(f.ctx), "it runs")
-		require.NoError(t, f.stop(f.ctx))
-		assert.Equal(t, "stopped", f.state())
+		require.Error(t, f.Start(f.ctx), "it runs")
+		require.NoError(t, f.Stop(f.ctx))
+		assert.Equal(t, "stopped", f.State())
 		pass(time.Minute)
 		assert.Len(t, f.lives, 2, "it was stopped on purpose")
-		require.Error(t, f.kill())
-		require.NoError(t, f.stop(f.ctx), "again")
+		require.Error(t, f.Kill())
+		require.NoError(t, f.Stop(f.ctx), "again")
 
-		require.NoError(t, f.start(f.ctx))
-		require.NoError(t, f.kill())
+		require.NoError(t, f.Start(f.ctx))
+		require.NoError(t, f.Kill())
 		pass(time.Second)
 		assert.Len(t, f.lives, 4)
-		require.NoError(t, f.stop(f.ctx))
+		require.NoError(t, f.Stop(f.ctx))
 	})
 }
 
@@ -97,7 +99,7 @@ func TestTheWaitGrowsFromFailureToFailure(t *testing.T) {
 		f.mu.Lock()
 		f.broken = errors.New("its port is taken")
 		f.mu.Unlock()
-		require.NoError(t, f.kill())
+		require.NoError(t, f.Kill())
 		pass(time.Minute)
 		gap := func(i int) time.Duration { return f.began[i].Sub(f.began[i-1]) }
 		assert.Equal(t, 500*time.Millisecond, gap(1))
@@ -112,10 +114,10 @@ func TestTheWaitGrowsFromFailureToFailure(t *testing.T) {
 		f.mu.Lock()
 		f.told = nil
 		f.mu.Unlock()
-		require.NoError(t, f.kill())
+		require.NoError(t, f.Kill())
 		pass(time.Second)
 		assert.Equal(t, []string{"relay ended", "relay is started again in 500ms", "relay runs again"}, f.told, "it had run for long")
-		require.NoError(t, f.stop(f.ctx))
+		require.NoError(t, f.Stop(f.ctx))
 	})
 }
 
@@ -123,7 +125,7 @@ func TestWhatIsStoppedWhileItWaitsStaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakePart(t, never)
 		defer f.end()
-		require.NoError(t, f.kill())
+		require.NoError(t, f.Kill())
 		synctest.Wait()
 		f.mu.Lock()
 		f.process = nil // as stop does with what still runs
@@ -136,7 +138,7 @@ func TestWhatIsStoppedWhileItWaitsStaysSo(t *testing.T) {
 func TestNothingIsStartedWhenAllEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakePart(t, never)
-		require.NoError(t, f.kill())
+		require.NoError(t, f.Kill())
 		synctest.Wait()
 		f.end()
 		pass(time.Minute)
@@ -152,7 +154,7 @@ func TestAnEndMayEndEverything(t *testing.T) {
 			return true
 		})
 		defer f.end()
-		require.NoError(t, f.kill())
+		require.NoError(t, f.Kill())
 		pass(time.Minute)
 		assert.EqualError(t, failed, "relay ended")
 		assert.Len(t, f.lives, 1)

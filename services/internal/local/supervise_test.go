@@ -1,4 +1,4 @@
-package main
+package local
 
 import (
 	"context"
@@ -11,23 +11,20 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"fault-tolerant-tracing/services/internal/jaeger"
-	"fault-tolerant-tracing/tracing"
 )
 
 func TestSuperviseReturnsTheExitCodeOfItsProgram(t *testing.T) {
 	stdin, hold := io.Pipe()
 	defer hold.Close()
 	for _, want := range []int{0, 7} {
-		code, err := supervise(t.Context(), []string{"sh", "-c", "exit " + string(rune('0'+want))}, stdin, stopGrace)
+		code, err := Supervise(t.Context(), []string{"sh", "-c", "exit " + string(rune('0'+want))}, stdin, StopGrace)
 		require.NoError(t, err)
 		assert.Equal(t, want, code)
 	}
 }
 
 func TestSuperviseSaysWhatCannotBeStarted(t *testing.T) {
-	code, err := supervise(t.Context(), []string{"./no-such-program"}, strings.NewReader(""), stopGrace)
+	code, err := Supervise(t.Context(), []string{"./no-such-program"}, strings.NewReader(""), StopGrace)
 	assert.ErrorContains(t, err, "no-such-program")
 	assert.Equal(t, 1, code)
 }
@@ -48,7 +45,7 @@ func TestSuperviseStopsItsProgramAtTheEndOfStdin(t *testing.T) {
 			stdin, hold := io.Pipe()
 			code := make(chan int, 1)
 			go func() {
-				c, _ := supervise(context.Background(), []string{"sh", "-c", test.script, started}, stdin, test.grace)
+				c, _ := Supervise(context.Background(), []string{"sh", "-c", test.script, started}, stdin, test.grace)
 				code <- c
 			}()
 			eventually(t, "the program runs", func() bool { _, err := os.Stat(started); return err == nil })
@@ -66,58 +63,59 @@ func TestSuperviseStopsItsProgramAtTheEndOfStdin(t *testing.T) {
 func TestChildRunsWithItsEnvironmentOnlyAndStops(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)
-	t.Setenv("KAFKA_BROKERS", "of the person who runs the demo")
+	t.Setenv("KAFKA_BROKERS", "of the person in front")
 	logFile := filepath.Join(t.TempDir(), "child.log")
-	c, err := startChild([]string{self, "supervise", "--"}, "child", logFile, []string{"PATH=" + os.Getenv("PATH"), "ONE=1"},
+	c, err := Start([]string{self, "supervise", "--"}, "child", logFile, []string{"PATH=" + os.Getenv("PATH"), "ONE=1"},
 		"sh", "-c", `env; trap 'echo stopped; exit 0' TERM; echo started; while :; do sleep 0.05; done`)
 	require.NoError(t, err)
-	eventually(t, "the child runs", func() bool { return lastLine(logFile) == "started" })
-	require.NoError(t, c.stop(t.Context()))
+	eventually(t, "the child runs", func() bool { return LastLine(logFile) == "started" })
+	require.NoError(t, c.Stop(t.Context()))
 
 	log, err := os.ReadFile(logFile)
 	require.NoError(t, err)
 	assert.Contains(t, string(log), "ONE=1\n")
 	assert.NotContains(t, string(log), "KAFKA_BROKERS")
-	assert.Equal(t, "stopped", lastLine(logFile))
-	assert.NoError(t, c.stop(t.Context()), "a second stop")
-}
-
-// What a person has set for other runs must neither change this one nor be dropped in silence.
-func TestAServiceSeesTheLogLevelAndNoOtherSettingOfTheEnvironment(t *testing.T) {
-	settings := []string{"JAEGER_SAMPLER_TYPE", "KAFKA_BROKERS", "OTEL_EXPORTER_OTLP_ENDPOINT", "TRACING_KAFKA_BROKERS", "LOG_FORMAT"}
-	for _, name := range settings {
-		t.Setenv(name, "elsewhere:1")
-	}
-	t.Setenv("LOG_LEVEL", "debug")
-	work := t.TempDir()
-	d := &demo{transport: tracing.Kafka, root: work, work: work, supervisor: []string{"env"}, jaeger: jaeger.New(jaeger.Options{})}
-	require.NoError(t, os.Mkdir(d.logs(), 0o755))
-	require.NoError(t, os.Mkdir(d.bin(""), 0o755))
-	require.NoError(t, os.WriteFile(d.bin("random"), []byte("#!/bin/sh\nenv\n"), 0o755))
-	c, err := d.startChild("random", "random", 1)
-	require.NoError(t, err)
-	require.NoError(t, c.wait(t.Context()))
-	log, err := os.ReadFile(d.log("random"))
-	require.NoError(t, err)
-	assert.Contains(t, string(log), "LOG_LEVEL=debug\n")
-	assert.NotContains(t, string(log), "elsewhere:1")
-
-	told := ignored(os.Environ())
-	assert.Subset(t, told, settings)
-	assert.NotContains(t, told, "LOG_LEVEL")
-	assert.NotContains(t, told, "PATH")
+	assert.Equal(t, "stopped", LastLine(logFile))
+	assert.NoError(t, c.Stop(t.Context()), "a second stop")
 }
 
 func TestChildThatEndsIsReportedWithItsLog(t *testing.T) {
 	self, err := os.Executable()
 	require.NoError(t, err)
 	logFile := filepath.Join(t.TempDir(), "child.log")
-	c, err := startChild([]string{self, "supervise", "--"}, "child", logFile, os.Environ(), "sh", "-c", "echo no such topic; exit 3")
+	c, err := Start([]string{self, "supervise", "--"}, "child", logFile, os.Environ(), "sh", "-c", "echo no such topic; exit 3")
 	require.NoError(t, err)
-	err = c.wait(t.Context())
+	err = c.Wait(t.Context())
 	assert.ErrorContains(t, err, "child ended with exit code 3")
 	assert.ErrorContains(t, err, logFile)
 	assert.ErrorContains(t, err, "no such topic")
+}
+
+// What is frozen does nothing until it is thawed, and is stopped all the same.
+func TestAChildIsFrozen(t *testing.T) {
+	self, err := os.Executable()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	beats := filepath.Join(dir, "beats")
+	c, err := Start([]string{self, "supervise", "--"}, "child", filepath.Join(dir, "log"), os.Environ(), "sh", "-c", `while :; do echo x >> $0; sleep 0.01; done`, beats)
+	require.NoError(t, err)
+	beating := func() func() bool {
+		before, _ := os.ReadFile(beats)
+		return func() bool { now, _ := os.ReadFile(beats); return len(now) > len(before)+2 }
+	}
+	eventually(t, "it runs", beating())
+	require.NoError(t, c.Freeze())
+	eventually(t, "it is frozen", func() bool {
+		on := beating()
+		time.Sleep(100 * time.Millisecond) // ten beats
+		return !on()
+	})
+	require.NoError(t, c.Thaw())
+	eventually(t, "it goes on", beating())
+	require.NoError(t, c.Freeze())
+	require.NoError(t, c.Kill())
+	<-c.Done()
+	require.NoError(t, c.Freeze(), "of what has ended")
 }
 
 // eventually polls until ok, for a minute at most.
