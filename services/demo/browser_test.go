@@ -119,7 +119,7 @@ func (b *browser) jaeger(query *jaeger.Query, ui string, from, to time.Time) {
 		traces, err := query.Traces(b.t.Context(), spans.service, 1000)
 		require.NoError(b.t, err)
 		at := slices.IndexFunc(traces, func(t jaeger.Trace) bool {
-			began := time.UnixMicro(t.Spans[0].StartMicros)
+			began := time.UnixMicro(int64(t.Spans[0].StartMicros))
 			return len(t.Spans) == spans.n && began.After(from) && began.Before(to)
 		})
 		require.GreaterOrEqual(b.t, at, 0, name)

@@ -51,7 +51,7 @@ func TestTraceComesBackAsItWasPosted(t *testing.T) {
 		SpanID:         hexID(parent.SpanId),
 		OperationName:  "parent",
 		References:     []Reference{},
-		StartMicros:    parent.StartTime,
+		StartMicros:    Micros(parent.StartTime),
 		DurationMicros: 1500,
 		Tags:           []Tag{},
 		Logs:           []Log{},
@@ -62,7 +62,7 @@ func TestTraceComesBackAsItWasPosted(t *testing.T) {
 		SpanID:         hexID(child.SpanId),
 		OperationName:  "child",
 		References:     []Reference{{RefType: ChildOf, TraceID: id, SpanID: hexID(parent.SpanId)}},
-		StartMicros:    child.StartTime,
+		StartMicros:    Micros(child.StartTime),
 		DurationMicros: 1500,
 		Tags: []Tag{
 			{Key: "string", Value: "even-topic"},
@@ -73,7 +73,7 @@ func TestTraceComesBackAsItWasPosted(t *testing.T) {
 			{Key: "binary", Value: []byte{0, 255}},
 		},
 		Logs: []Log{{
-			TimestampMicros: child.StartTime + 5,
+			TimestampMicros: Micros(child.StartTime + 5),
 			Fields:          []Tag{{Key: "event", Value: "sent"}},
 		}},
 		Process: process,

@@ -19,8 +19,8 @@ type Span struct {
 	SpanID         string      `json:"spanID"`
 	OperationName  string      `json:"operationName"`
 	References     []Reference `json:"references"`
-	StartMicros    int64       `json:"startTime"` // since 1970
-	DurationMicros int64       `json:"duration"`
+	StartMicros    Micros      `json:"startTime"` // since 1970
+	DurationMicros Micros      `json:"duration"`
 	Tags           []Tag       `json:"tags"`
 	Logs           []Log       `json:"logs"`
 	Process        SpanProcess `json:"-"` // what the answer's processID points at
@@ -41,8 +41,23 @@ type Reference struct {
 
 // Log is something that happened during a span.
 type Log struct {
-	TimestampMicros int64 `json:"timestamp"` // since 1970
-	Fields          []Tag `json:"fields"`
+	TimestampMicros Micros `json:"timestamp"` // since 1970
+	Fields          []Tag  `json:"fields"`
+}
+
+// Micros are microseconds. Jaeger shows those below 0 as what they are without a
+// sign.
+type Micros int64
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (m *Micros) UnmarshalJSON(data []byte) error {
+	if unsigned, err := as[uint64](data); err == nil {
+		*m = Micros(unsigned)
+		return nil
+	}
+	signed, err := as[int64](data)
+	*m = Micros(signed)
+	return err
 }
 
 // SpanProcess is the process that made a span.

@@ -1,6 +1,9 @@
 package verdict
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // step is a span as its trace knows it before it is there.
 type step struct{ service, operation string }
@@ -52,6 +55,11 @@ func (f *finding) whole() bool { return len(f.problems) == 0 }
 // find looks for the chain of a number in the spans of its trace.
 func find(number int64, trace []Span) *finding {
 	chain := links(number)
+	if hangs(chain, 0, "", trace) {
+		f := &finding{found: len(chain)}
+		f.tooMany(len(trace))
+		return f
+	}
 	f, at := &finding{}, make([]string, len(chain)) // the ids of the spans found
 	for i, l := range chain {
 		parent := ""
@@ -71,11 +79,32 @@ func find(number int64, trace []Span) *finding {
 		at[i] = span.ID
 		f.found++
 	}
-	if extra := len(trace) - f.found; extra > 0 {
-		f.problems = append(f.problems, fmt.Sprintf("%d span(s) too many", extra))
-	}
+	f.tooMany(len(trace))
 	f.misplaced = !f.whole() && f.found == len(chain) && f.found == len(trace)
 	return f
+}
+
+// tooMany notes that the trace has more spans than were found.
+func (f *finding) tooMany(spans int) {
+	if extra := spans - f.found; extra > 0 {
+		f.problems = append(f.problems, fmt.Sprintf("%d span(s) too many", extra))
+	}
+}
+
+// hangs tells whether a link, and all that must hang below it, hangs below a span of the trace. What was done again has parts of the
+// chain more than once: one has to be whole.
+func hangs(chain []link, i int, below string, trace []Span) bool {
+	return slices.ContainsFunc(trace, func(s Span) bool {
+		if s.step() != chain[i].step || s.ParentID != below {
+			return false
+		}
+		for child, l := range chain {
+			if l.parent == i && !hangs(chain, child, s.ID, trace) {
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // pick returns the span of a step, and if there are several, the one that hangs below parent.

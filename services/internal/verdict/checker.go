@@ -9,13 +9,13 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 	"unique"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
-	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/jaeger"
 )
 
@@ -46,10 +46,8 @@ type Checker struct {
 	// were read and traces asked for so far, each once. So the same again means that nothing has happened.
 	Progress func(whole, numbers, steps int)
 
-	// Share is what is judged, and Most, unless it is 0, how many bytes of it may be kept, by that reckoning: if it is more, Check
-	// returns [ErrFull]. They are to be set before the first Check.
-	Share Share
-	Most  int
+	// Phase, if it is set, tells in which part of a run something was written, from 0 on: the Result then counts each part by itself.
+	Phase func(written time.Time) int
 
 	query          *jaeger.Query
 	tracing        []string // brokers
@@ -63,11 +61,12 @@ type Checker struct {
 	ready  []*trace         // of which all that a number must produce is on tracing-topic
 	whole  map[uint64]int64 // numbers that are open no more, by the digests of their traces
 
-	seen, repeated, aside map[uint64]bool // digests of the spans on tracing-topic, of those that are there or in Jaeger more than once, of those on tracing-dlq
-	lives                 lives
-	strange               []strange
-	dead                  map[origin]bool  // records on tracing-dlq
-	changed               map[spanKey]Span // spans that are in Jaeger otherwise than on tracing-topic, and are not told yet
+	seen            map[uint64]int  // the phases of the spans on tracing-topic, by their digests
+	repeated, aside map[uint64]bool // digests of the spans that are there or in Jaeger more than once, of those on tracing-dlq
+	lives           lives
+	strange         []strange
+	dead            map[origin]bool  // records on tracing-dlq
+	changed         map[spanKey]Span // spans that are in Jaeger otherwise than on tracing-topic, and are not told yet
 
 	settled Result // without what is open
 }
@@ -77,6 +76,7 @@ type trace struct {
 	id      string
 	numbers []*Number // mostly one
 	written []written // its spans on tracing-topic that were not found in Jaeger
+	changed []written // those that were found there with another field
 	known   bool      // Jaeger was asked for it
 	asked   bool      // with all that is known now, and in this call
 }
@@ -86,21 +86,30 @@ type written struct {
 	id     string
 	step   unique.Handle[step]
 	digest uint64
+	phase  int
 }
 
-// wrote tells whether such a span lies on tracing-topic, and was not found in Jaeger.
-func (t *trace) wrote(s step) bool {
-	return t != nil && slices.ContainsFunc(t.written, func(w written) bool { return w.step.Value() == s })
+// span returns it as far as it is known.
+func (t *trace) span(w written) Span {
+	return Span{TraceID: t.id, ID: w.id, Service: w.step.Value().service, Operation: w.step.Value().operation}
 }
 
 // strange is a record of tracing-topic without spans.
 type strange struct {
 	origin
 	reason error
+	phase  int
 }
 
 // origin is where a record was read, as the headers of a letter say it.
 type origin struct{ partition, offset string }
+
+// What a letter must say to count: why it was set aside, and which record it was.
+const (
+	headerReason    = "dlq.reason"
+	headerPartition = "dlq.partition"
+	headerOffset    = "dlq.offset"
+)
 
 // New returns a Checker for the numbers at brokers (bootstrap addresses, host and port), whose spans lie at those of tracing, mostly
 // the same, on their way to the Jaeger of query.
@@ -108,7 +117,7 @@ func New(brokers, tracing []string, query *jaeger.Query) *Checker {
 	return &Checker{
 		query: query, tracing: tracing,
 		numbers: Follow(brokers), spans: newReader(tracing, tracingTopic), letters: newReader(tracing, deadTopic),
-		byID: map[string]*trace{}, whole: map[uint64]int64{}, seen: map[uint64]bool{}, repeated: map[uint64]bool{}, aside: map[uint64]bool{},
+		byID: map[string]*trace{}, whole: map[uint64]int64{}, seen: map[uint64]int{}, repeated: map[uint64]bool{}, aside: map[uint64]bool{},
 		lives: lives{}, dead: map[origin]bool{}, changed: map[spanKey]Span{},
 	}
 }
@@ -119,9 +128,9 @@ func New(brokers, tracing []string, query *jaeger.Query) *Checker {
 func (c *Checker) Check(ctx context.Context) (Result, error) {
 	err := c.check(ctx)
 	if errors.Is(err, errAnew) {
-		progress, share, most := c.Progress, c.Share, c.Most
+		progress, phase := c.Progress, c.Phase
 		*c = *New(c.numbers.topics.brokers, c.tracing, c.query)
-		c.Progress, c.Share, c.Most = progress, share, most
+		c.Progress, c.Phase = progress, phase
 		err = c.check(ctx)
 	}
 	if err != nil {
@@ -212,35 +221,43 @@ func (c *Checker) trace(id string) *trace {
 
 // record takes in one of tracing-topic.
 func (c *Checker) record(r *kgo.Record) {
+	if len(r.Value) == 0 {
+		return // there is nothing in it to be delivered
+	}
+	phase := c.phase(r.Timestamp)
 	spans, err := fromTopic(r.Value)
-	at := origin{strconv.Itoa(int(r.Partition)), strconv.FormatInt(r.Offset, 10)}
-	if err != nil && c.Share.has(digest(at)) {
-		c.strange = append(c.strange, strange{at, err})
+	if err != nil {
+		c.strange = append(c.strange, strange{origin{strconv.Itoa(int(r.Partition)), strconv.FormatInt(r.Offset, 10)}, err, phase})
+		c.settled.phase(phase).Sent++
 	}
 	for _, s := range spans {
-		c.span(s)
+		c.span(s, phase)
 	}
 }
 
-func (c *Checker) span(s Span) {
+// phase is that in which something was written.
+func (c *Checker) phase(at time.Time) int {
+	if c.Phase == nil {
+		return 0
+	}
+	return c.Phase(at)
+}
+
+func (c *Checker) span(s Span, phase int) {
 	c.lives.add(s)
 	own := c.owns(s.TraceID)
 	if !own && !c.ofNumber(s.TraceID) {
 		return
 	}
 	key := digest(s.key())
-	if c.seen[key] {
-		if own {
-			c.repeated[key] = true
-		}
+	if _, again := c.seen[key]; again {
+		c.repeated[key] = true
 		return
 	}
-	c.seen[key] = true
-	if own {
-		c.settled.TopicSpans++
-	}
+	c.seen[key] = phase
+	c.settled.phase(phase).Sent++
 	t := c.trace(s.TraceID)
-	t.written = append(t.written, written{s.ID, unique.Make(s.step()), s.digest()})
+	t.written = append(t.written, written{s.ID, unique.Make(s.step()), s.digest(), phase})
 	if len(t.numbers) == 1 && t.numbers[0].Arrived && len(t.written) == len(links(t.numbers[0].Value)) {
 		c.ready = append(c.ready, t)
 	}
@@ -248,18 +265,14 @@ func (c *Checker) span(s Span) {
 
 // letter takes in a record of tracing-dlq.
 func (c *Checker) letter(r *kgo.Record) error {
-	var o origin
+	headers := map[string]string{}
 	for _, h := range r.Headers {
-		switch h.Key {
-		case deadletter.HeaderPartition:
-			o.partition = string(h.Value)
-		case deadletter.HeaderOffset:
-			o.offset = string(h.Value)
-		}
+		headers[h.Key] = string(h.Value)
 	}
-	if c.Share.has(digest(o)) {
-		c.dead[o] = true
+	if headers[headerReason] == "" {
+		return nil
 	}
+	c.dead[origin{headers[headerPartition], headers[headerOffset]}] = true
 	spans, _ := fromTopic(r.Value)
 	for _, s := range spans {
 		if c.owns(s.TraceID) {
@@ -308,8 +321,10 @@ func (c *Checker) compare(t *trace, inJaeger []Span) {
 		c.steps++
 	}
 	t.known, t.asked = true, true
-	own, found := c.owns(t.id), map[string]Span{}
+	found := map[string]Span{}
+	asWritten := map[uint64]bool{}
 	for _, s := range inJaeger {
+		asWritten[s.digest()] = true
 		if _, twice := found[s.ID]; twice {
 			if own {
 				c.repeated[digest(s.key())] = true
@@ -320,8 +335,10 @@ func (c *Checker) compare(t *trace, inJaeger []Span) {
 	}
 	t.written = slices.DeleteFunc(t.written, func(w written) bool {
 		s, ok := found[w.id]
-		if ok && own && s.digest() != w.digest {
+		if ok && !asWritten[w.digest] {
+			t.changed = append(t.changed, w)
 			c.settled.TopicDiffer++
+			c.settled.phase(w.phase).Changed++
 			if len(c.changed) < maxProblems {
 				c.changed[s.key()] = s
 			}
@@ -376,34 +393,52 @@ func (c *Checker) explain(ctx context.Context) error {
 // result adds what is open to what is not.
 func (c *Checker) result() Result {
 	r := c.settled
-	r.NotSent, r.Problems = map[string]int{}, slices.Clone(r.Problems)
-	r.Duplicated, r.part = len(c.repeated), c.Share != Share{}
+	r.NotSent, r.Problems, r.Phases = map[string]int{}, slices.Clone(r.Problems), slices.Clone(r.Phases)
+	r.TopicSpans, r.Duplicated = len(c.seen), len(c.repeated)
+	for key := range c.repeated {
+		r.phase(c.seen[key]).Duplicated++
+	}
 	for _, t := range c.traces {
 		if !c.owns(t.id) {
 			continue
 		}
 		for _, w := range t.written {
-			s := Span{TraceID: t.id, ID: w.id, Service: w.step.Value().service, Operation: w.step.Value().operation}
-			if c.aside[digest(s.key())] {
-				r.SetAside++
-				continue
-			}
-			r.TopicMissing++
-			r.problem("%s is on tracing-topic and not in Jaeger", s)
+			s := t.span(w)
+			r.absent(w.phase, c.aside[digest(s.key())], "%s is on tracing-topic and not in Jaeger", s)
 		}
 	}
 	for _, s := range c.strange {
-		if c.dead[s.origin] {
-			r.SetAside++
-			continue
-		}
-		r.TopicMissing++
-		r.problem("record at partition %s, offset %s of tracing-topic: %v", s.partition, s.offset, s.reason)
+		r.absent(s.phase, c.dead[s.origin], "record at partition %s, offset %s of tracing-topic: %v", s.partition, s.offset, s.reason)
 	}
 	for _, n := range c.open {
-		r.number(n, c.lives)
+		phase := c.phase(n.First)
+		for _, s := range r.number(n) {
+			c.gone(&r, n, s, phase)
+		}
 	}
 	return r
+}
+
+// gone counts a span that a number lacks: it lies on tracing-topic, whose phase knows what became of it, or never came there.
+func (c *Checker) gone(r *Result, n *Number, s step, phase int) {
+	if n.trace != nil {
+		for _, w := range slices.Concat(n.trace.written, n.trace.changed) {
+			if w.step.Value() != s {
+				continue
+			}
+			if !c.aside[digest(n.trace.span(w).key())] {
+				r.Lost++
+			}
+			return
+		}
+	}
+	r.Lost++
+	if c.lives.changed(s.service, n.First, n.Last) {
+		r.NotSent[s.service]++
+		r.phase(phase).NotSent++
+		return
+	}
+	r.phase(phase).Lost++
 }
 
 var seed = maphash.MakeSeed()

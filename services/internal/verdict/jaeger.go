@@ -17,8 +17,8 @@ func fromJaeger(trace *jaeger.Trace) []Span {
 			ID:        plainID(s.SpanID),
 			Service:   s.Process.ServiceName,
 			Operation: s.OperationName,
-			Start:     s.StartMicros,
-			Duration:  s.DurationMicros,
+			Start:     int64(s.StartMicros),
+			Duration:  int64(s.DurationMicros),
 			Tags:      jaegerTags(s.Tags),
 			Process:   jaegerTags(s.Process.Tags),
 		}
@@ -31,7 +31,7 @@ func fromJaeger(trace *jaeger.Trace) []Span {
 			span.Links = append(span.Links, linkText(ref.RefType, plainID(ref.TraceID), plainID(ref.SpanID)))
 		}
 		for _, l := range s.Logs {
-			span.Logs = append(span.Logs, Log{Time: l.TimestampMicros, Fields: jaegerTags(l.Fields)})
+			span.Logs = append(span.Logs, Log{Time: int64(l.TimestampMicros), Fields: jaegerTags(l.Fields)})
 		}
 		slices.SortStableFunc(span.Logs, byTime)
 		spans = append(spans, span)

@@ -175,15 +175,20 @@ func TestWhatWasSetAsideIsNotMissing(t *testing.T) {
 	assert.False(t, r.Complete())
 
 	letter := &kgo.Record{Topic: deadTopic, Value: poison.Value, Headers: []kgo.RecordHeader{
-		{Key: "dlq.partition", Value: []byte("2")}, {Key: "dlq.offset", Value: []byte("7")},
+		{Key: "dlq.partition", Value: []byte("2")}, {Key: "dlq.offset", Value: []byte("7")}, {Key: "dlq.reason", Value: []byte("why")},
 	}}
-	r = check(letter, &kgo.Record{Topic: deadTopic, Value: one.Value})
+	other := &kgo.Record{Topic: deadTopic, Value: one.Value, Headers: letter.Headers[2:]}
+	r = check(letter, other)
 	assert.Equal(t, 2, r.SetAside)
 	assert.True(t, r.Complete(), "%v", r.Problems)
 
 	letter.Headers[1].Value = []byte("8")
-	r = check(letter, &kgo.Record{Topic: deadTopic, Value: one.Value})
+	r = check(letter, other)
 	assert.Equal(t, 1, r.TopicMissing, "another record with the same value was set aside")
+
+	letter.Headers[2].Value = nil
+	r = check(letter, other)
+	assert.Equal(t, 2, r.TopicMissing, "nobody says why")
 }
 
 func tag(key string, value any) *thrift.Tag {

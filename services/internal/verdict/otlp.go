@@ -35,7 +35,7 @@ func fromOTLPSpan(s ptrace.Span) Span {
 		ParentID:  plainID(s.ParentSpanID().String()),
 		Operation: s.Name(),
 		Start:     micros(s.StartTimestamp()),
-		Duration:  (s.EndTimestamp().AsTime().Sub(s.StartTimestamp().AsTime())).Microseconds(),
+		Duration:  duration(s.StartTimestamp(), s.EndTimestamp()),
 		Tags:      attributes(s.Attributes()),
 	}
 	for _, l := range s.Links().All() {
@@ -97,3 +97,7 @@ func tagUnlessEmpty(tags map[string]string, key, value string) {
 }
 
 func micros(t pcommon.Timestamp) int64 { return t.AsTime().UnixMicro() }
+
+func duration(start, end pcommon.Timestamp) int64 {
+	return end.AsTime().Sub(start.AsTime()).Microseconds()
+}

@@ -62,8 +62,9 @@ func (s Span) fields(each func(name, value string)) {
 	}
 }
 
-// digest is the same for two spans between which there are no [Differences].
+// digest is the same for two spans with one id between which there are no [Differences].
 func (s Span) digest() (sum uint64) {
+	sum = digest(s.key())
 	s.fields(func(name, value string) { sum += digest([2]string{name, value}) })
 	return sum
 }

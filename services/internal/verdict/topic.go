@@ -1,53 +1,93 @@
 package verdict
 
 import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
+	protocol "github.com/uber/jaeger-client-go/thrift"
 	thrift "github.com/uber/jaeger-client-go/thrift-gen/jaeger"
-
-	"fault-tolerant-tracing/services/internal/payload"
-	"fault-tolerant-tracing/tracing/batch"
+	"go.opentelemetry.io/collector/pdata/pcommon"
+	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
 // fromTopic returns every span in a record of tracing-topic, those of Jaeger's clients and those of OpenTelemetry's, the way Jaeger
 // shows such a span: with the changes that its collector makes on purpose (see asJaegerShows, processShown and fromOTLP). The
 // sampling flags are left out, Jaeger does not keep them. The spans share the map of their process.
+//
+// It reads with the code that the clients' own libraries bring along, and none that carries spans here.
 func fromTopic(value []byte) (spans []Span, err error) {
-	parsed, err := payload.Parse(value)
-	if err != nil {
+	if batch, err := thriftBatch(value); err == nil {
+		return fromBatch(batch), nil
+	}
+	var traces ptrace.Traces
+	if json.Valid(value) {
+		traces, err = new(ptrace.JSONUnmarshaler).UnmarshalTraces(value)
+	} else {
+		traces, err = new(ptrace.ProtoUnmarshaler).UnmarshalTraces(value)
+	}
+	if err != nil || traces.ResourceSpans().Len() == 0 {
+		return nil, errors.New("no batch of spans")
+	}
+	return fromOTLP(traces), nil
+}
+
+// thriftBatch reads a batch that is all of a value.
+func thriftBatch(value []byte) (*thrift.Batch, error) {
+	buffer := &protocol.TMemoryBuffer{Buffer: bytes.NewBuffer(value)}
+	batch := thrift.NewBatch()
+	if err := batch.Read(context.Background(), bounded{protocol.NewTBinaryProtocolConf(buffer, nil), buffer}); err != nil {
 		return nil, err
 	}
-	if _, thrift := parsed.Thrift(); !thrift {
-		traces, err := parsed.Decode()
-		if err != nil {
-			return nil, err
-		}
-		return fromOTLP(traces), nil
+	if buffer.Len() > 0 {
+		return nil, errors.New("something is behind it")
 	}
-	b, err := batch.Decode(value)
-	if err != nil {
-		return nil, err
+	return batch, nil
+}
+
+// bounded refuses a list that claims to be longer than what is left, for which the library would make room.
+type bounded struct {
+	protocol.TProtocol
+	left *protocol.TMemoryBuffer
+}
+
+func (b bounded) ReadListBegin(ctx context.Context) (protocol.TType, int, error) {
+	element, size, err := b.TProtocol.ReadListBegin(ctx)
+	if err == nil && size > b.left.Len() {
+		err = fmt.Errorf("a list of %d in %d bytes", size, b.left.Len())
 	}
-	process := processShown(thriftTags(b.Process.Tags))
-	for _, s := range b.Spans {
+	return element, size, err
+}
+
+func fromBatch(batch *thrift.Batch) (spans []Span) {
+	process := processShown(thriftTags(batch.Process.Tags))
+	for _, s := range batch.Spans {
 		span := asJaegerShows(fromThrift(s))
-		span.Service, span.Process = b.Process.ServiceName, process
+		span.Service, span.Process = plainText(batch.Process.ServiceName), process
 		spans = append(spans, span)
 	}
-	return spans, nil
+	return spans
 }
+
+// plainText is a text as JSON shows it: what is no UTF-8 is replaced.
+func plainText(s string) string { return string([]rune(s)) }
+
+// nanos is a time of Thrift as it is in OTLP, which is how Jaeger keeps it: beyond the year 2262 it is another one.
+func nanos(micros int64) pcommon.Timestamp { return pcommon.Timestamp(uint64(micros) * 1000) }
 
 func fromThrift(s *thrift.Span) Span {
 	span := Span{
 		TraceID:   idOf(s.TraceIdHigh, s.TraceIdLow),
 		ID:        idOf(0, s.SpanId),
 		ParentID:  idOf(0, s.ParentSpanId),
-		Operation: s.OperationName,
-		Start:     s.StartTime,
-		Duration:  s.Duration,
+		Operation: plainText(s.OperationName),
+		Start:     micros(nanos(s.StartTime)),
+		Duration:  duration(nanos(s.StartTime), nanos(s.StartTime+s.Duration)),
 		Tags:      thriftTags(s.Tags),
 	}
 	for _, ref := range s.References {
@@ -60,7 +100,7 @@ func fromThrift(s *thrift.Span) Span {
 		}
 	}
 	for _, l := range s.Logs {
-		span.Logs = append(span.Logs, Log{Time: l.Timestamp, Fields: thriftTags(l.Fields)})
+		span.Logs = append(span.Logs, Log{Time: micros(nanos(l.Timestamp)), Fields: thriftTags(l.Fields)})
 	}
 	slices.SortStableFunc(span.Logs, byTime)
 	return span
@@ -104,20 +144,25 @@ func failedCall(tags map[string]string) bool {
 func thriftTags(tags []*thrift.Tag) map[string]string {
 	m := make(map[string]string, len(tags))
 	for _, t := range tags {
-		switch t.VType {
-		case thrift.TagType_STRING:
-			m[t.Key] = text(t.GetVStr())
-		case thrift.TagType_BOOL:
-			m[t.Key] = text(t.GetVBool())
-		case thrift.TagType_LONG:
-			m[t.Key] = text(t.GetVLong())
-		case thrift.TagType_DOUBLE:
-			m[t.Key] = text(t.GetVDouble())
-		case thrift.TagType_BINARY:
-			m[t.Key] = text(t.GetVBinary())
-		}
+		m[plainText(t.Key)] = text(thriftValue(t))
 	}
 	return m
+}
+
+func thriftValue(t *thrift.Tag) any {
+	switch t.VType {
+	case thrift.TagType_STRING:
+		return plainText(t.GetVStr())
+	case thrift.TagType_BOOL:
+		return t.GetVBool()
+	case thrift.TagType_LONG:
+		return t.GetVLong()
+	case thrift.TagType_DOUBLE:
+		return t.GetVDouble()
+	case thrift.TagType_BINARY:
+		return t.GetVBinary()
+	}
+	return fmt.Sprintf("<Unknown Jaeger TagType %q>", t.VType)
 }
 
 // idOf writes the id of a trace or span as [Span] has it; "" for none.

@@ -23,7 +23,7 @@ type Result struct {
 	Traces         int // of these, complete in Jaeger: every span there, with the right parent, and none too many
 	SpansExpected  int // what these traces must hold
 	Spans          int // of these, found in Jaeger
-	Lost           int // SpansExpected − Spans
+	Lost           int // of these, neither found nor set aside
 	Misplaced      int // traces with all their spans and none too many, of which one has another parent
 	Duplicated     int // spans that Jaeger returned more than once, or that lie on tracing-topic more than once
 
@@ -35,13 +35,33 @@ type Result struct {
 	TopicMissing int // of these, and of the records without spans, neither in Jaeger nor set aside
 	TopicDiffer  int // of these, in Jaeger with another field
 
-	SetAside int // spans, and records without spans, that lie on tracing-dlq and not in Jaeger
+	SetAside int // spans, and records without spans, that lie on tracing-dlq with a reason and not in Jaeger
+
+	Phases []Phase // the parts of the run; one if the Checker knows of no others
 
 	Example  string   // the id of the longest whole trace; "" if none is whole
 	Problems []string // one sentence for each thing that is wrong, first about tracing-topic, then about numbers; at most 1 000
 
 	longest int  // spans in Example
 	part    bool // of the whole: a share
+}
+
+// Phase counts what was written in one part of a run. Each that was sent and was not set aside or lost is in Jaeger.
+type Phase struct {
+	Sent       int // distinct spans on tracing-topic, and records without spans
+	Duplicated int // of these, more than once on tracing-topic or in Jaeger
+	SetAside   int // of these, on tracing-dlq with a reason, and not in Jaeger
+	Changed    int // of these, in Jaeger with another field
+	Lost       int // of these, neither in Jaeger nor set aside; and those that a number lacks and nothing explains
+	NotSent    int // that a number lacks, as a process was killed before it had sent them
+}
+
+// phase returns the one with a number.
+func (r *Result) phase(i int) *Phase {
+	for len(r.Phases) <= i {
+		r.Phases = append(r.Phases, Phase{})
+	}
+	return &r.Phases[i]
 }
 
 // String is the line that the demo ends with.
@@ -118,12 +138,24 @@ func (r *Result) whole(value int64, numbers int) {
 	r.Spans += spans
 }
 
-// number counts a number that is open.
-func (r *Result) number(n *Number, lives lives) {
+// absent counts a span or a record on tracing-topic that is not in Jaeger.
+func (r *Result) absent(phase int, aside bool, problem string, args ...any) {
+	if aside {
+		r.SetAside++
+		r.phase(phase).SetAside++
+		return
+	}
+	r.TopicMissing++
+	r.phase(phase).Lost++
+	r.problem(problem, args...)
+}
+
+// number counts a number that is open, and returns what it lacks.
+func (r *Result) number(n *Number) (missing []step) {
 	r.NumbersFed++
 	if !n.Arrived {
 		r.problem("number %d did not arrive", n.Value)
-		return
+		return nil
 	}
 	r.NumbersArrived++
 	r.TracesExpected++
@@ -133,12 +165,6 @@ func (r *Result) number(n *Number, lives lives) {
 		f = find(n.Value, nil)
 	}
 	r.Spans += f.found
-	r.Lost += len(f.missing)
-	for _, s := range f.missing {
-		if !n.trace.wrote(s) && lives.changed(s.service, n.First, n.Last) {
-			r.NotSent[s.service]++
-		}
-	}
 	if f.misplaced {
 		r.Misplaced++
 	}
@@ -148,4 +174,5 @@ func (r *Result) number(n *Number, lives lives) {
 	for _, p := range f.problems {
 		r.problem("number %d, trace %s: %s", n.Value, n.TraceID, p)
 	}
+	return f.missing
 }

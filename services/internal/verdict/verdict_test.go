@@ -27,7 +27,7 @@ func judge(numbers []Number, topic, inJaeger []Span) Result {
 func look(c *Checker, topic, inJaeger []Span) Result {
 	c.follow()
 	for _, s := range topic {
-		c.span(s)
+		c.span(s, 0)
 	}
 	for _, t := range c.traces {
 		c.compare(t, slices.DeleteFunc(slices.Clone(inJaeger), func(s Span) bool { return s.TraceID != t.id }))
