@@ -2,7 +2,7 @@
 
 TRANSPORT ?= kafka
 COLLECTOR ?= otlp
-SERVICES  := topic-config random stream sentence answer relay otel-client console demo
+SERVICES  := topic-config random stream sentence answer relay otel-client console demo prove
 MODULES   := tracing services
 VERSION   := $(shell git describe --always --dirty 2>/dev/null || echo dev)
 LDFLAGS   := -X fault-tolerant-tracing/services/internal/service.Version=$(VERSION)
@@ -96,6 +96,13 @@ check-prometheus: toolchain ## Check deploy/prometheus and deploy/grafana: confi
 demo: build ## Run everything through an outage of Jaeger; TRANSPORT=direct sends spans without Kafka, COLLECTOR=thrift as the article does; STAY=1 stays up without a terminal
 	@bin/demo --transport '$(TRANSPORT)' --collector '$(COLLECTOR)' $(if $(STAY),--stay)
 
+DURATION ?= 10m
+KAFKA    ?= embedded
+
+.PHONY: prove
+prove: build ## Run the whole system under every fault that can be made, for DURATION (10m), and count what was lost; SEED=N repeats an order, KAFKA=real takes Apache Kafka
+	@$(if $(filter real,$(KAFKA)),services/systemtest/jars/with) bin/prove --kafka '$(KAFKA)' --duration '$(DURATION)' $(if $(SEED),--seed '$(SEED)')
+
 .PHONY: bench-transport
 bench-transport: toolchain ## Measure what a delivered span costs by Kafka, HTTP and UDP
 	go test -run '^$$' -bench Transport -benchtime 1x -timeout 20m ./tracing/bench
@@ -152,5 +159,5 @@ data/live/numbers.txt:
 	cp data/numbers.txt $@
 
 .PHONY: clean
-clean: ## Remove what was built and what the demo left
-	rm -rf bin .demo .bench
+clean: ## Remove what was built and what the demo, the proof and the benchmark left
+	rm -rf bin .demo .prove .bench

@@ -242,7 +242,7 @@ func (b *bench) fill(ctx context.Context, wanted []series) error {
 // end stops the broker and removes its data; the logs stay.
 func (b *bench) end() {
 	b.kafka.stop()
-	_ = os.RemoveAll(filepath.Join(b.work, "kafka-data")) // the next run removes it
+	_ = os.RemoveAll(filepath.Join(b.work, "kafka")) // the next run removes it
 }
 
 func (b *bench) say(format string, args ...any) { fmt.Fprintf(b.progress, format+"\n", args...) }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -15,11 +14,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"fault-tolerant-tracing/services/internal/deadletter"
+	"fault-tolerant-tracing/services/internal/local"
 )
 
 const (
 	partitions = 6 // as tracing-topic has
-	kafkaHeap  = "-Xmx1g"
 
 	// joinMillis is how long a group waits for more members before it begins:
 	// those of one measurement are all there then.
@@ -45,18 +44,14 @@ func startKafka(ctx context.Context, jars, dir string) (*broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	config := filepath.Join(dir, "server.properties")
-	if err := os.WriteFile(config, []byte(kafkaProperties(addr, controller, filepath.Join(dir, "kafka-data"))), 0o600); err != nil {
+	node := local.KafkaNode{
+		Jars: jars, Dir: filepath.Join(dir, "kafka"), Heap: "1g", ID: 1, Addr: addr, Voters: []string{controller},
+		Settings: map[string]string{"group.initial.rebalance.delay.ms": strconv.Itoa(joinMillis)},
+	}
+	if err := node.Prepare(); err != nil {
 		return nil, err
 	}
-	format, err := startChild("kafka-format", dir, javaEnv(), nil, javaCommand(jars, "kafka.tools.StorageTool", "format", "--config", config, "--cluster-id", "MkU3OEVBNTcwNTJENDM2Qg")...)
-	if err != nil {
-		return nil, err
-	}
-	if err := format.wait(ctx); err != nil {
-		return nil, err
-	}
-	c, err := startChild("kafka", dir, javaEnv(), nil, javaCommand(jars, "kafka.Kafka", config)...)
+	c, err := startChild("kafka", dir, local.JavaEnvironment(), nil, node.Command()...)
 	if err != nil {
 		return nil, err
 	}
@@ -86,37 +81,6 @@ func (b *broker) answers(ctx context.Context) error {
 		return errors.New("no broker")
 	}
 	return err
-}
-
-func kafkaProperties(addr, controller, data string) string {
-	return strings.Join([]string{
-		"process.roles=broker,controller",
-		"node.id=1",
-		"controller.quorum.voters=1@" + controller,
-		"controller.listener.names=CONTROLLER",
-		"listeners=PLAIN://" + addr + ",CONTROLLER://" + controller,
-		"advertised.listeners=PLAIN://" + addr,
-		"inter.broker.listener.name=PLAIN",
-		"listener.security.protocol.map=PLAIN:PLAINTEXT,CONTROLLER:PLAINTEXT",
-		"log.dirs=" + data,
-		"auto.create.topics.enable=false",
-		"offsets.topic.num.partitions=1",
-		"offsets.topic.replication.factor=1",
-		"transaction.state.log.replication.factor=1",
-		fmt.Sprintf("group.initial.rebalance.delay.ms=%d", joinMillis),
-	}, "\n")
-}
-
-func javaCommand(jars string, args ...string) []string {
-	java := "java"
-	if home := os.Getenv("JAVA_HOME"); home != "" {
-		java = filepath.Join(home, "bin", "java")
-	}
-	return append([]string{java, kafkaHeap, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", filepath.Join(jars, "*")}, args...)
-}
-
-func javaEnv() []string {
-	return []string{"PATH=" + os.Getenv("PATH"), "JAVA_HOME=" + os.Getenv("JAVA_HOME")}
 }
 
 // kafkaVersion reads the version of Kafka from the names of its jars.

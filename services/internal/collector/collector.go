@@ -101,7 +101,7 @@ func New(cfg Config) *Collector {
 }
 
 // Post sends spans and blocks for the answer, for the timeout at most. The error is nil
-// only if the collector took all of them, which is 2xx without a web page; a *Rejection
+// only if the collector took all of them, which is a whole answer of 2xx without a web page; a *Rejection
 // if it took the post but for some; a *Refusal if it answered something else; any other
 // error means that there was no answer. Once it has returned body is not read any more.
 func (c *Collector) Post(ctx context.Context, body []byte) error {
@@ -119,8 +119,11 @@ func (c *Collector) Post(ctx context.Context, body []byte) error {
 		return fmt.Errorf("post to jaeger: %w", err)
 	}
 	defer response.Body.Close()
-	answer, _ := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
 	if response.StatusCode/100 == 2 {
+		if err != nil {
+			return fmt.Errorf("post to jaeger: it answered %s and broke off: %w", response.Status, err)
+		}
 		if err := notAPage(response); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package collector
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -79,6 +80,17 @@ func TestAWebPageHasTakenNothing(t *testing.T) {
 	err := c.Post(t.Context(), []byte("batch"))
 	require.ErrorAs(t, err, &refusal)
 	assert.EqualError(t, err, "jaeger answered 200 OK: a web page, as of Jaeger's UI; a collector answers with none")
+}
+
+// What breaks off in its answer may be something in between, and may have taken nothing.
+func TestAnAnswerThatBreaksOffHasTakenNothing(t *testing.T) {
+	c := start(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		_, _ = w.Write([]byte("{"))
+	})
+	err := c.Post(t.Context(), []byte("batch"))
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	assert.EqualError(t, err, "post to jaeger: it answered 200 OK and broke off: unexpected EOF")
 }
 
 func TestAnExplanationIsOneLine(t *testing.T) {

@@ -20,11 +20,10 @@ func TestAPostEndsThoughNothingAnswers(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		answer string // the beginning
-		taken  bool
 	}{
-		{"nothing comes back", "", false},
-		{"the answer ends in its first line", "HTTP/1.1 202 Acc", false},
-		{"the answer ends in what it explains", "HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\nstored", true},
+		{"nothing comes back", ""},
+		{"the answer ends in its first line", "HTTP/1.1 202 Acc"},
+		{"the answer ends in what it explains", "HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\nstored"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -46,10 +45,6 @@ func TestAPostEndsThoughNothingAnswers(t *testing.T) {
 				began := time.Now()
 				err := c.Post(t.Context(), []byte("batch")) // without an end this is a deadlock
 				assert.Equal(t, DefaultTimeout, time.Since(began))
-				if tt.taken {
-					require.NoError(t, err)
-					return
-				}
 				var timeout net.Error
 				require.ErrorAs(t, err, &timeout)
 				assert.True(t, timeout.Timeout())

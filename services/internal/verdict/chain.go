@@ -44,7 +44,8 @@ func links(number int64) []link {
 
 // finding is what of its chain a number has in a trace.
 type finding struct {
-	found     int // of the spans that it must produce
+	found     int  // of the spans that it must produce
+	chain     bool // all of them, each below the right one
 	missing   []step
 	misplaced bool     // all are there and none is too many, but one has another parent
 	problems  []string // one sentence for each span that is missing, hangs below the wrong parent or is too many
@@ -56,7 +57,7 @@ func (f *finding) whole() bool { return len(f.problems) == 0 }
 func find(number int64, trace []Span) *finding {
 	chain := links(number)
 	if hangs(chain, 0, "", trace) {
-		f := &finding{found: len(chain)}
+		f := &finding{found: len(chain), chain: true}
 		f.tooMany(len(trace))
 		return f
 	}

@@ -225,7 +225,7 @@ func (c *Checker) record(r *kgo.Record) {
 		return // there is nothing in it to be delivered
 	}
 	phase := c.phase(r.Timestamp)
-	spans, err := fromTopic(r.Value)
+	spans, err := FromTopic(r.Value)
 	if err != nil {
 		c.strange = append(c.strange, strange{origin{strconv.Itoa(int(r.Partition)), strconv.FormatInt(r.Offset, 10)}, err, phase})
 		c.settled.phase(phase).Sent++
@@ -273,7 +273,7 @@ func (c *Checker) letter(r *kgo.Record) error {
 		return nil
 	}
 	c.dead[origin{headers[headerPartition], headers[headerOffset]}] = true
-	spans, _ := fromTopic(r.Value)
+	spans, _ := FromTopic(r.Value)
 	for _, s := range spans {
 		if c.owns(s.TraceID) {
 			c.aside[digest(s.key())] = true
@@ -335,7 +335,10 @@ func (c *Checker) compare(t *trace, inJaeger []Span) {
 	}
 	t.written = slices.DeleteFunc(t.written, func(w written) bool {
 		s, ok := found[w.id]
-		if ok && !asWritten[w.digest] {
+		switch {
+		case ok && asWritten[w.digest]:
+			c.settled.phase(w.phase).Found++
+		case ok:
 			t.changed = append(t.changed, w)
 			c.settled.TopicDiffer++
 			c.settled.phase(w.phase).Changed++
@@ -369,7 +372,7 @@ func (c *Checker) explain(ctx context.Context) error {
 		return nil
 	}
 	err := Scan(ctx, c.tracing, func(r *kgo.Record) error {
-		spans, _ := fromTopic(r.Value)
+		spans, _ := FromTopic(r.Value)
 		for _, s := range spans {
 			if changed, ok := c.changed[s.key()]; ok {
 				delete(c.changed, s.key())

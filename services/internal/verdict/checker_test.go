@@ -148,7 +148,7 @@ func onTopic(t *testing.T, service, process string, span *thrift.Span) *kgo.Reco
 // store puts a record of tracing-topic into Jaeger.
 func (r *run) store(t *testing.T, record *kgo.Record) {
 	t.Helper()
-	spans, err := fromTopic(record.Value)
+	spans, err := FromTopic(record.Value)
 	require.NoError(t, err)
 	r.mu.Lock()
 	defer r.mu.Unlock()

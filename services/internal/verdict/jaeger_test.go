@@ -18,8 +18,8 @@ import (
 	"fault-tolerant-tracing/tracing/batch"
 )
 
-// What the real Jaeger makes of a span is what fromTopic says it makes of it, for all that a span can hold.
-func TestARealJaegerShowsWhatfromTopicExpects(t *testing.T) {
+// What the real Jaeger makes of a span is what FromTopic says it makes of it, for all that a span can hold.
+func TestARealJaegerShowsWhatFromTopicExpects(t *testing.T) {
 	t.Parallel()
 	p := jaeger.StartForTest(t)
 	now := time.Now().UnixMicro()
@@ -57,7 +57,7 @@ func TestARealJaegerShowsWhatfromTopicExpects(t *testing.T) {
 	head, err := batch.EncodeProcess(process)
 	require.NoError(t, err)
 	value := batch.Encode(head, body, len(spans), 1, batch.Stats{})
-	want, err := fromTopic(value)
+	want, err := FromTopic(value)
 	require.NoError(t, err)
 	require.Len(t, want, len(spans))
 
@@ -65,7 +65,7 @@ func TestARealJaegerShowsWhatfromTopicExpects(t *testing.T) {
 }
 
 // The same for a span of an OpenTelemetry client.
-func TestARealJaegerShowsWhatfromTopicExpectsOfOpenTelemetry(t *testing.T) {
+func TestARealJaegerShowsWhatFromTopicExpectsOfOpenTelemetry(t *testing.T) {
 	t.Parallel()
 	p := jaeger.StartForTest(t)
 	now := pcommon.NewTimestampFromTime(time.Now())
@@ -115,10 +115,10 @@ func TestARealJaegerShowsWhatfromTopicExpectsOfOpenTelemetry(t *testing.T) {
 	require.NoError(t, err)
 	asJSON, err := (&ptrace.JSONMarshaler{}).MarshalTraces(traces)
 	require.NoError(t, err)
-	want, err := fromTopic(value)
+	want, err := FromTopic(value)
 	require.NoError(t, err)
 	require.Len(t, want, traces.SpanCount())
-	same, err := fromTopic(asJSON)
+	same, err := FromTopic(asJSON)
 	require.NoError(t, err)
 	assert.Equal(t, want, same)
 

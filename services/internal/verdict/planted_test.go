@@ -77,48 +77,48 @@ func TestPlantedLossesAreReported(t *testing.T) {
 		problems []string
 	}{
 		{"nothing happens", func(*journey) {}, Phase{}, nil},
-		{"a span is dropped", func(j *journey) { drop(j.arrives) }, Phase{Lost: 1}, []string{missing, lacks}},
-		{"a span never comes to the topic", func(j *journey) { drop(j.arrives); drop(j.written) }, Phase{Sent: -1, Lost: 1}, []string{lacks}},
+		{"a span is dropped", func(j *journey) { drop(j.arrives) }, Phase{Found: -1, Lost: 1}, []string{missing, lacks}},
+		{"a span never comes to the topic", func(j *journey) { drop(j.arrives); drop(j.written) }, Phase{Sent: -1, Found: -1, Lost: 1}, []string{lacks}},
 		{"a record is dropped", func(j *journey) {
 			j.arrives = slices.DeleteFunc(j.arrives, func(b *thrift.Batch) bool { return b.Process.ServiceName == "random" })
-		}, Phase{Lost: 1}, []string{
+		}, Phase{Found: -1, Lost: 1}, []string{
 			"span 6 (random: POST /random) of trace T is on tracing-topic and not in Jaeger", "number 6, trace T: random: POST /random is missing",
 		}},
-		{"an id changes", change(func(s *thrift.Span) { s.SpanId = 99 }), Phase{Lost: 1}, []string{
+		{"an id changes", change(func(s *thrift.Span) { s.SpanId = 99 }), Phase{Found: -1, Lost: 1}, []string{
 			missing, `number 6, trace T: random: POST /random hangs below span "5" instead of "63"`,
 		}},
-		{"it goes to another trace", change(func(s *thrift.Span) { s.TraceIdHigh = 1 }), Phase{Lost: 1}, []string{missing, lacks}},
-		{"the parent changes", change(func(s *thrift.Span) { s.ParentSpanId = 1 }), Phase{Changed: 1}, []string{
+		{"it goes to another trace", change(func(s *thrift.Span) { s.TraceIdHigh = 1 }), Phase{Found: -1, Lost: 1}, []string{missing, lacks}},
+		{"the parent changes", change(func(s *thrift.Span) { s.ParentSpanId = 1 }), Phase{Found: -1, Changed: 1}, []string{
 			it + ": parent is 1 and was written as 4", `number 6, trace T: sentence: HTTP POST hangs below span "1" instead of "4"`,
 		}},
-		{"the operation changes", change(func(s *thrift.Span) { s.OperationName = "HTTP GET" }), Phase{Changed: 1}, []string{
+		{"the operation changes", change(func(s *thrift.Span) { s.OperationName = "HTTP GET" }), Phase{Found: -1, Changed: 1}, []string{
 			it + ": operation is HTTP GET and was written as HTTP POST", lacks, "number 6, trace T: 1 span(s) too many",
 		}},
-		{"a tag changes", change(func(s *thrift.Span) { s.Tags[1] = tag("text", "seven") }), Phase{Changed: 1},
+		{"a tag changes", change(func(s *thrift.Span) { s.Tags[1] = tag("text", "seven") }), Phase{Found: -1, Changed: 1},
 			[]string{it + ": tag text is string seven and was written as string six"}},
-		{"the type of a tag changes", change(func(s *thrift.Span) { s.Tags[0] = tag("number", "6") }), Phase{Changed: 1},
+		{"the type of a tag changes", change(func(s *thrift.Span) { s.Tags[0] = tag("number", "6") }), Phase{Found: -1, Changed: 1},
 			[]string{it + ": tag number is string 6 and was written as int64 6"}},
-		{"a tag is dropped", change(func(s *thrift.Span) { s.Tags = s.Tags[:1] }), Phase{Changed: 1}, []string{it + ": tag text is missing"}},
-		{"a tag comes up", change(func(s *thrift.Span) { s.Tags = append(s.Tags, tag("late", true)) }), Phase{Changed: 1}, []string{it + ": tag late was not written"}},
-		{"a log changes", change(func(s *thrift.Span) { s.Logs[1].Fields[0] = tag("event", "done?") }), Phase{Changed: 1},
+		{"a tag is dropped", change(func(s *thrift.Span) { s.Tags = s.Tags[:1] }), Phase{Found: -1, Changed: 1}, []string{it + ": tag text is missing"}},
+		{"a tag comes up", change(func(s *thrift.Span) { s.Tags = append(s.Tags, tag("late", true)) }), Phase{Found: -1, Changed: 1}, []string{it + ": tag late was not written"}},
+		{"a log changes", change(func(s *thrift.Span) { s.Logs[1].Fields[0] = tag("event", "done?") }), Phase{Found: -1, Changed: 1},
 			[]string{it + ": log 1, field event is string done? and was written as string done"}},
-		{"a log is dropped", change(func(s *thrift.Span) { s.Logs = s.Logs[:1] }), Phase{Changed: 1},
+		{"a log is dropped", change(func(s *thrift.Span) { s.Logs = s.Logs[:1] }), Phase{Found: -1, Changed: 1},
 			[]string{it + ": log 1, field event is missing", it + ": time of log 1 is missing"}},
-		{"a log moves in time", change(func(s *thrift.Span) { s.Logs[1].Timestamp++ }), Phase{Changed: 1}, []string{it + ": time of log 1 is 13 and was written as 12"}},
-		{"a reference is dropped", change(func(s *thrift.Span) { s.References = nil }), Phase{Changed: 1},
+		{"a log moves in time", change(func(s *thrift.Span) { s.Logs[1].Timestamp++ }), Phase{Found: -1, Changed: 1}, []string{it + ": time of log 1 is 13 and was written as 12"}},
+		{"a reference is dropped", change(func(s *thrift.Span) { s.References = nil }), Phase{Found: -1, Changed: 1},
 			[]string{it + ": list of references is [] and was written as [FOLLOWS_FROM abc/def]"}},
-		{"a reference changes", change(func(s *thrift.Span) { s.References[0].SpanId++ }), Phase{Changed: 1},
+		{"a reference changes", change(func(s *thrift.Span) { s.References[0].SpanId++ }), Phase{Found: -1, Changed: 1},
 			[]string{it + ": list of references is [FOLLOWS_FROM abc/df0] and was written as [FOLLOWS_FROM abc/def]"}},
-		{"the duration changes", change(func(s *thrift.Span) { s.Duration = 8 }), Phase{Changed: 1}, []string{it + ": duration is 8 and was written as 7"}},
-		{"the start changes", change(func(s *thrift.Span) { s.StartTime++ }), Phase{Changed: 1}, []string{it + ": start is START1 and was written as START"}},
+		{"the duration changes", change(func(s *thrift.Span) { s.Duration = 8 }), Phase{Found: -1, Changed: 1}, []string{it + ": duration is 8 and was written as 7"}},
+		{"the start changes", change(func(s *thrift.Span) { s.StartTime++ }), Phase{Found: -1, Changed: 1}, []string{it + ": start is START1 and was written as START"}},
 		{"the process changes", func(j *journey) {
 			b, _ := of6(j.arrives, 6)
 			b.Process.Tags[0] = tag("ip", "10.0.0.2")
-		}, Phase{Changed: 1}, []string{"span 6 (random: POST /random) of trace T: process tag ip is string 10.0.0.2 and was written as string 10.0.0.1"}},
+		}, Phase{Found: -1, Changed: 1}, []string{"span 6 (random: POST /random) of trace T: process tag ip is string 10.0.0.2 and was written as string 10.0.0.1"}},
 		{"the service changes", func(j *journey) {
 			b, _ := of6(j.arrives, 6)
 			b.Process.ServiceName = "other"
-		}, Phase{Changed: 1}, []string{
+		}, Phase{Found: -1, Changed: 1}, []string{
 			"span 6 (random: POST /random) of trace T: service is other and was written as random",
 			"number 6, trace T: random: POST /random is missing", "number 6, trace T: 1 span(s) too many",
 		}},
@@ -127,7 +127,7 @@ func TestPlantedLossesAreReported(t *testing.T) {
 		{"a span comes twice, as two", another(func(s *thrift.Span) { s.StartTime-- }), Phase{Duplicated: 1}, nil},
 		{"a span comes twice, with two ids", another(func(s *thrift.Span) { s.SpanId = 99 }), Phase{}, []string{"number 6, trace T: 1 span(s) too many"}},
 		{"a number is lost", func(j *journey) { j.unanswered = true }, Phase{}, []string{"number 6 did not arrive"}},
-		{"all is lost", func(j *journey) { j.arrives = nil }, Phase{Lost: 11}, nil},
+		{"all is lost", func(j *journey) { j.arrives = nil }, Phase{Found: -11, Lost: 11}, nil},
 	}
 	p := jaeger.StartForTest(t)
 	for i, test := range tests {
@@ -138,6 +138,7 @@ func TestPlantedLossesAreReported(t *testing.T) {
 			test.plant(j)
 			r := j.judge(t, p, trace)
 			test.want.Sent += 11
+			test.want.Found += 11
 			require.Len(t, r.Phases, 1)
 			assert.Equal(t, test.want, r.Phases[0])
 			assert.Equal(t, test.want.Lost == 0 && test.want.Changed == 0 && !j.unanswered, r.NothingLost(), "%v", r.Problems)

@@ -16,12 +16,12 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
-// fromTopic returns every span in a record of tracing-topic, those of Jaeger's clients and those of OpenTelemetry's, the way Jaeger
+// FromTopic returns every span in a record of tracing-topic, those of Jaeger's clients and those of OpenTelemetry's, the way Jaeger
 // shows such a span: with the changes that its collector makes on purpose (see asJaegerShows, processShown and fromOTLP). The
 // sampling flags are left out, Jaeger does not keep them. The spans share the map of their process.
 //
 // It reads with the code that the clients' own libraries bring along, and none that carries spans here.
-func fromTopic(value []byte) (spans []Span, err error) {
+func FromTopic(value []byte) (spans []Span, err error) {
 	if batch, err := thriftBatch(value); err == nil {
 		return fromBatch(batch), nil
 	}

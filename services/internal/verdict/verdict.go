@@ -21,6 +21,7 @@ type Result struct {
 
 	TracesExpected int // one for each number that arrived
 	Traces         int // of these, complete in Jaeger: every span there, with the right parent, and none too many
+	Chains         int // of TracesExpected, those that hold all they must, and maybe more
 	SpansExpected  int // what these traces must hold
 	Spans          int // of these, found in Jaeger
 	Lost           int // of these, neither found nor set aside
@@ -46,9 +47,10 @@ type Result struct {
 	part    bool // of the whole: a share
 }
 
-// Phase counts what was written in one part of a run. Each that was sent and was not set aside or lost is in Jaeger.
+// Phase counts what was written in one part of a run.
 type Phase struct {
 	Sent       int // distinct spans on tracing-topic, and records without spans
+	Found      int // of these, in Jaeger as they were written
 	Duplicated int // of these, more than once on tracing-topic or in Jaeger
 	SetAside   int // of these, on tracing-dlq with a reason, and not in Jaeger
 	Changed    int // of these, in Jaeger with another field
@@ -134,6 +136,7 @@ func (r *Result) whole(value int64, numbers int) {
 	r.NumbersArrived += numbers
 	r.TracesExpected += numbers
 	r.Traces += numbers
+	r.Chains += numbers
 	r.SpansExpected += spans
 	r.Spans += spans
 }
@@ -165,6 +168,9 @@ func (r *Result) number(n *Number) (missing []step) {
 		f = find(n.Value, nil)
 	}
 	r.Spans += f.found
+	if f.chain {
+		r.Chains++
+	}
 	if f.misplaced {
 		r.Misplaced++
 	}

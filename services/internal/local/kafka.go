@@ -1,0 +1,88 @@
+package local
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// KafkaNode is one node of Apache Kafka, broker and controller, run from the jars that services/systemtest/jars/with fetches.
+type KafkaNode struct {
+	Jars     string            // the folder
+	Dir      string            // of the node: its configuration and data; made if needed
+	Heap     string            // "384m"
+	ID       int               // from 1 on
+	Addr     string            // where it listens
+	Voters   []string          // the addresses for controllers of all nodes, in the order of their ids
+	Settings map[string]string // besides
+}
+
+// Prepare writes the configuration, and prepares the folder for the data. It blocks for some seconds.
+func (n KafkaNode) Prepare() error {
+	if err := os.MkdirAll(n.Dir, 0o755); err != nil {
+		return fmt.Errorf("prepare Kafka: %w", err)
+	}
+	if err := os.WriteFile(n.config(), []byte(n.properties()), 0o600); err != nil {
+		return fmt.Errorf("prepare Kafka: %w", err)
+	}
+	command := n.java("kafka.tools.StorageTool", "format", "--config", n.config(), "--cluster-id", "MkU3OEVBNTcwNTJENDM2Qg")
+	format := exec.Command(command[0], command[1:]...)
+	format.Env = JavaEnvironment()
+	if out, err := format.CombinedOutput(); err != nil {
+		return fmt.Errorf("prepare the storage of Kafka: %w: %s", err, out)
+	}
+	return nil
+}
+
+// Command runs the node, until SIGTERM.
+func (n KafkaNode) Command() []string { return n.java("kafka.Kafka", n.config()) }
+
+// JavaEnvironment is what a node has to see.
+func JavaEnvironment() []string {
+	return []string{"PATH=" + os.Getenv("PATH"), "JAVA_HOME=" + os.Getenv("JAVA_HOME")}
+}
+
+func (n KafkaNode) config() string { return filepath.Join(n.Dir, "server.properties") }
+
+func (n KafkaNode) properties() string {
+	var voters []string
+	for i, addr := range n.Voters {
+		voters = append(voters, fmt.Sprintf("%d@%s", i+1, addr))
+	}
+	replicas, enough := fmt.Sprint(len(voters)), fmt.Sprint(len(voters)/2+1)
+	settings := map[string]string{
+		"process.roles":                            "broker,controller",
+		"node.id":                                  fmt.Sprint(n.ID),
+		"controller.quorum.voters":                 strings.Join(voters, ","),
+		"controller.listener.names":                "CONTROLLER",
+		"listeners":                                "PLAIN://" + n.Addr + ",CONTROLLER://" + n.Voters[n.ID-1],
+		"advertised.listeners":                     "PLAIN://" + n.Addr,
+		"inter.broker.listener.name":               "PLAIN",
+		"listener.security.protocol.map":           "PLAIN:PLAINTEXT,CONTROLLER:PLAINTEXT",
+		"log.dirs":                                 filepath.Join(n.Dir, "data"),
+		"auto.create.topics.enable":                "false",
+		"min.insync.replicas":                      enough,
+		"offsets.topic.num.partitions":             "1",
+		"offsets.topic.replication.factor":         replicas,
+		"transaction.state.log.replication.factor": replicas,
+		"transaction.state.log.min.isr":            enough,
+	}
+	maps.Copy(settings, n.Settings)
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		fmt.Fprintf(&text, "%s=%s\n", name, settings[name])
+	}
+	return text.String()
+}
+
+func (n KafkaNode) java(args ...string) []string {
+	java := "java"
+	if home := os.Getenv("JAVA_HOME"); home != "" {
+		java = filepath.Join(home, "bin", "java")
+	}
+	return append([]string{java, "-Xmx" + n.Heap, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", filepath.Join(n.Jars, "*")}, args...)
+}

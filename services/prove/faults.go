@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"fault-tolerant-tracing/services/internal/local"
+)
+
+// session is SESSION_TIMEOUT of all members of groups.
+const session = 6 * time.Second
+
+// fault is one that can be made to happen.
+type fault struct {
+	name    string
+	on      string                                                  // what it takes hold of: two faults on the same thing do not happen together
+	least   time.Duration                                           // below that it is none
+	inflict func(ctx context.Context, p *proof, r *rand.Rand) error // lasts until ctx ends, and leaves all as it was
+}
+
+// allFaults are all that there are.
+func (p *proof) allFaults() []fault {
+	list := []fault{
+		{"Jaeger stopped", "jaeger", 2 * time.Second, stopped("jaeger")},
+		{"Jaeger killed", "jaeger", 2 * time.Second, killed("jaeger")},
+		{"Jaeger frozen", "jaeger", 2 * time.Second, frozen("jaeger")},
+		{"answers up to 3 s late", "answers", 4 * time.Second, answering(slow)},
+		{"every other answer a 500", "answers", 2 * time.Second, answering(halfOf(status(http.StatusInternalServerError)))},
+		{"every other answer a 429", "answers", 2 * time.Second, answering(halfOf(status(http.StatusTooManyRequests, "Retry-After", "1")))},
+		{"every other answer a 400", "answers", 2 * time.Second, answering(halfOf(status(http.StatusBadRequest)))},
+		{"every other answer a 403", "answers", 2 * time.Second, answering(halfOf(status(http.StatusForbidden)))},
+		{"redirects", "answers", 2 * time.Second, answering(always(status(http.StatusFound, "Location", "/login")))},
+		{"a web page with 200", "answers", 2 * time.Second, answering(always(status(http.StatusOK, "Content-Type", "text/html")))},
+		{"connections closed before the answer", "answers", 2 * time.Second, answering(cut)},
+		{"no answer ever", "answers", 4 * time.Second, answering(always(never))},
+		{"every other answer a 200 that breaks off, nothing stored", "answers", 2 * time.Second, answering(halfOf(lie))},
+		{"relay killed", "relay", 2 * time.Second, killed("relay")},
+		{"relay frozen beyond its session", "relay", session + 3*time.Second, frozen("relay")},
+		{"relays join and leave", "relay", 6 * time.Second, joining},
+		{"Kafka stopped", "kafka", 3 * time.Second, stopped(p.nodes...)},
+		{"Kafka killed", "kafka", 2 * time.Second, killed(p.nodes...)},
+		{"Kafka frozen", "kafka", 3 * time.Second, frozen(p.nodes...)},
+		{"clients killed", "clients", 3 * time.Second, killed(clients...)},
+		{"clients killed while Kafka is away", "kafka", 5 * time.Second, bereft},
+		{"poison on tracing-topic", "tracing-topic", 3 * time.Second, poisoned("tracing-topic", spanPoison)},
+		{"poison and hostile headers on number-topic", "number-topic", 3 * time.Second, poisoned("number-topic", numberPoison)},
+	}
+	if len(p.nodes) > 1 {
+		list = append(list, fault{"a node of Kafka stopped", "kafka", 3 * time.Second, oneOf(p.nodes, stopped)})
+	}
+	for _, name := range services[1:] {
+		list = append(list, fault{name + " killed", name, 2 * time.Second, killed(name)})
+	}
+	return list
+}
+
+// stopped stops parts in order.
+func stopped(names ...string) func(context.Context, *proof, *rand.Rand) error {
+	return func(ctx context.Context, p *proof, _ *rand.Rand) error {
+		if err := p.stop(names...); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		for _, name := range names {
+			if err := p.parts[name].Start(p.running); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// stop stops parts, all at a time, and waits for them.
+func (p *proof) stop(names ...string) error {
+	ctx, cancel := context.WithTimeout(p.running, 2*local.StopGrace)
+	defer cancel()
+	var stopping errgroup.Group
+	for _, name := range names {
+		stopping.Go(func() error { return p.parts[name].Stop(ctx) })
+	}
+	return stopping.Wait()
+}
+
+// oneOf does something to one of several parts.
+func oneOf(names []string, do func(...string) func(context.Context, *proof, *rand.Rand) error) func(context.Context, *proof, *rand.Rand) error {
+	return func(ctx context.Context, p *proof, r *rand.Rand) error {
+		return do(names[r.IntN(len(names))])(ctx, p, r)
+	}
+}
+
+// killed kills parts at random moments, as kill -9 does. They are started again by themselves.
+func killed(names ...string) func(context.Context, *proof, *rand.Rand) error {
+	return func(ctx context.Context, p *proof, r *rand.Rand) error {
+		for wait(ctx, time.Duration(r.IntN(1500))*time.Millisecond) {
+			_ = p.parts[names[r.IntN(len(names))]].Kill() // it may have ended, and not be there again
+		}
+		return nil
+	}
+}
+
+// wait waits, and tells whether ctx has not ended meanwhile.
+func wait(ctx context.Context, long time.Duration) bool {
+	select {
+	case <-time.After(long):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// frozen stops one of several parts where it is.
+func frozen(names ...string) func(context.Context, *proof, *rand.Rand) error {
+	return func(ctx context.Context, p *proof, r *rand.Rand) error {
+		name := names[r.IntN(len(names))]
+		if err := p.parts[name].Freeze(); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		return p.parts[name].Thaw()
+	}
+}
+
+// answering spoils what Jaeger answers.
+func answering(spoiling func(*dice) answer) func(context.Context, *proof, *rand.Rand) error {
+	return func(ctx context.Context, p *proof, r *rand.Rand) error {
+		spoil := spoiling(&dice{r: r})
+		p.front.spoiled.Store(&spoil)
+		<-ctx.Done()
+		p.front.spoiled.Store(nil)
+		return nil
+	}
+}
+
+// joining lets two more relays come and go.
+func joining(ctx context.Context, p *proof, r *rand.Rand) error {
+	for _, name := range guests {
+		if err := p.parts[name].Start(p.running); err != nil {
+			return err
+		}
+		wait(ctx, time.Duration(1000+r.IntN(1000))*time.Millisecond)
+	}
+	if p.jars != "" { // the small broker forgets a member that waits for the end of one that has died
+		_ = p.parts[guests[1]].Kill()
+	}
+	<-ctx.Done()
+	return p.stop(guests...)
+}
+
+// bereft takes Kafka away, and kills clients that keep their spans on disk meanwhile.
+func bereft(ctx context.Context, p *proof, r *rand.Rand) error {
+	away := stopped(p.nodes...)
+	gone := make(chan error, 1)
+	go func() { gone <- away(ctx, p, r) }()
+	if wait(ctx, 2500*time.Millisecond) { // what has waited for a second is on disk
+		for _, name := range clients {
+			_ = p.parts[name].Kill()
+		}
+	}
+	return <-gone
+}

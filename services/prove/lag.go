@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// readers are the groups, and what they read.
+var readers = map[string]string{
+	"tracing-relay": "tracing-topic", "stream-app": "number-topic", "sentence-app": "even-topic", "answer-app": "sentence-topic",
+}
+
+// lag knows how far the services are.
+type lag struct{ admin *kadm.Client }
+
+func newLag(brokers []string) (*lag, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	if err != nil {
+		return nil, err
+	}
+	return &lag{kadm.NewClient(client)}, nil
+}
+
+// goal is where the topics end now. It waits for Kafka.
+func (l *lag) goal(ctx context.Context) (ends kadm.ListedOffsets, err error) {
+	var topics []string
+	for _, topic := range readers {
+		topics = append(topics, topic)
+	}
+	err = until(ctx, func(ctx context.Context) (string, bool) {
+		ends, err = l.admin.ListEndOffsets(ctx, topics...)
+		if err == nil {
+			err = ends.Error()
+		}
+		return fmt.Sprint("kafka does not answer: ", err), err == nil
+	})
+	return ends, err
+}
+
+// reach waits until everything before the ends is committed.
+func (l *lag) reach(ctx context.Context, ends kadm.ListedOffsets) error {
+	return until(ctx, func(ctx context.Context) (string, bool) {
+		text, left := "", int64(0)
+		for group, topic := range readers {
+			committed, err := l.admin.FetchOffsets(ctx, group)
+			if err == nil {
+				err = committed.Error()
+			}
+			if err != nil {
+				return fmt.Sprintf("the offsets of %s: %v", group, err), false
+			}
+			for id, end := range ends[topic] {
+				done, _ := committed.Lookup(topic, id)
+				if open := end.Offset - max(0, done.At); open > 0 {
+					left += open
+					text += fmt.Sprintf("; %s has %d open of partition %d of %s", group, open, id, topic)
+				}
+			}
+		}
+		return text, left == 0
+	})
+}
+
+// until asks done a few times a second until it says yes. It gives up when its text has been the same for as long as patience.
+func until(ctx context.Context, done func(ctx context.Context) (text string, yes bool)) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	last, changed := "", time.Now()
+	for {
+		asking, cancel := context.WithTimeout(ctx, 5*time.Second)
+		text, yes := done(asking)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case yes:
+			return nil
+		case text != last:
+			last, changed = text, time.Now()
+		case time.Since(changed) > patience:
+			return fmt.Errorf("nothing has happened for %s: %s", patience, text)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"fault-tolerant-tracing/services/internal/verdict"
+)
+
+// unsent is how long before it is killed a client may have ended a span that it takes along: a flush interval, a second more where
+// Kafka has just gone away, and something for a machine that is busy.
+const unsent = flushInterval + time.Second + 500*time.Millisecond
+
+// ledger is the file in which a client writes, line by line, how many spans have ended, and when. What is written there outlives it.
+type ledger struct{ file *os.File }
+
+func newLedger(dir, life string) (*ledger, error) {
+	file, err := os.OpenFile(filepath.Join(dir, life), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	return &ledger{file}, err
+}
+
+func (l *ledger) ended(spans int64) error {
+	_, err := fmt.Fprintf(l.file, "%d %d\n", spans, time.Now().UnixMicro())
+	return err
+}
+
+// complete says that all spans were sent.
+func (l *ledger) complete() error {
+	_, err := fmt.Fprintln(l.file, "complete")
+	return err
+}
+
+func (l *ledger) close() error { return l.file.Close() }
+
+// life is what a ledger tells of one process, and what has come of it.
+type life struct {
+	name     string
+	marks    []mark
+	complete bool
+	came     []bool // which of its spans are on tracing-topic
+}
+
+// mark says that by then so many spans had ended.
+type mark struct {
+	spans int64
+	at    time.Time
+}
+
+// readLedgers reads all ledgers of a folder.
+func readLedgers(dir string) (map[string]*life, error) {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	lives := map[string]*life{}
+	for _, f := range files {
+		l := &life{name: f.Name()}
+		if err := l.read(filepath.Join(dir, f.Name())); err != nil {
+			return nil, err
+		}
+		lives[l.name] = l
+	}
+	return lives, nil
+}
+
+func (l *life) read(name string) error {
+	file, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	for lines.Scan() {
+		if lines.Text() == "complete" {
+			l.complete = true
+			continue
+		}
+		spans, at, _ := strings.Cut(lines.Text(), " ")
+		n, err := strconv.ParseInt(spans, 10, 64)
+		micros, err2 := strconv.ParseInt(at, 10, 64)
+		if err := errors.Join(err, err2); err != nil {
+			break // its last line, which it was killed in
+		}
+		l.marks = append(l.marks, mark{n, time.UnixMicro(micros)})
+	}
+	if len(l.marks) > 0 {
+		l.came = make([]bool, l.marks[len(l.marks)-1].spans+1)
+	}
+	return lines.Err()
+}
+
+// missing calls each with the spans that are not on tracing-topic, when they had ended, and how long before the end of the process.
+func (l *life) missing(each func(number int64, ended time.Time, before time.Duration)) {
+	if len(l.marks) == 0 {
+		return
+	}
+	last := l.marks[len(l.marks)-1]
+	for n := int64(1); n <= last.spans; n++ {
+		if !l.came[n] {
+			ended := l.marks[sort.Search(len(l.marks), func(i int) bool { return l.marks[i].spans >= n })].at
+			each(n, ended, last.at.Sub(ended))
+		}
+	}
+}
+
+// clientSpans are those of the clients, as their ledgers know them.
+type clientSpans struct {
+	Ended   int64 // that the ledgers know
+	Lives   int
+	Killed  int           // of these
+	Oldest  time.Duration // how long before a kill the oldest span had ended that a process took along
+	lost    map[int]int   // by phase: on no topic though they had time, or nothing was killed
+	notSent map[int]int   // by phase: taken along by a process that was killed
+	told    []string      // of those lost
+}
+
+// count compares the ledgers of a folder with tracing-topic.
+func count(ctx context.Context, dir string, brokers []string, phaseAt func(time.Time) int) (*clientSpans, error) {
+	lives, err := readLedgers(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read the ledgers: %w", err)
+	}
+	err = verdict.Scan(ctx, brokers, func(r *kgo.Record) error {
+		spans, _ := verdict.FromTopic(r.Value) // what holds none is another's
+		for _, s := range spans {
+			l := lives[strings.TrimPrefix(s.Process[lifeTag], "string ")]
+			if n, err := strconv.ParseInt(strings.TrimPrefix(s.Tags[numberTag], "int64 "), 10, 64); err == nil && l != nil && 0 < n && n < int64(len(l.came)) {
+				l.came[n] = true
+			}
+		}
+		return nil
+	}, "tracing-topic")
+	if err != nil {
+		return nil, err
+	}
+	c := &clientSpans{lost: map[int]int{}, notSent: map[int]int{}}
+	for _, l := range lives {
+		c.add(l, phaseAt)
+	}
+	return c, nil
+}
+
+func (c *clientSpans) add(l *life, phaseAt func(time.Time) int) {
+	c.Lives++
+	if !l.complete {
+		c.Killed++
+	}
+	if len(l.marks) > 0 {
+		c.Ended += l.marks[len(l.marks)-1].spans
+	}
+	l.missing(func(number int64, ended time.Time, before time.Duration) {
+		if !l.complete && before <= unsent {
+			c.notSent[phaseAt(ended)]++
+			c.Oldest = max(c.Oldest, before)
+			return
+		}
+		c.lost[phaseAt(ended)]++
+		c.told = append(c.told, fmt.Sprintf("span %d of client %s is not on tracing-topic; it had ended %s before the client did", number, l.name, before))
+	})
+}
