@@ -46,6 +46,11 @@ type Checker struct {
 	// were read and traces asked for so far, each once. So the same again means that nothing has happened.
 	Progress func(whole, numbers, steps int)
 
+	// Share is what is judged, and Most, unless it is 0, how many bytes of it may be kept, by that reckoning: if it is more, Check
+	// returns [ErrFull]. They are to be set before the first Check.
+	Share Share
+	Most  int
+
 	// Phase, if it is set, tells in which part of a run something was written, from 0 on: the Result then counts each part by itself.
 	Phase func(written time.Time) int
 
@@ -128,9 +133,9 @@ func New(brokers, tracing []string, query *jaeger.Query) *Checker {
 func (c *Checker) Check(ctx context.Context) (Result, error) {
 	err := c.check(ctx)
 	if errors.Is(err, errAnew) {
-		progress, phase := c.Progress, c.Phase
+		before := *c
 		*c = *New(c.numbers.topics.brokers, c.tracing, c.query)
-		c.Progress, c.Phase = progress, phase
+		c.Progress, c.Share, c.Most, c.Phase = before.Progress, before.Share, before.Most, before.Phase
 		err = c.check(ctx)
 	}
 	if err != nil {
@@ -226,8 +231,9 @@ func (c *Checker) record(r *kgo.Record) {
 	}
 	phase := c.phase(r.Timestamp)
 	spans, err := FromTopic(r.Value)
-	if err != nil {
-		c.strange = append(c.strange, strange{origin{strconv.Itoa(int(r.Partition)), strconv.FormatInt(r.Offset, 10)}, err, phase})
+	at := origin{strconv.Itoa(int(r.Partition)), strconv.FormatInt(r.Offset, 10)}
+	if err != nil && c.Share.has(digest(at)) {
+		c.strange = append(c.strange, strange{at, err, phase})
 		c.settled.phase(phase).Sent++
 	}
 	for _, s := range spans {
@@ -251,11 +257,16 @@ func (c *Checker) span(s Span, phase int) {
 	}
 	key := digest(s.key())
 	if _, again := c.seen[key]; again {
-		c.repeated[key] = true
+		if own {
+			c.repeated[key] = true
+		}
 		return
 	}
 	c.seen[key] = phase
-	c.settled.phase(phase).Sent++
+	if own {
+		c.settled.TopicSpans++
+		c.settled.phase(phase).Sent++
+	}
 	t := c.trace(s.TraceID)
 	t.written = append(t.written, written{s.ID, unique.Make(s.step()), s.digest(), phase})
 	if len(t.numbers) == 1 && t.numbers[0].Arrived && len(t.written) == len(links(t.numbers[0].Value)) {
@@ -272,10 +283,12 @@ func (c *Checker) letter(r *kgo.Record) error {
 	if headers[headerReason] == "" {
 		return nil
 	}
-	c.dead[origin{headers[headerPartition], headers[headerOffset]}] = true
+	if at := (origin{headers[headerPartition], headers[headerOffset]}); c.Share.has(digest(at)) {
+		c.dead[at] = true
+	}
 	spans, _ := FromTopic(r.Value)
 	for _, s := range spans {
-		if c.owns(s.TraceID) {
+		if c.owns(s.TraceID) || c.ofNumber(s.TraceID) {
 			c.aside[digest(s.key())] = true
 		}
 	}
@@ -321,7 +334,7 @@ func (c *Checker) compare(t *trace, inJaeger []Span) {
 		c.steps++
 	}
 	t.known, t.asked = true, true
-	found := map[string]Span{}
+	own, found := c.owns(t.id), map[string]Span{}
 	asWritten := map[uint64]bool{}
 	for _, s := range inJaeger {
 		asWritten[s.digest()] = true
@@ -335,11 +348,15 @@ func (c *Checker) compare(t *trace, inJaeger []Span) {
 	}
 	t.written = slices.DeleteFunc(t.written, func(w written) bool {
 		s, ok := found[w.id]
+		as := ok && asWritten[w.digest]
+		if ok && !as {
+			t.changed = append(t.changed, w)
+		}
 		switch {
-		case ok && asWritten[w.digest]:
+		case !own:
+		case as:
 			c.settled.phase(w.phase).Found++
 		case ok:
-			t.changed = append(t.changed, w)
 			c.settled.TopicDiffer++
 			c.settled.phase(w.phase).Changed++
 			if len(c.changed) < maxProblems {
@@ -397,7 +414,7 @@ func (c *Checker) explain(ctx context.Context) error {
 func (c *Checker) result() Result {
 	r := c.settled
 	r.NotSent, r.Problems, r.Phases = map[string]int{}, slices.Clone(r.Problems), slices.Clone(r.Phases)
-	r.TopicSpans, r.Duplicated = len(c.seen), len(c.repeated)
+	r.Duplicated, r.part = len(c.repeated), c.Share != Share{}
 	for key := range c.repeated {
 		r.phase(c.seen[key]).Duplicated++
 	}

@@ -151,7 +151,7 @@ func feed(c *Checker, numbers int64, look func()) error {
 		id := strconv.FormatInt(n+1, 16)
 		spans := whole(n, id)
 		for _, s := range spans {
-			c.span(s)
+			c.span(s, 0)
 		}
 		if err := c.room(); err != nil {
 			return err

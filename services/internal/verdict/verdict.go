@@ -58,6 +58,16 @@ type Phase struct {
 	NotSent    int // that a number lacks, as a process was killed before it had sent them
 }
 
+func (p *Phase) add(other Phase) {
+	p.Sent += other.Sent
+	p.Found += other.Found
+	p.Duplicated += other.Duplicated
+	p.SetAside += other.SetAside
+	p.Changed += other.Changed
+	p.Lost += other.Lost
+	p.NotSent += other.NotSent
+}
+
 // phase returns the one with a number.
 func (r *Result) phase(i int) *Phase {
 	for len(r.Phases) <= i {
@@ -98,6 +108,7 @@ func (r *Result) add(share Result) {
 	r.NumbersArrived += share.NumbersArrived
 	r.TracesExpected += share.TracesExpected
 	r.Traces += share.Traces
+	r.Chains += share.Chains
 	r.SpansExpected += share.SpansExpected
 	r.Spans += share.Spans
 	r.Lost += share.Lost
@@ -112,6 +123,9 @@ func (r *Result) add(share Result) {
 			r.NotSent = map[string]int{}
 		}
 		r.NotSent[service] += n
+	}
+	for i, phase := range share.Phases {
+		r.phase(i).add(phase)
 	}
 	if share.longest > r.longest {
 		r.Example, r.longest = share.Example, share.longest
