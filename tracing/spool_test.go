@@ -122,13 +122,22 @@ func (p *program) end(t *testing.T) {
 	require.NoError(t, p.cmd.Wait())
 }
 
+// While Kafka is away the process is killed KILLS times, and once more as it sends what it
+// finds.
 func TestNoSpanIsLostWhileKafkaIsAwayAndTheProcessIsKilled(t *testing.T) {
 	t.Parallel()
+	kills := 4
+	if text := os.Getenv("KILLS"); text != "" {
+		var err error
+		kills, err = strconv.Atoi(text)
+		require.NoError(t, err)
+	}
 	b := startBroker(t)
 	b.Stop()
 	dir := t.TempDir()
 	spooled := map[string]int{}
-	for _, life := range []string{"a", "b", "c", "d"} {
+	for n := range kills {
+		life := strconv.Itoa(n)
 		spooled[life] = startProgram(t, b.Addr(), dir, life, 1_000_000).spoolThenKill(t, 300)
 	}
 
@@ -156,12 +165,16 @@ func TestNoSpanIsLostWhileKafkaIsAwayAndTheProcessIsKilled(t *testing.T) {
 			arrived[life] = append(arrived[life], s.OperationName)
 		}
 	}
+	total := 0
 	for life, atLeast := range spooled {
+		total += atLeast
 		assert.GreaterOrEqual(t, len(arrived[life]), atLeast)
 		for n, name := range arrived[life] {
 			require.Equal(t, fmt.Sprintf("%s-%d", life, n), name, "in order")
 		}
 	}
+
+	t.Logf("%d kills, %d spans in the spool, none lost", kills, total)
 
 	after := startProgram(t, b.Addr(), dir, "g", 0)
 	require.NoError(t, after.stdin.Close())

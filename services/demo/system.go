@@ -141,7 +141,7 @@ var passedOn = []string{"PATH", "HOME", "TMPDIR", "LOG_LEVEL"}
 
 // setting matches the names of all settings that our programs have elsewhere.
 var setting = regexp.MustCompile(`^(KAFKA|TRACING|JAEGER|OTEL|TOPIC|NUMBER|EVEN|ODD|SENTENCE|ANSWER|DLQ)_` +
-	`|^(HTTP_ADDR|RANDOM_URL|MAX_SPANS_PER_SECOND|SESSION_TIMEOUT|GROUP_INSTANCE_ID|SHUTDOWN_TIMEOUT|LOG_FORMAT)$`)
+	`|^(HTTP_ADDR|RANDOM_URL|MAX_SPANS_PER_SECOND|RELAY_ACK|SESSION_TIMEOUT|GROUP_INSTANCE_ID|SHUTDOWN_TIMEOUT|LOG_FORMAT)$`)
 
 // ignored names the settings in the environment that the programs do not see.
 func ignored(environ []string) (names []string) {

@@ -48,9 +48,20 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	}
 	teardown.Add("tracer", closeTracer)
 
-	endpoint, closeEndpoint := backend{cfg.OTLP, cfg.Tracing.Collector, cfg.Format}.open()
+	backend := backend{cfg.OTLP, cfg.Tracing.Collector, cfg.Format}
+	endpoint, closeEndpoint := backend.open()
 	teardown.Add("endpoint", func(context.Context) error { closeEndpoint(); return nil })
+	var (
+		flush func(context.Context) error
+		watch = func(context.Context) {}
+	)
+	if cfg.Ack == verified {
+		w := newWitness(endpoint.Poster, backend.connectOnce, ackWindow)
+		teardown.Add("witness", func(context.Context) error { w.close(); return nil })
+		endpoint.Poster, flush, watch = w, w.Flush, w.watch
+	}
 	relay := newRelay(endpoint, tracer, log)
+	relay.ack = cfg.Ack
 	teardown.Add("relay", relay.close)
 
 	ops, err := service.Listen(cfg.HTTPAddr, log, relay.routes)
@@ -79,6 +90,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 		SessionTimeout: cfg.Group.SessionTimeout,
 		Topic:          cfg.Tracing.Topic,
 		Dispatch:       relay.dispatch(cfg.MaxSpansPerSecond),
+		Flush:          flush,
 		StopTimeout:    cfg.Common.ShutdownTimeout / 2,
 		Log:            log,
 	})
@@ -93,6 +105,7 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return ops.Wait(ctx) })
 	work.Go(func() error { return consumer.Run(ctx) })
+	work.Go(func() error { watch(ctx); return nil })
 	work.Go(func() error { relay.metrics.watchRetention(ctx, cluster, cfg.Tracing.Topic, log); return nil })
 	return work.Wait()
 }

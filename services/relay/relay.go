@@ -26,6 +26,7 @@ const slow = time.Second
 // goroutines.
 type relay struct {
 	endpoint deliver.Endpoint
+	ack      ack
 	dlq      *deadletter.Queue
 	consumer atomic.Pointer[consume.Consumer] // nil while the relay waits for Kafka
 	tracer   opentracing.Tracer

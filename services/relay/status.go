@@ -16,6 +16,7 @@ import (
 type status struct {
 	consume.Status
 	Jaeger        string `json:"jaeger"`
+	Ack           ack    `json:"ack"`
 	SpansSent     uint64 `json:"spans_sent"`      // taken by Jaeger since the start
 	PartsSetAside uint64 `json:"parts_set_aside"` // of records that had to be split
 
@@ -43,6 +44,7 @@ func (r *relay) status(w http.ResponseWriter, _ *http.Request) {
 	_ = answer.Encode(status{ // fails only if the client is gone
 		Status:        consumer.Status(),
 		Jaeger:        r.endpoint.URL(),
+		Ack:           r.ack,
 		SpansSent:     r.metrics.spans.Load(),
 		PartsSetAside: r.metrics.parts.Load(),
 		Ledger:        r.ledger.Status(),

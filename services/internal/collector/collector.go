@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/klauspost/compress/gzip"
@@ -45,7 +47,15 @@ type Config struct {
 	// Connections is how many stay open between posts; more posts than that at once open
 	// further ones.
 	Connections int
+	// Once has it connect once: when that connection has ended every post fails. So does one
+	// whose answer says that the connection ends with it.
+	Once bool
 }
+
+var (
+	errGone   = errors.New("the process at the other end is gone, or has closed the connection")
+	errCloses = errors.New("the connection ends with each answer, and must stay")
+)
 
 // OTLP is the config for an endpoint of OTLP/HTTP that takes Protocol Buffers.
 func OTLP(endpoint url.URL) Config {
@@ -78,11 +88,18 @@ func New(cfg Config) *Collector {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost = cfg.Connections
 	transport.TLSClientConfig = cfg.TLS
+	if cfg.Once {
+		transport.MaxConnsPerHost = 1
+	}
 	if cfg.Timeout == 0 {
 		cfg.Timeout = DefaultTimeout
 	}
 	dialer := &net.Dialer{Timeout: cfg.Timeout / 2}
+	var dialed atomic.Bool
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		if cfg.Once && dialed.Swap(true) {
+			return nil, errGone
+		}
 		c, err := dialer.DialContext(ctx, network, address)
 		if err != nil {
 			return nil, err
@@ -120,6 +137,9 @@ func (c *Collector) Post(ctx context.Context, body []byte) error {
 	}
 	defer response.Body.Close()
 	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+	if c.cfg.Once && response.Close {
+		return fmt.Errorf("post to jaeger: %w", errCloses)
+	}
 	if response.StatusCode/100 == 2 {
 		if err != nil {
 			return fmt.Errorf("post to jaeger: it answered %s and broke off: %w", response.Status, err)

@@ -56,8 +56,9 @@ type Config struct {
 	// Dispatch says what to do with the records. Fetch and Log are the consumer's.
 	Dispatch dispatch.Config
 	// Flush, if there is one, is called before offsets are handed out to be committed, which waits
-	// until it has returned nil: what counts as done then has its trace. It blocks; ctx ends with the
-	// consumer, or with its partitions.
+	// until it has returned nil: what counts as done then has its trace, or is known to be safe. It
+	// blocks; ctx ends with the consumer, or with its partitions. An error before that says that what is
+	// finished may be lost: reading goes back to what is committed, and all behind it is done again.
 	Flush func(ctx context.Context) error
 	// StopTimeout bounds how long a graceful stop waits for what is under way.
 	StopTimeout time.Duration

@@ -25,6 +25,8 @@ type Consumer struct {
 
 	joined       atomic.Bool
 	commitErrors atomic.Uint64
+	lost         atomic.Bool // what is finished and not committed may be lost
+	readAgain    atomic.Uint64
 	troubles     troubles
 	reader       reader
 	away         atomic.Bool // no broker was there or let the client in, and none has answered since
@@ -41,7 +43,7 @@ type Consumer struct {
 	asked      time.Time       // when the ends of the partitions were last asked for
 	checked    time.Time       // when the id of the topic was
 	storedAt   time.Time       // when offsets were last handed to the client
-	flushed    <-chan struct{} // closed when the spans of what has moved are; nil: they are not being flushed
+	flushed    <-chan struct{} // closed when what has moved may be committed; nil: nothing is being flushed
 
 	// What is to be committed next: how far partitions have come, and which of them are of
 	// a topic that was made anew.
@@ -148,6 +150,11 @@ func (c *Consumer) poll(ctx context.Context, ended <-chan struct{}) error {
 		}
 		if err := c.inspect(ended); err != nil {
 			return err
+		}
+		if c.lost.Swap(false) {
+			if err := c.goBack(); err != nil {
+				return err
+			}
 		}
 		event := c.kafka.Load().Poll(int(pollTimeout.Milliseconds()))
 		if time.Since(c.storedAt) > storeInterval {
@@ -289,8 +296,8 @@ func (c *Consumer) setPaused(pause bool) {
 	c.paused, c.reassigned = pause, false
 }
 
-// store has the offsets of finished prefixes committed, once the spans of what is finished
-// are flushed. It does not block.
+// store has the offsets of finished prefixes committed, once what is finished is flushed. It
+// does not block.
 func (c *Consumer) store(ctx context.Context) {
 	select {
 	case <-c.flushed: // nil: nothing is being flushed
@@ -311,13 +318,18 @@ func (c *Consumer) store(ctx context.Context) {
 	flushed := make(chan struct{})
 	c.flushed = flushed
 	go func() {
-		if c.cfg.Flush(ctx) == nil {
+		err := c.cfg.Flush(ctx)
+		switch {
+		case err == nil:
 			close(flushed)
+		case ctx.Err() == nil:
+			c.log.Warn("what is finished may be lost, doing again what is not committed", "err", err)
+			c.lost.Store(true)
 		}
 	}()
 }
 
-// storeAll is store for when partitions go. It blocks until the spans are flushed.
+// storeAll is store for when partitions go. It blocks until all is flushed.
 func (c *Consumer) storeAll() {
 	c.flushed = nil
 	if !c.takeMoved() {
@@ -327,7 +339,7 @@ func (c *Consumer) storeAll() {
 		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 		defer cancel()
 		if err := c.cfg.Flush(ctx); err != nil {
-			c.log.Warn("kafka did not take the spans of what is finished in time, it will be done again", "err", err)
+			c.log.Warn("what is finished was not flushed in time, it will be done again", "err", err)
 			return
 		}
 	}

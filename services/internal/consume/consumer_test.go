@@ -209,6 +209,38 @@ func TestNothingIsCommittedBeforeItsSpansAreFlushed(t *testing.T) {
 	}
 }
 
+// A Flush that fails says that what is finished may be lost. All that is not committed is
+// done again, and only that.
+func TestWhatMayBeLostIsDoneAgain(t *testing.T) {
+	t.Parallel()
+	broker, client := startTopic(t)
+	s := newSeen()
+	var flush atomic.Pointer[error]
+	safe, lost := error(nil), errors.New("lost")
+	flush.Store(&safe)
+	m := startMember(t, broker, func(c *Config) {
+		c.Dispatch.Handle = each(s.handle)
+		c.Flush = func(context.Context) error { return *flush.Swap(&safe) }
+	})
+	produce(t, client, 0, 100)
+	eventually(t, "the first are committed", func() bool { return committed(t, client) == 100 })
+	flush.Store(&lost)
+	produce(t, client, 100, 200)
+	eventually(t, "all are committed", func() bool { return committed(t, client) == 200 })
+	assert.EqualValues(t, 1, m.Status().ReadAgain)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	again := 0
+	for n := range 200 {
+		times := s.times[fmt.Sprint(n)]
+		if n < 100 {
+			assert.Equal(t, 1, times, "%d was committed", n)
+		}
+		again += times - 1
+	}
+	assert.Positive(t, again)
+}
+
 func TestOrderIsKeptPerPartitionThroughFailures(t *testing.T) {
 	t.Parallel()
 	broker, client := startTopic(t)

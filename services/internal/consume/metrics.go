@@ -16,6 +16,7 @@ var (
 	retriesDesc  = prometheus.NewDesc("consumer_retries_total", "Tries that were refused.", nil, nil)
 	oldestDesc   = prometheus.NewDesc("consumer_oldest_unfinished_age_seconds", "Age of the oldest record that was read and is not finished; 0 if there is none, or if its timestamp cannot be right.", nil, nil)
 	commitDesc   = prometheus.NewDesc("consumer_commit_errors_total", "Commits of offsets that Kafka refused; they go with the next one.", nil, nil)
+	againDesc    = prometheus.NewDesc("consumer_read_again_total", "Times that reading went back to what is committed, because what was finished since may be lost.", nil, nil)
 	suspectsDesc = prometheus.NewDesc("consumer_suspects", "Records, or parts of some, that were refused and are to be tried again.", nil, nil)
 	lettersDesc  = prometheus.NewDesc("consumer_dead_letters_waiting", "Records, or parts of some, that are to be set aside.", nil, nil)
 	failingDesc  = prometheus.NewDesc("consumer_dead_letters_failing", "1 while nothing can be set aside, else 0.", nil, nil)
@@ -30,7 +31,7 @@ type metrics func() Status
 
 // Describe implements prometheus.Collector.
 func (m metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{holdingDesc, inFlightDesc, recordsDesc, retriesDesc, oldestDesc, commitDesc, suspectsDesc, lettersDesc, failingDesc, errorsDesc, lagDesc} {
+	for _, d := range []*prometheus.Desc{holdingDesc, inFlightDesc, recordsDesc, retriesDesc, oldestDesc, commitDesc, againDesc, suspectsDesc, lettersDesc, failingDesc, errorsDesc, lagDesc} {
 		ch <- d
 	}
 }
@@ -55,6 +56,7 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	counter(recordsDesc, s.Counts.SetAside, "set_aside")
 	counter(retriesDesc, s.Counts.Retries)
 	counter(commitDesc, s.CommitErrors)
+	counter(againDesc, s.ReadAgain)
 	age := 0.0
 	if s.Oldest != nil {
 		age = max(0, time.Since(*s.Oldest).Seconds())

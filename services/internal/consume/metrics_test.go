@@ -23,6 +23,7 @@ func TestMetricsTellTheStatus(t *testing.T) {
 			Partitions:       []dispatch.PartitionStatus{{Partition: 0, Lag: 12}, {Partition: 1, Lag: -1}},
 		},
 		CommitErrors: 4,
+		ReadAgain:    8,
 		Errors:       []dispatch.Failure{{}},
 	}
 	m := Metrics(func() Status { return status })
@@ -51,6 +52,9 @@ consumer_lasting_errors 1
 # HELP consumer_oldest_unfinished_age_seconds Age of the oldest record that was read and is not finished; 0 if there is none, or if its timestamp cannot be right.
 # TYPE consumer_oldest_unfinished_age_seconds gauge
 consumer_oldest_unfinished_age_seconds 0
+# HELP consumer_read_again_total Times that reading went back to what is committed, because what was finished since may be lost.
+# TYPE consumer_read_again_total counter
+consumer_read_again_total 8
 # HELP consumer_records_total What is finished, by result: records that are done, records or parts of some that were skipped or set_aside.
 # TYPE consumer_records_total counter
 consumer_records_total{result="done"} 7

@@ -15,13 +15,10 @@ func (c *Consumer) rebalance(client *kafka.Consumer, event kafka.Event) error {
 	switch e := event.(type) {
 	case kafka.AssignedPartitions:
 		c.log.Info("partitions assigned", "partitions", ids(e.Partitions))
-		c.work.Assign(ids(e.Partitions))
-		for _, p := range e.Partitions {
-			c.tails.read(p.Partition, 0) // so that it can stall before its first record
-		}
-		c.reassigned = true
 		c.joined.Store(true)
-		return c.begin(client, e.Partitions)
+		if c.begin(client, e.Partitions) {
+			return client.IncrementalAssign(e.Partitions)
+		}
 	case kafka.RevokedPartitions:
 		c.log.Info("partitions revoked", "partitions", ids(e.Partitions))
 		if !client.AssignmentLost() {
@@ -46,10 +43,38 @@ func (c *Consumer) forget(partitions []int32) {
 	}
 }
 
-// begin asks where the group stands in partitions that have become ours, so that the
-// status is right before their first record is read. What was committed belongs to one
-// topic: if that was made anew since, reading begins at its beginning.
-func (c *Consumer) begin(client *kafka.Consumer, partitions []kafka.TopicPartition) error {
+// goBack begins anew in all partitions.
+func (c *Consumer) goBack() error {
+	client := c.kafka.Load()
+	partitions, err := client.Assignment()
+	if err != nil || len(partitions) == 0 {
+		return err
+	}
+	c.readAgain.Add(1)
+	c.forget(ids(partitions))
+	c.flushed = nil
+	if err := client.IncrementalUnassign(partitions); err != nil {
+		return fmt.Errorf("go back in %s: %w", c.cfg.Topic, err)
+	}
+	for i := range partitions {
+		partitions[i].Offset = kafka.OffsetStored
+	}
+	c.begin(client, partitions)
+	if err := client.IncrementalAssign(partitions); err != nil {
+		return fmt.Errorf("go back in %s: %w", c.cfg.Topic, err)
+	}
+	return nil
+}
+
+// begin makes room for partitions that have become ours, and asks where the group stands in
+// them, so that the status is right before their first record is read. What was committed
+// belongs to one topic: if that was made anew since, reading begins at its beginning.
+func (c *Consumer) begin(client *kafka.Consumer, partitions []kafka.TopicPartition) (anew bool) {
+	c.work.Assign(ids(partitions))
+	for _, p := range partitions {
+		c.tails.read(p.Partition, 0) // so that it can stall before its first record
+	}
+	c.reassigned = true
 	if id, err := askTopicID(client, c.cfg.Topic); err == nil {
 		c.topicID.Store(&id)
 	} else {
@@ -58,9 +83,8 @@ func (c *Consumer) begin(client *kafka.Consumer, partitions []kafka.TopicPartiti
 	committed, err := client.Committed(partitions, int(askTimeout.Milliseconds()))
 	if err != nil {
 		c.log.Debug("could not ask for the committed offsets", "err", err)
-		return nil
+		return false
 	}
-	anew := false
 	for i, p := range committed {
 		partitions[i].Offset = kafka.OffsetStored
 		switch {
@@ -75,10 +99,7 @@ func (c *Consumer) begin(client *kafka.Consumer, partitions []kafka.TopicPartiti
 			c.tails.read(p.Partition, int64(p.Offset))
 		}
 	}
-	if !anew {
-		return nil
-	}
-	return client.IncrementalAssign(partitions)
+	return anew
 }
 
 // isOther tells whether the metadata of a commit names another topic than the one of

@@ -13,13 +13,14 @@ import (
 type Status struct {
 	dispatch.Status
 	CommitErrors uint64             `json:"commit_errors"` // commits that Kafka refused; they go with the next one
+	ReadAgain    uint64             `json:"read_again"`    // how often what was finished had to be done again
 	Errors       []dispatch.Failure `json:"errors"`        // of the client, that last
 }
 
 // Status may be called by any goroutine. It asks no broker: the lag is as of the last
 // fetch, or some seconds old while nothing is fetched.
 func (c *Consumer) Status() Status {
-	s := Status{Status: c.work.Status(), CommitErrors: c.commitErrors.Load(), Errors: c.troubles.all()}
+	s := Status{Status: c.work.Status(), CommitErrors: c.commitErrors.Load(), ReadAgain: c.readAgain.Load(), Errors: c.troubles.all()}
 	if f := c.troubles.get(whole); f != nil && s.State == dispatch.Delivering {
 		s.State, s.Since = dispatch.Holding, f.Since
 	}

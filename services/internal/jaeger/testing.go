@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,7 +20,35 @@ import (
 // minute.
 func StartForTest(t testing.TB) *Process {
 	t.Helper()
+	return startForTest(t, optionsForTest(t))
+}
+
+// StartBatchingForTest is StartForTest with the batch processor that most configurations
+// have, as it is by default: it answers before it stores.
+func StartBatchingForTest(t testing.TB) *Process {
+	t.Helper()
 	opts := optionsForTest(t)
+	config, err := os.ReadFile(opts.ConfigFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	batching := strings.Replace(string(config), "processors: []", "processors: [batch]", 1) + "\nprocessors:\n  batch:\n"
+	ui, err := os.ReadFile(filepath.Join(filepath.Dir(opts.ConfigFile), "ui.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	opts.ConfigFile = filepath.Join(dir, "jaeger.yaml")
+	for file, content := range map[string][]byte{"jaeger.yaml": []byte(batching), "ui.json": ui} {
+		if err := os.WriteFile(filepath.Join(dir, file), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return startForTest(t, opts)
+}
+
+func startForTest(t testing.TB, opts Options) *Process {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	p, err := Start(ctx, opts)
