@@ -4,12 +4,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"fault-tolerant-tracing/services/internal/connect"
 )
 
 // One command, and data flows; Jaeger goes away and comes back; nothing is lost.
@@ -34,7 +37,7 @@ func TestTheSystemInDockerSurvivesAnOutage(t *testing.T) {
 	assert.Contains(t, s.run("make outage"), "make recover")
 	s.run("make numbers N=20") // data/live is made only now
 	s.relayIs("holding")
-	s.arrived(70)
+	s.arrive("the numbers of the outage", 70)
 	assert.Contains(t, s.run("make recover"), s.url("JAEGER_PORT"))
 	r = s.complete(70)
 	assert.Equal(t, 70, r.Traces)
@@ -58,6 +61,59 @@ func TestTheSystemInDockerSurvivesAnOutage(t *testing.T) {
 	s.run("make down")
 	assert.Empty(t, s.containers())
 	assert.Empty(t, strings.TrimSpace(s.run("docker volume ls -q --filter label=com.docker.compose.project="+s.project)))
+}
+
+// Parts are killed while numbers flow, all is restarted, stopped, and started before Kafka is there: nothing is lost. A side part that
+// cannot be built, or that fails, keeps nothing from running.
+func TestTheSystemInDockerSurvivesKills(t *testing.T) {
+	s := newSystem(t)
+	s.env = append(s.env, "SINK=0.0.0") // there is no such version
+	for range 2 {
+		assert.Contains(t, s.run("make up"), "version 0.0.0 could not be downloaded")
+	}
+	s.healthy()
+	last := int64(50)
+	for _, part := range []string{"kafka", "relay", "jaeger", "connect", "sentence"} {
+		s.run("make numbers N=1000")
+		s.arrive("numbers flow", last+1)
+		s.run(s.compose + " kill -s KILL " + part)
+		s.run(s.compose + " start " + part)
+		last += 1000
+	}
+	s.arrive("all numbers", last)
+	s.run(s.compose + " restart")
+	s.healthy()
+	s.run(s.compose + " stop")
+	s.run(s.compose + " up -d --no-deps relay connect sentence")
+	s.run(s.compose + " start kafka")
+	s.healthy("kafka", "relay", "connect", "sentence")
+	s.run(s.compose + " start")
+	s.healthy()
+	s.failedConnectorIsRevived()
+	smoke := s.run("make smoke")
+	t.Log(smoke[strings.LastIndex(smoke, "the system was up already"):])
+	assert.Contains(t, smoke, ", lost 0, ")
+	assert.Contains(t, smoke, "documents are right on answer-topic")
+}
+
+// failedConnectorIsRevived has a connector fail, as the sink does when OpenSearch is away for long, and takes away the reason.
+func (s *system) failedConnectorIsRevived() {
+	s.t.Helper()
+	client := connect.NewClient(s.url("CONNECT_PORT"))
+	converter := "org.apache.kafka.connect.storage.StringConverter"
+	require.NoError(s.t, client.Put(s.t.Context(), connect.Connector{Name: "copy", Config: map[string]string{
+		"connector.class": "org.apache.kafka.connect.file.FileStreamSinkConnector", "tasks.max": "1", "topics": "odd-topic",
+		"file": "/tmp/copy/odd.txt", "key.converter": converter, "value.converter": converter,
+	}}))
+	s.eventually("the connector fails", func() (string, bool) {
+		status, _, err := client.Status(s.t.Context(), "copy")
+		return fmt.Sprint(status, err), status.Failed() != ""
+	})
+	s.run(s.compose + " exec -T connect mkdir /tmp/copy")
+	s.eventually("the connector runs again", func() (string, bool) {
+		status, _, err := client.Status(s.t.Context(), "copy")
+		return fmt.Sprint(status, err), err == nil && status.Running()
+	})
 }
 
 // The article's own steps, as README.md has them.
@@ -109,7 +165,9 @@ func (s *system) secure() {
 	var limits int64
 	for _, c := range s.containers() {
 		name := c.Config.Labels.Service
-		limits += c.HostConfig.Memory
+		if c.State.Running {
+			limits += c.HostConfig.Memory
+		}
 		assert.NotZero(s.t, c.HostConfig.Memory, "%s: memory limit", name)
 		assert.False(s.t, c.State.OOMKilled, "%s: ran out of memory", name)
 		assert.Zero(s.t, c.RestartCount, "%s: restarts", name)
@@ -158,13 +216,16 @@ func (s *system) stopsInTime() {
 	}
 }
 
-// healthy waits until every container is as it should be: healthy, or a job that has ended well.
-func (s *system) healthy() {
+// healthy waits until the containers of these parts, all if none is named, are as they should be: healthy, or jobs that have ended well.
+func (s *system) healthy(parts ...string) {
 	s.t.Helper()
 	s.eventually("everything is healthy", func() (string, bool) {
 		var ill []string
 		containers := s.containers()
 		for _, c := range containers {
+			if len(parts) > 0 && !slices.Contains(parts, c.Config.Labels.Service) {
+				continue
+			}
 			job := strings.HasSuffix(c.Config.Labels.Service, "-config")
 			if job && (c.State.Running || c.State.ExitCode != 0) || !job && c.State.Health.Status != "healthy" {
 				ill = append(ill, fmt.Sprint(c.Config.Labels.Service, " ", c.State))
