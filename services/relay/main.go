@@ -48,15 +48,15 @@ func run(ctx context.Context, cfg config, log *slog.Logger) (err error) {
 	}
 	teardown.Add("tracer", closeTracer)
 
-	backend := backend{cfg.OTLP, cfg.Tracing.Collector, cfg.Format}
-	endpoint, closeEndpoint := backend.open()
+	jaeger := backend{cfg.OTLP, cfg.Tracing.Collector, cfg.Format}
+	endpoint, closeEndpoint := jaeger.open()
 	teardown.Add("endpoint", func(context.Context) error { closeEndpoint(); return nil })
 	var (
 		flush func(context.Context) error
 		watch = func(context.Context) {}
 	)
 	if cfg.Ack == verified {
-		w := newWitness(endpoint.Poster, backend.connectOnce, ackWindow)
+		w := newWitness(endpoint.Poster, jaeger.connectOnce, ackWindow)
 		teardown.Add("witness", func(context.Context) error { w.close(); return nil })
 		endpoint.Poster, flush, watch = w, w.Flush, w.watch
 	}
