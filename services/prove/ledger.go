@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -74,29 +73,31 @@ func readLedgers(dir string) (map[string]*life, error) {
 }
 
 func (l *life) read(name string) error {
-	file, err := os.Open(name)
+	text, err := os.ReadFile(name)
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	lines := bufio.NewScanner(file)
-	for lines.Scan() {
-		if lines.Text() == "complete" {
+	for line := range strings.Lines(string(text)) {
+		line, whole := strings.CutSuffix(line, "\n")
+		switch {
+		case !whole: // it was killed in it
+			continue
+		case line == "complete":
 			l.complete = true
 			continue
 		}
-		spans, at, _ := strings.Cut(lines.Text(), " ")
+		spans, at, _ := strings.Cut(line, " ")
 		n, err := strconv.ParseInt(spans, 10, 64)
 		micros, err2 := strconv.ParseInt(at, 10, 64)
 		if err := errors.Join(err, err2); err != nil {
-			break // its last line, which it was killed in
+			return fmt.Errorf("%s: %w", name, err)
 		}
 		l.marks = append(l.marks, mark{n, time.UnixMicro(micros)})
 	}
 	if len(l.marks) > 0 {
 		l.came = make([]bool, l.marks[len(l.marks)-1].spans+1)
 	}
-	return lines.Err()
+	return nil
 }
 
 // missing calls each with the spans that are not on tracing-topic, when they had ended, and how long before the end of the process.

@@ -314,7 +314,7 @@ func (c *Checker) ask(ctx context.Context) error {
 			}
 			found := map[string][]Span{}
 			for _, t := range answer {
-				found[plainID(t.TraceID)] = fromJaeger(&t)
+				found[plainID(t.TraceID)] = FromJaeger(&t)
 			}
 			mu.Lock()
 			defer mu.Unlock()

@@ -8,8 +8,8 @@ import (
 	"fault-tolerant-tracing/services/internal/jaeger"
 )
 
-// fromJaeger returns the spans of a trace that Jaeger's query API gave, duplicates included.
-func fromJaeger(trace *jaeger.Trace) []Span {
+// FromJaeger returns the spans of a trace that Jaeger's query API gave, duplicates included.
+func FromJaeger(trace *jaeger.Trace) []Span {
 	spans := make([]Span, 0, len(trace.Spans))
 	for _, s := range trace.Spans {
 		span := Span{

@@ -140,7 +140,7 @@ func assertShown(t *testing.T, p *jaeger.Process, url, contentType string, value
 	trace, err := query.Trace(t.Context(), want[0].TraceID)
 	require.NoError(t, err)
 	got := map[spanKey]Span{}
-	for _, s := range fromJaeger(trace) {
+	for _, s := range FromJaeger(trace) {
 		got[s.key()] = s
 	}
 	require.Len(t, got, len(want))

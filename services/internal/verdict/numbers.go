@@ -63,7 +63,7 @@ func (f *Numbers) Read(ctx context.Context) error {
 }
 
 func (f *Numbers) add(r *kgo.Record) {
-	value, ok := valueOf(r)
+	value, ok := numberOf(r)
 	if !ok || !f.share.has(digest(value)) {
 		return
 	}
@@ -86,8 +86,8 @@ func (f *Numbers) add(r *kgo.Record) {
 	}
 }
 
-// valueOf returns the number that a record is about.
-func valueOf(r *kgo.Record) (value int64, ok bool) {
+// numberOf returns the number that a record is about.
+func numberOf(r *kgo.Record) (value int64, ok bool) {
 	if r.Topic == answerTopic {
 		var answer struct{ Number *int64 }
 		if err := json.Unmarshal(r.Value, &answer); err != nil || answer.Number == nil {

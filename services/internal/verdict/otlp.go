@@ -13,12 +13,14 @@ func fromOTLP(traces ptrace.Traces) []Span {
 	var spans []Span
 	for _, resource := range traces.ResourceSpans().All() {
 		process := attributes(resource.Resource().Attributes())
-		service, _ := resource.Resource().Attributes().Get("service.name")
-		delete(process, "service.name")
+		if name, ok := resource.Resource().Attributes().Get("service.name"); ok && name.Type() != pcommon.ValueTypeStr {
+			process["service.name"] = "" // no text
+		}
+		service := serviceShown(process)
 		for _, scope := range resource.ScopeSpans().All() {
 			for _, s := range scope.Spans().All() {
 				span := fromOTLPSpan(s)
-				span.Service, span.Process = service.AsString(), process
+				span.Service, span.Process = service, process
 				tagUnlessEmpty(span.Tags, "otel.scope.name", scope.Scope().Name())
 				tagUnlessEmpty(span.Tags, "otel.scope.version", scope.Scope().Version())
 				spans = append(spans, span)
@@ -30,20 +32,20 @@ func fromOTLP(traces ptrace.Traces) []Span {
 
 func fromOTLPSpan(s ptrace.Span) Span {
 	span := Span{
-		TraceID:   plainID(s.TraceID().String()),
-		ID:        plainID(s.SpanID().String()),
-		ParentID:  plainID(s.ParentSpanID().String()),
-		Operation: s.Name(),
-		Start:     micros(s.StartTimestamp()),
-		Duration:  duration(s.StartTimestamp(), s.EndTimestamp()),
-		Tags:      attributes(s.Attributes()),
+		TraceID:  plainID(s.TraceID().String()),
+		ID:       plainID(s.SpanID().String()),
+		ParentID: plainID(s.ParentSpanID().String()),
+		Start:    micros(s.StartTimestamp()),
+		Duration: duration(s.StartTimestamp(), s.EndTimestamp()),
+		Tags:     attributes(s.Attributes()),
 	}
+	span.named(s.Name())
 	for _, l := range s.Links().All() {
 		span.Links = append(span.Links, linkText("FOLLOWS_FROM", plainID(l.TraceID().String()), plainID(l.SpanID().String())))
 	}
 	for _, e := range s.Events().All() {
-		fields := attributes(e.Attributes())
-		tagUnlessEmpty(fields, "event", e.Name())
+		fields := fields(e.Attributes())
+		tagUnlessEmpty(fields, "event", plainText(e.Name()))
 		span.Logs = append(span.Logs, Log{Time: micros(e.Timestamp()), Fields: fields})
 	}
 	slices.SortStableFunc(span.Logs, byTime)
@@ -71,23 +73,37 @@ var kinds = map[ptrace.SpanKind]string{
 	ptrace.SpanKindConsumer: "consumer",
 }
 
+// attributes are those of a resource or a span.
 func attributes(m pcommon.Map) map[string]string {
 	tags := make(map[string]string, m.Len())
 	for key, value := range m.All() {
-		switch value.Type() {
-		case pcommon.ValueTypeBool:
-			tags[key] = text(value.Bool())
-		case pcommon.ValueTypeInt:
-			tags[key] = text(value.Int())
-		case pcommon.ValueTypeDouble:
-			tags[key] = text(value.Double())
-		case pcommon.ValueTypeBytes:
-			tags[key] = text(value.Bytes().AsRaw())
-		default: // lists and maps are shown as JSON
-			tags[key] = text(value.AsString())
-		}
+		showTag(tags, key, valueOf(value))
 	}
 	return tags
+}
+
+// fields are the attributes of an event.
+func fields(m pcommon.Map) map[string]string {
+	tags := make(map[string]string, m.Len())
+	for key, value := range m.All() {
+		showField(tags, key, valueOf(value))
+	}
+	return tags
+}
+
+func valueOf(value pcommon.Value) any {
+	switch value.Type() {
+	case pcommon.ValueTypeBool:
+		return value.Bool()
+	case pcommon.ValueTypeInt:
+		return value.Int()
+	case pcommon.ValueTypeDouble:
+		return value.Double()
+	case pcommon.ValueTypeBytes:
+		return value.Bytes().AsRaw()
+	default: // lists and maps are shown as JSON
+		return value.AsString()
+	}
 }
 
 func tagUnlessEmpty(tags map[string]string, key, value string) {
@@ -98,6 +114,7 @@ func tagUnlessEmpty(tags map[string]string, key, value string) {
 
 func micros(t pcommon.Timestamp) int64 { return t.AsTime().UnixMicro() }
 
+// duration is 0 where the end is before the start: Jaeger moves it there.
 func duration(start, end pcommon.Timestamp) int64 {
-	return end.AsTime().Sub(start.AsTime()).Microseconds()
+	return max(0, end.AsTime().Sub(start.AsTime()).Microseconds())
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	protocol "github.com/uber/jaeger-client-go/thrift"
 	thrift "github.com/uber/jaeger-client-go/thrift-gen/jaeger"
@@ -66,9 +67,13 @@ func (b bounded) ReadListBegin(ctx context.Context) (protocol.TType, int, error)
 
 func fromBatch(batch *thrift.Batch) (spans []Span) {
 	process := processShown(thriftTags(batch.Process.Tags))
+	if name := batch.Process.ServiceName; name != "" {
+		showTag(process, "service.name", name)
+	}
+	service := serviceShown(process)
 	for _, s := range batch.Spans {
 		span := asJaegerShows(fromThrift(s))
-		span.Service, span.Process = plainText(batch.Process.ServiceName), process
+		span.Service, span.Process = service, process
 		spans = append(spans, span)
 	}
 	return spans
@@ -77,19 +82,72 @@ func fromBatch(batch *thrift.Batch) (spans []Span) {
 // plainText is a text as JSON shows it: what is no UTF-8 is replaced.
 func plainText(s string) string { return string([]rune(s)) }
 
+// showField adds a field of a log as Jaeger shows it.
+func showField(fields map[string]string, key string, value any) {
+	if s, ok := value.(string); ok {
+		value = plainText(s)
+	}
+	fields[plainText(key)] = text(value)
+}
+
+// showTag adds a tag of a process or a span as Jaeger shows it: a text that is no UTF-8 is binary there, and a key that is none is told in
+// the value.
+func showTag(tags map[string]string, key string, value any) {
+	if s, ok := value.(string); ok && !utf8.ValidString(s) {
+		value = []byte(s)
+	}
+	if utf8.ValidString(key) {
+		tags[key] = text(value)
+		return
+	}
+	whole := []byte(key + ":")
+	if raw, ok := value.([]byte); ok {
+		whole = append(whole, raw...)
+	} else {
+		whole = fmt.Append(whole, value)
+	}
+	tags["invalid-tag-key-1"] = text(whole)
+}
+
+// named gives the span its operation as Jaeger shows it.
+func (s *Span) named(operation string) {
+	if s.Operation = operation; !utf8.ValidString(operation) {
+		s.Operation = "invalid-span-name"
+		s.Tags[s.Operation] = text([]byte(operation))
+	}
+}
+
+// serviceShown takes the name of the service out of the tags of a process.
+func serviceShown(process map[string]string) string {
+	name, ok := process["service.name"]
+	delete(process, "service.name")
+	service, isText := strings.CutPrefix(name, "string ")
+	switch {
+	case !ok:
+		return "missing-service-name"
+	case strings.HasPrefix(name, "binary "): // it is no UTF-8
+		return ""
+	case !isText:
+		return "service-name-wrong-type"
+	case service == "":
+		return "empty-service-name"
+	}
+	return service
+}
+
 // nanos is a time of Thrift as it is in OTLP, which is how Jaeger keeps it: beyond the year 2262 it is another one.
 func nanos(micros int64) pcommon.Timestamp { return pcommon.Timestamp(uint64(micros) * 1000) }
 
 func fromThrift(s *thrift.Span) Span {
 	span := Span{
-		TraceID:   idOf(s.TraceIdHigh, s.TraceIdLow),
-		ID:        idOf(0, s.SpanId),
-		ParentID:  idOf(0, s.ParentSpanId),
-		Operation: plainText(s.OperationName),
-		Start:     micros(nanos(s.StartTime)),
-		Duration:  duration(nanos(s.StartTime), nanos(s.StartTime+s.Duration)),
-		Tags:      thriftTags(s.Tags),
+		TraceID:  idOf(s.TraceIdHigh, s.TraceIdLow),
+		ID:       idOf(0, s.SpanId),
+		ParentID: idOf(0, s.ParentSpanId),
+		Start:    micros(nanos(s.StartTime)),
+		Duration: duration(nanos(s.StartTime), nanos(s.StartTime+s.Duration)),
+		Tags:     thriftTags(s.Tags),
 	}
+	span.named(s.OperationName)
 	for _, ref := range s.References {
 		id, child := idOf(0, ref.SpanId), ref.RefType == thrift.SpanRefType_CHILD_OF
 		if child && span.ParentID == "" && idOf(ref.TraceIdHigh, ref.TraceIdLow) == span.TraceID {
@@ -100,7 +158,7 @@ func fromThrift(s *thrift.Span) Span {
 		}
 	}
 	for _, l := range s.Logs {
-		span.Logs = append(span.Logs, Log{Time: micros(nanos(l.Timestamp)), Fields: thriftTags(l.Fields)})
+		span.Logs = append(span.Logs, Log{Time: micros(nanos(l.Timestamp)), Fields: thriftFields(l.Fields)})
 	}
 	slices.SortStableFunc(span.Logs, byTime)
 	return span
@@ -144,7 +202,19 @@ func failedCall(tags map[string]string) bool {
 func thriftTags(tags []*thrift.Tag) map[string]string {
 	m := make(map[string]string, len(tags))
 	for _, t := range tags {
-		m[plainText(t.Key)] = text(thriftValue(t))
+		showTag(m, t.Key, thriftValue(t))
+	}
+	return m
+}
+
+// thriftFields are those of a log.
+func thriftFields(tags []*thrift.Tag) map[string]string {
+	m := make(map[string]string, len(tags))
+	for _, t := range tags {
+		showField(m, t.Key, thriftValue(t))
+	}
+	if event, ok := strings.CutPrefix(m["event"], "string "); !ok || event == "" {
+		delete(m, "event") // it is the name of the event in OTLP, which is a text or is not there
 	}
 	return m
 }
@@ -152,7 +222,7 @@ func thriftTags(tags []*thrift.Tag) map[string]string {
 func thriftValue(t *thrift.Tag) any {
 	switch t.VType {
 	case thrift.TagType_STRING:
-		return plainText(t.GetVStr())
+		return t.GetVStr()
 	case thrift.TagType_BOOL:
 		return t.GetVBool()
 	case thrift.TagType_LONG:
