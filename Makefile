@@ -152,7 +152,7 @@ smoke: data/live/numbers.txt ## Docker: start the system and check it from end t
 
 .PHONY: test-compose
 test-compose: toolchain ## Test the system in Docker, in a project of its own; COMPOSE=docker-compose for the older one
-	COMPOSE_TEST=1 go test -count 1 -v -timeout 20m ./services/composetest
+	COMPOSE_TEST=1 go test -count 1 -v -timeout 40m ./services/composetest
 
 data/live/numbers.txt:
 	@mkdir -p data/live
