@@ -66,8 +66,12 @@ func (p *proof) judge(ctx context.Context) (*result, error) {
 		if err != nil {
 			return err.Error(), false
 		}
+		text := fmt.Sprintf("%s; tracing-topic: %d spans, %d missing, %d changed", now, now.TopicSpans, now.TopicMissing, now.TopicDiffer)
+		if !known || now.TopicMissing != v.TopicMissing || now.TopicDiffer != v.TopicDiffer || now.Lost != v.Lost {
+			p.say("%s", text)
+		}
 		v, known = now, true
-		return fmt.Sprint(v, v.TopicMissing), v.OnlyNotSent()
+		return text, v.OnlyNotSent()
 	})
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)

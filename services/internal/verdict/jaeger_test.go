@@ -46,6 +46,10 @@ func TestARealJaegerShowsWhatFromTopicExpects(t *testing.T) {
 			{RefType: thrift.SpanRefType_CHILD_OF, TraceIdLow: 0xabc, SpanId: 1},
 			{RefType: thrift.SpanRefType_FOLLOWS_FROM, TraceIdLow: 0xabc, SpanId: 3},
 		}},
+		{SpanId: 10, ParentSpanId: 1, OperationName: "follows from its parent", References: []*thrift.SpanRef{
+			{RefType: thrift.SpanRefType_CHILD_OF, TraceIdLow: 0xabc, SpanId: 1},
+			{RefType: thrift.SpanRefType_FOLLOWS_FROM, TraceIdLow: 0xabc, SpanId: 1},
+		}},
 	}
 	var body []byte
 	for _, s := range spans {

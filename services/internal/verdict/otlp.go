@@ -43,6 +43,7 @@ func fromOTLPSpan(s ptrace.Span) Span {
 	for _, l := range s.Links().All() {
 		span.Links = append(span.Links, linkText("FOLLOWS_FROM", plainID(l.TraceID().String()), plainID(l.SpanID().String())))
 	}
+	span.parentShown()
 	for _, e := range s.Events().All() {
 		fields := fields(e.Attributes())
 		tagUnlessEmpty(fields, "event", plainText(e.Name()))

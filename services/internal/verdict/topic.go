@@ -117,6 +117,13 @@ func (s *Span) named(operation string) {
 	}
 }
 
+// parentShown takes away a parent that the span follows from besides: of two references to one span Jaeger shows one.
+func (s *Span) parentShown() {
+	if slices.Contains(s.Links, linkText("FOLLOWS_FROM", s.TraceID, s.ParentID)) {
+		s.ParentID = ""
+	}
+}
+
 // serviceShown takes the name of the service out of the tags of a process.
 func serviceShown(process map[string]string) string {
 	name, ok := process["service.name"]
@@ -157,6 +164,7 @@ func fromThrift(s *thrift.Span) Span {
 			span.Links = append(span.Links, linkText(ref.RefType.String(), idOf(ref.TraceIdHigh, ref.TraceIdLow), id))
 		}
 	}
+	span.parentShown()
 	for _, l := range s.Logs {
 		span.Logs = append(span.Logs, Log{Time: micros(nanos(l.Timestamp)), Fields: thriftFields(l.Fields)})
 	}
