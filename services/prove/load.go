@@ -12,11 +12,8 @@ import (
 // perSecond is how many numbers flow, and how many traces of each client.
 const perSecond = 10
 
-// feeding is the flow of numbers.
-type feeding struct{ stop func() }
-
-// feed lets numbers flow until it is stopped or ctx ends. What Kafka has not taken then is not counted: it is on no topic.
-func (p *proof) feed(ctx context.Context) feeding {
+// feed lets numbers flow until stop is called, which may be called again, or ctx ends. What Kafka has not taken then is not counted: it is on no topic.
+func (p *proof) feed(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	running.Go(func() {
@@ -36,10 +33,10 @@ func (p *proof) feed(ctx context.Context) feeding {
 			}
 		}
 	})
-	return feeding{stop: func() {
+	return func() {
 		cancel()
 		running.Wait()
-	}}
+	}
 }
 
 // newWriter writes records as Kafka Connect's file source does: no key, all partitions in turn.

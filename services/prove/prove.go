@@ -126,8 +126,8 @@ func (p *proof) prove(ctx context.Context, fail context.CancelCauseFunc) error {
 		return err
 	}
 	p.up.Store(true)
-	feeding := p.feed(ctx)
-	defer feeding.stop()
+	stopFeeding := p.feed(ctx)
+	defer stopFeeding()
 	p.phase("no fault")
 	if err := p.last(ctx, 5*time.Second); err != nil {
 		return err
@@ -139,7 +139,7 @@ func (p *proof) prove(ctx context.Context, fail context.CancelCauseFunc) error {
 	if err := p.last(ctx, 5*time.Second); err != nil {
 		return err
 	}
-	feeding.stop()
+	stopFeeding()
 	for _, name := range clients {
 		if err := p.parts[name].Stop(ctx); err != nil {
 			return err

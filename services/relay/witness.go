@@ -148,15 +148,14 @@ var (
 // Flush implements Flush of [consume.Config]: it waits until what was taken before is
 // stored.
 func (w *witness) Flush(ctx context.Context) error {
-	began := time.Now()
-	if deadline, limited := ctx.Deadline(); limited && deadline.Sub(began) < w.window {
+	if deadline, limited := ctx.Deadline(); limited && time.Until(deadline) < w.window {
 		return errSoon
 	}
 	w.flushing.Lock() // what one call is told of is lost is for its caller to do again before the next one
 	defer w.flushing.Unlock()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	began = time.Now()
+	began := time.Now()
 	for taken := w.taken; ; {
 		switch {
 		case w.lost:
