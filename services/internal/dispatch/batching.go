@@ -8,8 +8,8 @@ type batching struct {
 	passes       int // in a row, of so many records
 }
 
-// passesToGrow in a row are needed for more records: where a third of them is bad, two
-// seldom travel together.
+// passesToGrow in a row are needed for more records. Where a third of them is bad, single ones
+// pass so often in a row once in 25 times, so that two seldom travel together.
 const passesToGrow = 8
 
 // newBatching has at most so many tried together; 0: any number.
@@ -33,5 +33,7 @@ func (b *batching) pass(records int) {
 // refuse takes in a first try that was refused.
 func (b *batching) refuse() { b.passes = 0 }
 
-// split takes in that so many records, which had been tried together, were split.
+// split takes in that so many records, which had been tried together, were split. It may
+// raise the number again, if they were together before it fell: that keeps groups from
+// staying small where an outage is what spoke against them.
 func (b *batching) split(records int) { b.records, b.passes = max(records/2, 1), 0 }

@@ -11,9 +11,9 @@ const (
 	firstWait = 50 * time.Millisecond
 	maxWait   = 500 * time.Millisecond // first delivery within 1 s of recovery
 
-	// maxFailures in a row, of different attempts, open the breaker, and so does one
-	// attempt that fails twice with nothing gone through meanwhile. Where a third of the
-	// records is bad, that happens by chance once in 243.
+	// maxFailures in a row, of different attempts, open the breaker: where a third of the
+	// records is bad, that happens by chance once in 243. So does one attempt that fails
+	// twice, if nothing that began meanwhile went through.
 	maxFailures = 5
 
 	// So many records that were never tried are probed one after the other without a
@@ -36,6 +36,7 @@ type breaker struct {
 	open     bool
 	failures int       // in a row, while closed
 	retryAt  time.Time // while open
+	asked    time.Time // while open; the endpoint wants no try before, as it has answered to any of them
 	waits    *backoff.ExponentialBackOff
 	quick    *rate.Limiter
 }
@@ -70,7 +71,7 @@ func (b *breaker) doubtful() bool { return b.open || b.failures > 0 }
 type failure struct {
 	probe     bool          // it began while the breaker was open
 	explained bool          // others went through: it is the attempt's own
-	again     bool          // the attempt has failed before, and nothing went through since
+	again     bool          // the attempt has failed before, and nothing that began since went through
 	answered  bool          // the fault may lie in the attempt
 	untried   bool          // another record may be innocent: never tried, acquitted, or one of several that were refused together
 	after     time.Duration // the endpoint's own wish
@@ -87,15 +88,21 @@ func (b *breaker) fail(now time.Time, f failure) (opened bool) {
 		}
 		b.open, b.failures = true, 0
 		b.waits.Reset()
-		opened = true
-	} else if !f.probe {
-		return false // it began before: nothing new
+		b.asked, opened = time.Time{}, true
 	}
-	wait := time.Duration(0)
-	if !(f.answered && f.untried && f.after == 0 && b.quick.AllowN(now, 1)) {
-		wait = b.waits.NextBackOff()
+	if asked := now.Add(f.after); asked.After(b.asked) {
+		b.asked = asked
 	}
-	b.retryAt = now.Add(max(wait, f.after))
+	if opened || f.probe { // what began before it opened tells nothing new
+		wait := time.Duration(0)
+		if !(f.answered && f.untried && f.after == 0 && b.quick.AllowN(now, 1)) {
+			wait = b.waits.NextBackOff()
+		}
+		b.retryAt = now.Add(wait)
+	}
+	if b.retryAt.Before(b.asked) {
+		b.retryAt = b.asked
+	}
 	return opened
 }
 

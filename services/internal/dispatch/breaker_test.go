@@ -57,6 +57,8 @@ func TestBreakerWaits(t *testing.T) {
 		{"at most half a second", []failure{opened, {probe: true}, {probe: true}, {probe: true}, {probe: true}, {probe: true}, {probe: true}}, 330 * time.Millisecond, maxWait},
 		{"what began before tells nothing new", []failure{opened, {}, {}, {}, {}}, 40 * time.Millisecond, 60 * time.Millisecond},
 		{"as long as it asks for", []failure{opened, {probe: true, after: 3 * time.Second}}, 3 * time.Second, 3 * time.Second},
+		{"whatever another probe says", []failure{opened, {probe: true, after: 3 * time.Second}, {probe: true}}, 3 * time.Second, 3 * time.Second},
+		{"also if it asks when it answers what began before", []failure{opened, {after: 3 * time.Second}}, 3 * time.Second, 3 * time.Second},
 		{"not at all before another one that was not tried yet", []failure{opened, {probe: true, answered: true, untried: true}}, 0, 0},
 		{"but if it was not reached", []failure{opened, {probe: true, untried: true}}, 80 * time.Millisecond, 120 * time.Millisecond},
 	} {

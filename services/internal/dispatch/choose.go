@@ -5,11 +5,10 @@ import (
 	"time"
 )
 
-// next chooses what to try: suspects whose time has come, within slots of their own; what
-// was refused together, and records that were not tried yet, within the others. All take
-// turns. While the breaker is open what was not tried yet goes first, one at a time, so
-// that each probe is another one. If there is nothing, it says after how long to look again, unless something
-// changes before.
+// next chooses what to try. Suspects whose time has come have slots of their own, and take turns with all others; among those,
+// what was refused together and records that were not tried yet take turns. While the breaker is open what was not tried yet
+// goes first, one at a time, so that each probe is another one. If there is nothing, it says after how long to look again,
+// unless something changes before.
 func (d *Dispatcher) next(now time.Time) (a *attempt, wait time.Duration) {
 	if wait := d.rateWait(now); wait > 0 {
 		return nil, wait
@@ -46,7 +45,7 @@ func (d *Dispatcher) next(now time.Time) (a *attempt, wait time.Duration) {
 		if !a.split || a.isolated == 0 || a.pieces() == 1 || d.luck.explains(a.isolated, doubtSplit) {
 			return d.begin(a, now), 0
 		}
-		d.split(a) // without another try: of what it is a half had two
+		d.split(a) // without another try: what it is a half of had two
 	}
 }
 
@@ -67,8 +66,8 @@ func (d *Dispatcher) freshWaits(now time.Time) (together, untried time.Duration)
 	return together, untried
 }
 
-// probed returns the suspects that the next probe is of: halves that were not tried yet,
-// then single ones and others in turn.
+// probed returns the suspects that the next probe is of: halves that were not tried yet; without them, single ones and
+// several that were refused together, in turn.
 func (d *Dispatcher) probed() *suspects {
 	together := len(d.mixed) > 0 && (d.mixed[0].untried() || !d.tookMixed)
 	if d.tookMixed = together || len(d.suspects) == 0; d.tookMixed {
@@ -89,9 +88,9 @@ func (d *Dispatcher) suspectWait(now time.Time) time.Duration {
 	return wait
 }
 
-// rest has suspects wait after a try of one, for as long again as it took, some times,
-// while records wait for their first try, or are large: the endpoint is busy enough with
-// those.
+// rest has suspects wait after a try of one, for suspectRest times as long as it took, while
+// other records wait for their first try or fill half of the room for it: the endpoint is
+// busy enough with those.
 func (d *Dispatcher) rest(a *attempt, now time.Time) {
 	if a.stage.behind() {
 		took := min(now.Sub(a.began), d.limiter.overdue())

@@ -71,9 +71,9 @@ func (d *Dispatcher) pass(a *attempt, now time.Time) (over *Outage) {
 }
 
 // takeApart puts ordered records that were refused together back into their line, where
-// fewer go together next. What can never be done is one of them, which halves find. What
-// may be done later is no fault of theirs: the first one alone asks again, and tells how
-// the endpoint is.
+// fewer go together next: halves, which find the one that can never be done; or, if all of
+// them may be done later, each by itself, so that what is done of the others is not done
+// again with one that has to wait.
 func (d *Dispatcher) takeApart(a *attempt, err error, v verdict, now time.Time) {
 	if !d.prune(a) {
 		return
@@ -171,9 +171,9 @@ func (d *Dispatcher) guilty(a *attempt, v verdict) bool {
 	return !v.unreachable && (v.conclusive && a.isolated > 0 || !d.luck.explains(a.isolated, doubt))
 }
 
-// lonely tells whether no record is there to be tried that could speak for or against
-// an attempt, after some tries of it, one that had no answer, or one probe of several
-// records. Its halves can.
+// lonely tells whether no record is there to be tried that could speak for or against an
+// attempt, so that its halves have to: after lonelyTries of it; of several records after one
+// that was a probe, or took as long as noAnswer.
 func (d *Dispatcher) lonely(a *attempt, now time.Time) bool {
 	soon := len(a.parts) > 1 && (a.probe || now.Sub(a.began) >= noAnswer)
 	return a.answered && (a.refused >= lonelyTries || soon) && d.queue.empty()
@@ -230,7 +230,7 @@ func (d *Dispatcher) suspect(a *attempt) {
 
 // wait puts an attempt among those of its stage, to be tried when it is due.
 func (d *Dispatcher) wait(a *attempt) {
-	if a.due.IsZero() { // it was put off
+	if a.due.IsZero() { // it was put off, or is a half of what was never refused
 		a.due = time.Now()
 	}
 	if a.stage == mixed {
@@ -243,8 +243,8 @@ func (d *Dispatcher) wait(a *attempt) {
 // move takes an attempt to the buffer of a stage, and reports whether there is room
 // for its value: else it is parked. It goes behind those that are parked already, even if
 // it was in that buffer before, so that they take turns. A turn of a suspect is several
-// tries, each of which would else have its value read again, unless one had no answer or is
-// to wait for long. While the breaker is open, halves take the turn of their whole: one that
+// tries, or the value would be read again for each; it ends early with one that had no answer
+// or is to wait for long. While the breaker is open, halves take the turn of their whole: one that
 // goes through is found soon.
 func (d *Dispatcher) move(a *attempt, to stage) bool {
 	from, b := d.buffers[a.stage], d.buffers[to]

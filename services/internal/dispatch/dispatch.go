@@ -8,9 +8,9 @@
 // it and all before it in its partition are finished.
 //
 // The parts: a queue of records that were not tried yet; the suspects, attempts that
-// were refused, those of several records apart, as most in them are innocent; a buffer for each stage, which bounds what it holds in memory; a
-// breaker, which knows whether the endpoint works; a limiter of how much is tried at
-// once; and evidence about each attempt. choose.go says what is tried next, decide.go
+// were refused, those of several records apart, as most in them are innocent; a buffer for
+// each stage, which bounds what it holds in memory; a breaker, which knows whether the
+// endpoint works; a limiter of how much is tried at once; and evidence about each attempt. choose.go says what is tried next, decide.go
 // what follows from the answer.
 //
 // What is refused is suspect, and tried again. With enough evidence, which is that others
@@ -95,7 +95,7 @@ const (
 
 // Config says what to do with the records.
 type Config struct {
-	InFlight int           // slots for first tries, and as many for those of suspects
+	InFlight int           // slots for first tries, and a quarter as many for those of suspects
 	Ordered  bool          // one try of a partition at a time, of records that follow each other
 	Slow     time.Duration // a try that goes through but takes longer halves the slots; 0: it does not matter
 

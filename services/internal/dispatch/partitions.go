@@ -182,11 +182,13 @@ func (d *Dispatcher) forgotten(r *Record) {
 
 // closeIfIdle closes the breaker when nothing is left that could tell how the endpoint is.
 func (d *Dispatcher) closeIfIdle(now time.Time) {
-	if d.breaker.open && d.unfinished() == 0 {
-		d.breaker.reset()
-		if d.report.state == Holding {
-			d.report.become(Delivering, now)
-		}
+	if d.report.refusing.IsZero() && !d.breaker.open || d.unfinished() > 0 {
+		return
+	}
+	d.report.refusing = time.Time{}
+	d.breaker.reset()
+	if d.report.state == Holding {
+		d.report.become(Delivering, now)
 	}
 }
 

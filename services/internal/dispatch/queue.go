@@ -11,7 +11,7 @@ import (
 // they are ordered, else one for all. The lines take turns, and the records of one leave
 // in the order of reading.
 type queue struct {
-	ordered bool // nothing of a line leaves before all that left is finished
+	ordered bool // nothing of a line leaves before all that left is finished, or is to be set aside
 	lines   map[int32]*line
 	ready   *list.List // of *line, in turn: those with a record to take
 	records int

@@ -61,7 +61,7 @@ type Status struct {
 
 	LastError     string     `json:"last_error,omitempty"`
 	LastFailed    *time.Time `json:"last_failed,omitempty"`
-	LastErrorOver bool       `json:"last_error_over,omitempty"` // a try has gone through since
+	LastErrorOver bool       `json:"last_error_over,omitempty"` // a try has gone through since, or all records are finished
 
 	DeadLetters      int      `json:"dead_letters_waiting"`
 	DeadLettersError *Failure `json:"dead_letters_error,omitempty"` // since when none can be written, and why
@@ -86,7 +86,7 @@ type report struct {
 	counts   Counts
 	lastErr  error
 	lastAt   time.Time
-	refusing time.Time // since when tries are refused and none goes through; zero: one did
+	refusing time.Time // since when tries are refused and none goes through; zero: one did, or none is left
 	letters  int
 	deadErr  *Failure
 	fetchErr *Failure

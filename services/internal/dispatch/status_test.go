@@ -66,6 +66,30 @@ func TestTheLastErrorIsOver(t *testing.T) {
 	})
 }
 
+// A refusal is over when nothing is left that was refused, whatever became of it: what is tried much later is no part of it.
+func TestARefusalEndsWithTheLastRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		b := newBench(t, Config{Handle: func(ctx context.Context, _ []Part) error {
+			switch tries++; tries {
+			case 1:
+				return errors.New("try again")
+			case 2:
+				return Permanent(errors.New("bad"))
+			}
+			<-ctx.Done()
+			return ctx.Err()
+		}})
+		b.add("a")
+		time.Sleep(time.Hour)
+		b.add("b")
+		synctest.Wait()
+		if s := b.Status(); tries != 3 || s.State != Delivering || !s.LastErrorOver {
+			t.Errorf("%v since %v at try %d, the last error over: %v; want delivering, at the third one, and over", s.State, s.Since, tries, s.LastErrorOver)
+		}
+	})
+}
+
 // A try without an answer is an outage, unless others go through.
 func TestStatusWithoutAnAnswer(t *testing.T) {
 	for _, tt := range []struct {
