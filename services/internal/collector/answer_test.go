@@ -91,7 +91,7 @@ func TestTheMessageOfAStatusIsShown(t *testing.T) {
 func TestPostsAreCompressedAndCarryTheHeaders(t *testing.T) {
 	c := startOTLP(t, func(cfg *Config) {
 		cfg.Gzip = true
-		cfg.Header = http.Header{"Authorization": {"Bearer x"}, "Content-Type": {"never"}}
+		cfg.Header = func() http.Header { return http.Header{"Authorization": {"Bearer x"}, "Content-Type": {"never"}} }
 	}, func(_ http.ResponseWriter, r *http.Request) {
 		assert.Equal(t, "gzip", r.Header.Get("Content-Encoding"))
 		assert.Equal(t, "Bearer x", r.Header.Get("Authorization"))

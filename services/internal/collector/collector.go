@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -39,10 +40,10 @@ const DefaultTimeout = 10 * time.Second
 type Config struct {
 	URL         url.URL // its user and password log in
 	ContentType string
-	Header      http.Header
-	TLS         *tls.Config   // nil: as Go does it
-	Gzip        bool          // compress what is posted
-	Timeout     time.Duration // of a post with its answer; 0: [DefaultTimeout]
+	Header      func() http.Header // of each post; nil: none
+	TLS         *tls.Config        // nil: as Go does it
+	Gzip        bool               // compress what is posted
+	Timeout     time.Duration      // of a post with its answer; 0: [DefaultTimeout]
 
 	// Connections is how many stay open between posts; more posts than that at once open
 	// further ones.
@@ -164,8 +165,8 @@ func (c *Collector) request(ctx context.Context, p *post) (*http.Request, error)
 	}
 	request.ContentLength = int64(p.size)
 	request.GetBody = func() (io.ReadCloser, error) { return p.reader(), nil } // for a connection that was closed meanwhile
-	for name, values := range c.cfg.Header {
-		request.Header[name] = values
+	if c.cfg.Header != nil {
+		maps.Copy(request.Header, c.cfg.Header())
 	}
 	if host := request.Header.Get("Host"); host != "" {
 		request.Host = host

@@ -23,6 +23,7 @@ type OTLP struct {
 	Base        url.URL `env:"OTEL_EXPORTER_OTLP_ENDPOINT" help:"the same, to which /v1/traces is added; default http://localhost:4318"`
 	Protocol    string  `env:"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL" or:"OTEL_EXPORTER_OTLP_PROTOCOL" envDefault:"http/protobuf" help:"nothing else"`
 	Headers     string  `env:"OTEL_EXPORTER_OTLP_TRACES_HEADERS" or:"OTEL_EXPORTER_OTLP_HEADERS" secret:"true" help:"of each post: name=value, separated by commas, values percent-encoded"`
+	HeadersFile string  // where they come from, if it is a file
 	CAFile      string  `env:"OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE" or:"OTEL_EXPORTER_OTLP_CERTIFICATE" help:"file with the authorities to trust, PEM; default the system's"`
 	CertFile    string  `env:"OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE" or:"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE" help:"file with the relay's own certificate, PEM"`
 	KeyFile     string  `env:"OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY" or:"OTEL_EXPORTER_OTLP_CLIENT_KEY" help:"file with its key, PEM"`
@@ -68,6 +69,19 @@ func headers(list string) (http.Header, error) {
 		h.Add(name, decoded)
 	}
 	return h, nil
+}
+
+// currentHeader reads the file of headers again, if they come from one: a token in it may have been replaced. What cannot be
+// used counts as not there yet.
+func (o *OTLP) currentHeader() http.Header {
+	if o.HeadersFile != "" {
+		if list, err := secret("", map[string]string{"_FILE": o.HeadersFile}); err == nil {
+			if h, err := headers(list); err == nil && len(h) > 0 {
+				return h
+			}
+		}
+	}
+	return o.header
 }
 
 // tlsConfig returns nil where nothing is set. The relay's own certificate is read again
@@ -123,7 +137,7 @@ func (o *OTLP) Config() collector.Config {
 		endpoint = url.URL{Scheme: "http", Host: "localhost:4318", Path: "/v1/traces"}
 	}
 	cfg := collector.OTLP(endpoint)
-	cfg.Header, cfg.TLS = o.header, o.tls
+	cfg.Header, cfg.TLS = o.currentHeader, o.tls
 	cfg.Gzip = o.Compression == "gzip"
 	cfg.Timeout = time.Duration(o.Timeout) * time.Millisecond
 	return cfg

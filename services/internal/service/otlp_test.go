@@ -41,7 +41,7 @@ func TestOTLPEndpoint(t *testing.T) {
 func TestOTLPSettings(t *testing.T) {
 	o := loadOTLP(t)
 	cfg := o.Config()
-	assert.Empty(t, cfg.Header)
+	assert.Empty(t, cfg.Header())
 	assert.Nil(t, cfg.TLS)
 	assert.False(t, cfg.Gzip)
 	assert.Equal(t, 10*time.Second, cfg.Timeout)
@@ -50,16 +50,20 @@ func TestOTLPSettings(t *testing.T) {
 	tracingtest.WriteFile(t, file, []byte("api-key=from%20a%20file\n"))
 	o = loadOTLP(t, "OTEL_EXPORTER_OTLP_HEADERS_FILE="+file, "OTEL_EXPORTER_OTLP_COMPRESSION=gzip", "OTEL_EXPORTER_OTLP_TIMEOUT=2500")
 	cfg = o.Config()
-	assert.Equal(t, "from a file", cfg.Header.Get("api-key"))
+	assert.Equal(t, "from a file", cfg.Header().Get("api-key"))
+	tracingtest.WriteFile(t, file, []byte("api-key=replaced\n"))
+	assert.Equal(t, "replaced", cfg.Header().Get("api-key"))
+	tracingtest.WriteFile(t, file, []byte("half wri"))
+	assert.Equal(t, "from a file", cfg.Header().Get("api-key"))
 	assert.True(t, cfg.Gzip)
 	assert.Equal(t, 2500*time.Millisecond, cfg.Timeout)
 
 	o = loadOTLP(t, "OTEL_EXPORTER_OTLP_HEADERS=a=1", "OTEL_EXPORTER_OTLP_TRACES_HEADERS= b = 2 ,c=x%3Dy,",
 		"OTEL_EXPORTER_OTLP_COMPRESSION=gzip", "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION=none", "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT=1")
 	cfg = o.Config()
-	assert.Empty(t, cfg.Header.Get("a"))
-	assert.Equal(t, "2", cfg.Header.Get("b"))
-	assert.Equal(t, "x=y", cfg.Header.Get("c"))
+	assert.Empty(t, cfg.Header().Get("a"))
+	assert.Equal(t, "2", cfg.Header().Get("b"))
+	assert.Equal(t, "x=y", cfg.Header().Get("c"))
 	assert.False(t, cfg.Gzip)
 	assert.Equal(t, time.Millisecond, cfg.Timeout)
 }
