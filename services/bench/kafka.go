@@ -45,7 +45,7 @@ func startKafka(ctx context.Context, jars, dir string) (*broker, error) {
 		return nil, err
 	}
 	node := local.KafkaNode{
-		Jars: jars, Dir: filepath.Join(dir, "kafka"), Heap: "1g", ID: 1, Addr: addr, Voters: []string{controller},
+		Java: local.Java(jars, "1g"), Dir: filepath.Join(dir, "kafka"), ID: 1, Addr: addr, Voters: []string{controller},
 		Settings: map[string]string{"group.initial.rebalance.delay.ms": strconv.Itoa(joinMillis)},
 	}
 	if err := node.Prepare(); err != nil {

@@ -190,7 +190,7 @@ func (p *proof) prepareKafka(fail context.CancelCauseFunc) error {
 	}
 	for i, name := range p.nodes {
 		node := local.KafkaNode{
-			Jars: p.jars, Dir: p.data(name), Heap: "384m", ID: i + 1, Addr: p.brokers()[i], Voters: addrs(p.ports.controllers),
+			Java: local.Java(p.jars, "384m"), Dir: p.data(name), ID: i + 1, Addr: p.brokers()[i], Voters: addrs(p.ports.controllers),
 		}
 		if err := node.Prepare(); err != nil {
 			return err

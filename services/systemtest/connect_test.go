@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -25,6 +27,15 @@ var fileSource = map[string]string{
 	"topic":           "number-topic",
 	"key.converter":   "org.apache.kafka.connect.storage.StringConverter",
 	"value.converter": "org.apache.kafka.connect.storage.StringConverter",
+}
+
+func writeProperties(t *testing.T, file string, properties map[string]string) {
+	t.Helper()
+	var text strings.Builder
+	for _, key := range slices.Sorted(maps.Keys(properties)) {
+		fmt.Fprintf(&text, "%s=%s\n", key, properties[key])
+	}
+	require.NoError(t, os.WriteFile(file, []byte(text.String()), 0o600))
 }
 
 // connectWorker is Kafka Connect, distributed, with one worker.

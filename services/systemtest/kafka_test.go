@@ -3,11 +3,8 @@ package systemtest
 import (
 	"context"
 	"fmt"
-	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"fault-tolerant-tracing/services/internal/local"
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
 
@@ -29,15 +27,12 @@ const (
 // controller. Its own listener is without encryption and authentication.
 type kafkaCluster struct {
 	t     *testing.T
-	java  []string
 	nodes []*kafkaNode
 }
 
 type kafkaNode struct {
-	addr   string
-	dir    string
-	config string // name of the file
-	proc   *process
+	local.KafkaNode
+	proc *process
 }
 
 // startKafka starts a cluster of so many nodes and returns when all of them
@@ -48,71 +43,35 @@ func startKafka(t *testing.T, nodes int, extra map[string]string, listeners ...s
 	needKafka(t)
 	binary, err := findJava("java", 17)
 	require.NoError(t, err)
-	k := &kafkaCluster{t: t, java: java(binary, os.Getenv("KAFKA_JARS"), kafkaHeap)}
+	k := &kafkaCluster{t: t}
 	var voters []string
-	for i := range nodes {
-		dir := t.TempDir()
-		k.nodes = append(k.nodes, &kafkaNode{addr: tracingtest.FreeAddr(t), dir: dir, config: filepath.Join(dir, "server.properties")})
-		voters = append(voters, fmt.Sprintf("%d@%s", i+1, tracingtest.FreeAddr(t)))
+	for range nodes {
+		voters = append(voters, tracingtest.FreeAddr(t))
 	}
-	for i, n := range k.nodes {
-		_, controller, _ := strings.Cut(voters[i], "@")
-		public := append([]string{"PLAIN://" + n.addr}, listeners...)
-		config := map[string]string{
-			"process.roles":                            "broker,controller",
-			"node.id":                                  fmt.Sprint(i + 1),
-			"controller.quorum.voters":                 strings.Join(voters, ","),
-			"controller.listener.names":                "CONTROLLER",
-			"listeners":                                strings.Join(append(public, "CONTROLLER://"+controller), ","),
-			"advertised.listeners":                     strings.Join(public, ","),
-			"inter.broker.listener.name":               "PLAIN",
-			"listener.security.protocol.map":           "PLAIN:PLAINTEXT,CONTROLLER:PLAINTEXT",
-			"log.dirs":                                 filepath.Join(n.dir, "data"),
-			"auto.create.topics.enable":                "false",
-			"offsets.topic.num.partitions":             "10",
-			"offsets.topic.replication.factor":         fmt.Sprint(nodes),
-			"transaction.state.log.num.partitions":     "1",
-			"transaction.state.log.replication.factor": fmt.Sprint(nodes),
-			"transaction.state.log.min.isr":            fmt.Sprint(nodes/2 + 1),
-			"min.insync.replicas":                      fmt.Sprint(nodes/2 + 1),
+	for i := range nodes {
+		node := local.KafkaNode{
+			Java: java(binary, os.Getenv("KAFKA_JARS"), kafkaHeap), Dir: t.TempDir(), ID: i + 1,
+			Addr: tracingtest.FreeAddr(t), Listeners: listeners, Voters: voters, Settings: extra,
 		}
-		maps.Copy(config, extra)
-		writeProperties(t, n.config, config)
-		k.format(n)
+		for _, mechanism := range []string{"SCRAM-SHA-256", "SCRAM-SHA-512"} {
+			node.Format = append(node.Format, "--add-scram", fmt.Sprintf(`%s=[name=%s,password="%s"]`, mechanism, scramUser, scramPassword))
+		}
+		require.NoError(t, node.Prepare())
+		k.nodes = append(k.nodes, &kafkaNode{KafkaNode: node})
 	}
 	t.Cleanup(k.end)
 	require.NoError(t, k.Start())
 	return k
 }
 
-func writeProperties(t *testing.T, file string, properties map[string]string) {
-	t.Helper()
-	var text strings.Builder
-	for _, key := range slices.Sorted(maps.Keys(properties)) {
-		fmt.Fprintf(&text, "%s=%s\n", key, properties[key])
-	}
-	require.NoError(t, os.WriteFile(file, []byte(text.String()), 0o600))
-}
-
 // The user that may log in with SCRAM.
 const scramUser, scramPassword = "traces", "s3cret with spaces"
-
-// format prepares the storage of a node.
-func (k *kafkaCluster) format(n *kafkaNode) {
-	k.t.Helper()
-	args := append(slices.Clone(k.java), "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "kafka.tools.StorageTool", "format", "--config", n.config, "--cluster-id", "MkU3OEVBNTcwNTJENDM2Qg")
-	for _, mechanism := range []string{"SCRAM-SHA-256", "SCRAM-SHA-512"} {
-		args = append(args, "--add-scram", fmt.Sprintf(`%s=[name=%s,password="%s"]`, mechanism, scramUser, scramPassword))
-	}
-	out, err := exec.Command(args[0], args[1:]...).CombinedOutput()
-	require.NoError(k.t, err, "format the storage of Kafka: %s", out)
-}
 
 // Addr returns the addresses of all nodes, whether they run or not.
 func (k *kafkaCluster) Addr() string {
 	var addrs []string
 	for _, n := range k.nodes {
-		addrs = append(addrs, n.addr)
+		addrs = append(addrs, n.Addr)
 	}
 	return strings.Join(addrs, ",")
 }
@@ -123,8 +82,7 @@ func (k *kafkaCluster) Start() error {
 	for i, n := range k.nodes {
 		if n.proc == nil || !n.proc.running() {
 			name := fmt.Sprintf("kafka-%d", i+1)
-			command := append(slices.Clone(k.java), "kafka.Kafka", n.config)
-			n.proc = startProcess(k.t, name, filepath.Join(n.dir, "kafka.log"), os.Environ(), command...)
+			n.proc = startProcess(k.t, name, filepath.Join(n.Dir, "kafka.log"), os.Environ(), n.Command()...)
 		}
 	}
 	begin := time.Now()
@@ -139,7 +97,7 @@ func (k *kafkaCluster) Start() error {
 
 // await returns when a node knows of all nodes.
 func (k *kafkaCluster) await(n *kafkaNode) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(n.addr), kgo.RetryTimeout(time.Second))
+	client, err := kgo.NewClient(kgo.SeedBrokers(n.Addr), kgo.RetryTimeout(time.Second))
 	if err != nil {
 		return err
 	}

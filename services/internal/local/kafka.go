@@ -10,15 +10,16 @@ import (
 	"strings"
 )
 
-// KafkaNode is one node of Apache Kafka, broker and controller, run from the jars that services/systemtest/jars/with fetches.
+// KafkaNode is one node of Apache Kafka, broker and controller.
 type KafkaNode struct {
-	Jars     string            // the folder
-	Dir      string            // of the node: its configuration and data; made if needed
-	Heap     string            // "384m"
-	ID       int               // from 1 on
-	Addr     string            // where it listens
-	Voters   []string          // the addresses for controllers of all nodes, in the order of their ids
-	Settings map[string]string // besides
+	Java      []string          // runs a class of Kafka: see [Java]
+	Dir       string            // of the node: its configuration and data; made if needed
+	ID        int               // from 1 on
+	Addr      string            // where it listens, without encryption and log-in
+	Listeners []string          // where else, NAME://host:port
+	Voters    []string          // the addresses for controllers of all nodes, in the order of their ids
+	Settings  map[string]string // besides
+	Format    []string          // arguments for the preparation of the storage, besides
 }
 
 // Prepare writes the configuration, and prepares the folder for the data. It blocks for some seconds.
@@ -29,7 +30,8 @@ func (n KafkaNode) Prepare() error {
 	if err := os.WriteFile(n.config(), []byte(n.properties()), 0o600); err != nil {
 		return fmt.Errorf("prepare Kafka: %w", err)
 	}
-	command := n.java("kafka.tools.StorageTool", "format", "--config", n.config(), "--cluster-id", "MkU3OEVBNTcwNTJENDM2Qg")
+	command := append(slices.Clone(n.Java), "kafka.tools.StorageTool", "format", "--config", n.config(), "--cluster-id", "MkU3OEVBNTcwNTJENDM2Qg")
+	command = append(command, n.Format...)
 	format := exec.Command(command[0], command[1:]...)
 	format.Env = JavaEnvironment()
 	if out, err := format.CombinedOutput(); err != nil {
@@ -39,7 +41,7 @@ func (n KafkaNode) Prepare() error {
 }
 
 // Command runs the node, until SIGTERM.
-func (n KafkaNode) Command() []string { return n.java("kafka.Kafka", n.config()) }
+func (n KafkaNode) Command() []string { return append(slices.Clone(n.Java), "kafka.Kafka", n.config()) }
 
 // JavaEnvironment is what a node has to see.
 func JavaEnvironment() []string {
@@ -53,21 +55,23 @@ func (n KafkaNode) properties() string {
 	for i, addr := range n.Voters {
 		voters = append(voters, fmt.Sprintf("%d@%s", i+1, addr))
 	}
+	public := strings.Join(append([]string{"PLAIN://" + n.Addr}, n.Listeners...), ",")
 	replicas, enough := fmt.Sprint(len(voters)), fmt.Sprint(len(voters)/2+1)
 	settings := map[string]string{
 		"process.roles":                            "broker,controller",
 		"node.id":                                  fmt.Sprint(n.ID),
 		"controller.quorum.voters":                 strings.Join(voters, ","),
 		"controller.listener.names":                "CONTROLLER",
-		"listeners":                                "PLAIN://" + n.Addr + ",CONTROLLER://" + n.Voters[n.ID-1],
-		"advertised.listeners":                     "PLAIN://" + n.Addr,
+		"listeners":                                public + ",CONTROLLER://" + n.Voters[n.ID-1],
+		"advertised.listeners":                     public,
 		"inter.broker.listener.name":               "PLAIN",
 		"listener.security.protocol.map":           "PLAIN:PLAINTEXT,CONTROLLER:PLAINTEXT",
 		"log.dirs":                                 filepath.Join(n.Dir, "data"),
 		"auto.create.topics.enable":                "false",
 		"min.insync.replicas":                      enough,
-		"offsets.topic.num.partitions":             "1",
+		"offsets.topic.num.partitions":             "10",
 		"offsets.topic.replication.factor":         replicas,
+		"transaction.state.log.num.partitions":     "1",
 		"transaction.state.log.replication.factor": replicas,
 		"transaction.state.log.min.isr":            enough,
 	}
@@ -79,10 +83,12 @@ func (n KafkaNode) properties() string {
 	return text.String()
 }
 
-func (n KafkaNode) java(args ...string) []string {
+// Java is the command that runs a class of Kafka from the folder of jars that services/systemtest/jars/with fetches, with so much
+// heap, such as "384m".
+func Java(jars, heap string) []string {
 	java := "java"
 	if home := os.Getenv("JAVA_HOME"); home != "" {
 		java = filepath.Join(home, "bin", "java")
 	}
-	return append([]string{java, "-Xmx" + n.Heap, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", filepath.Join(n.Jars, "*")}, args...)
+	return []string{java, "-Xmx" + heap, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", filepath.Join(jars, "*")}
 }
