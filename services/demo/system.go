@@ -170,6 +170,7 @@ func (d *demo) startChild(name, program string, port int, args ...string) (*loca
 	env := append(environment(),
 		"KAFKA_BROKERS="+d.brokers()[0],
 		"TRACING_TRANSPORT="+string(d.transport),
+		"TRACING_SPOOL_DIR="+d.data("spool"),
 		"RANDOM_URL=http://"+addr(d.ports.Random),
 		"LOG_FORMAT=text",
 	)
