@@ -125,12 +125,17 @@ func TestTheArticlesStepsByHand(t *testing.T) {
 	s := newSystem(t)
 	readme, err := os.ReadFile(filepath.Join(s.dir, "README.md"))
 	require.NoError(t, err)
-	_, after, found := strings.Cut(string(readme), "### The article's steps, by hand")
+	_, section, found := strings.Cut(string(readme), "### The article's steps, by hand")
 	require.True(t, found)
-	_, after, _ = strings.Cut(after, "```\n")
-	block, _, _ := strings.Cut(after, "```")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var commands strings.Builder
+	for i, block := range strings.Split(section, "```\n") {
+		if i%2 == 1 {
+			commands.WriteString(block)
+		}
+	}
 
-	for line := range strings.Lines(block) {
+	for line := range strings.Lines(commands.String()) {
 		command := strings.NewReplacer(
 			"docker compose", s.compose,
 			"http://localhost:8083", s.url("CONNECT_PORT"),
