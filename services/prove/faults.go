@@ -2,24 +2,45 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"reflect"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
+	"fault-tolerant-tracing/services/internal/deadletter"
 	"fault-tolerant-tracing/services/internal/local"
+	"fault-tolerant-tracing/services/internal/verdict"
 )
 
 // session is SESSION_TIMEOUT of all members of groups.
 const session = 6 * time.Second
 
+// tracingTopic is where the spans lie, and deadTopic where poison is set aside.
+const (
+	tracingTopic = "tracing-topic"
+	deadTopic    = "tracing-dlq"
+)
+
 // fault is one that can be made to happen.
 type fault struct {
 	name    string
-	on      string                                                  // what it takes hold of: two faults on the same thing do not happen together
+	on      string                                                  // the things it takes hold of: two faults on the same one do not happen together
 	least   time.Duration                                           // below that it is none
 	inflict func(ctx context.Context, p *proof, r *rand.Rand) error // lasts until ctx ends, and leaves all as it was
+}
+
+// meets tells whether two faults take hold of the same thing.
+func (f fault) meets(other fault) bool {
+	things := strings.Fields(other.on)
+	return slices.ContainsFunc(strings.Fields(f.on), func(thing string) bool { return slices.Contains(things, thing) })
 }
 
 // allFaults are all that there are.
@@ -46,9 +67,13 @@ func (p *proof) allFaults() []fault {
 		{"Kafka frozen", "kafka", 3 * time.Second, frozen(p.nodes...)},
 		{"clients killed", "clients", 3 * time.Second, killed(clients...)},
 		{"clients killed while Kafka is away", "kafka", 5 * time.Second, bereft},
-		{"poison on tracing-topic", "tracing-topic", 3 * time.Second, poisoned("tracing-topic", spanPoison)},
-		{"poison and hostile headers on number-topic", "number-topic", 3 * time.Second, poisoned("number-topic", numberPoison)},
+		{"poison on tracing-topic", "tracing-topic", 3 * time.Second, writing("tracing-topic", spanPoison)},
+		{"poison and hostile headers on number-topic", "number-topic", 3 * time.Second, writing("number-topic", numberPoison)},
+		{"poison while tracing-dlq is away", "tracing-topic answers", 4 * time.Second, withoutDLQ},
+		{"tracing-topic grown", "partitions", 2 * time.Second, grown},
+		{"tracing-topic made anew", "tracing-topic partitions kafka relay clients " + strings.Join(services[1:], " "), 4 * time.Second, anew},
 	}
+	list = append(list, scarcities()...)
 	if len(p.nodes) > 1 {
 		list = append(list, fault{"a node of Kafka stopped", "kafka", 3 * time.Second, oneOf(p.nodes, stopped)})
 	}
@@ -161,4 +186,101 @@ func bereft(ctx context.Context, p *proof, r *rand.Rand) error {
 		}
 	}
 	return <-gone
+}
+
+// grown gives tracing-topic a partition more, and writes to all of them.
+func grown(ctx context.Context, p *proof, r *rand.Rand) error {
+	err := until(p.running, func(ctx context.Context) (string, bool) {
+		answers, err := p.lag.admin.CreatePartitions(ctx, 1, tracingTopic)
+		if err == nil {
+			err = answers.Error()
+		}
+		return fmt.Sprint("there is no new partition: ", err), err == nil
+	})
+	if err != nil {
+		return err
+	}
+	return writing(tracingTopic, func(r *rand.Rand) *kgo.Record { return &kgo.Record{Value: anyBatch(r)} })(ctx, p, r)
+}
+
+// withoutDLQ writes poison while the topic is away on which it is to be set aside. Nothing else may be set aside as the fault begins: it could
+// be lost with the topic.
+func withoutDLQ(ctx context.Context, p *proof, r *rand.Rand) error {
+	letters, err := p.takeAway(deadTopic)
+	if err != nil {
+		return err
+	}
+	if err := writing(tracingTopic, spanPoison)(ctx, p, r); err != nil {
+		return err
+	}
+	return p.putBack(letters, kgo.ProducerBatchMaxBytes(deadletter.MaxBytes))
+}
+
+// anew deletes tracing-topic while nobody writes, and makes it again, with what was on it, while everybody does.
+func anew(ctx context.Context, p *proof, _ *rand.Rand) error {
+	writers := slices.Concat(services, clients)
+	thaw := func() {
+		for _, name := range writers {
+			_ = p.parts[name].Thaw() // it may have ended
+		}
+	}
+	defer thaw()
+	if err := until(p.running, func(ctx context.Context) (string, bool) { return p.freezeWriters(ctx, writers) }); err != nil {
+		return err
+	}
+	records, err := p.takeAway(tracingTopic)
+	if err != nil {
+		return err
+	}
+	thaw()
+	<-ctx.Done()
+	return p.putBack(records)
+}
+
+// freezeWriters freezes parts, and tells, in the form that until wants, whether nothing comes to tracing-topic any more.
+func (p *proof) freezeWriters(ctx context.Context, names []string) (string, bool) {
+	for _, name := range names {
+		if err := p.parts[name].Freeze(); err != nil {
+			return err.Error(), false // it is being started again
+		}
+	}
+	before, err := p.lag.admin.ListEndOffsets(ctx, tracingTopic)
+	wait(ctx, 500*time.Millisecond)
+	after, err2 := p.lag.admin.ListEndOffsets(ctx, tracingTopic)
+	if err := errors.Join(err, err2, before.Error(), after.Error()); err != nil {
+		return err.Error(), false
+	}
+	return "spans still come", reflect.DeepEqual(before, after)
+}
+
+// takeAway deletes a topic and returns what was on it.
+func (p *proof) takeAway(topic string) (records []*kgo.Record, err error) {
+	err = until(p.running, func(context.Context) (string, bool) {
+		records = nil
+		err := verdict.Scan(p.running, p.brokers(), func(record *kgo.Record) error {
+			records = append(records, record)
+			return nil
+		}, topic)
+		return fmt.Sprintf("%s cannot be read: %v", topic, err), err == nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return records, until(p.running, func(ctx context.Context) (string, bool) {
+		_, err := p.lag.admin.DeleteTopic(ctx, topic)
+		return fmt.Sprintf("%s cannot be deleted: %v", topic, err), err == nil || errors.Is(err, kerr.UnknownTopicOrPartition)
+	})
+}
+
+// putBack makes a topic again that was taken away, and writes to it what was on it.
+func (p *proof) putBack(records []*kgo.Record, settings ...kgo.Opt) error {
+	if err := p.makeTopics(p.running); err != nil {
+		return err
+	}
+	client, err := newWriter(p.brokers(), settings...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return client.ProduceSync(p.running, records...).FirstErr()
 }

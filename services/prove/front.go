@@ -19,6 +19,7 @@ import (
 // either: it closes the connection.
 type front struct {
 	jaeger  http.Handler
+	server  *http.Server
 	spoiled atomic.Pointer[answer]
 }
 
@@ -42,9 +43,9 @@ func startFront(port int, to string) (f *front, stop func(context.Context) error
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { hangUp() },
 		ErrorLog:     silent,
 	}}
-	server := &http.Server{Handler: f, ErrorLog: silent, ReadHeaderTimeout: time.Minute}
-	go func() { _ = server.Serve(listener) }() // until it is closed
-	return f, func(context.Context) error { return server.Close() }, nil
+	f.server = &http.Server{Handler: f, ErrorLog: silent, ReadHeaderTimeout: time.Minute}
+	go func() { _ = f.server.Serve(listener) }() // until it is closed
+	return f, func(context.Context) error { return f.server.Close() }, nil
 }
 
 // ServeHTTP implements http.Handler.

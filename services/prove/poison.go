@@ -18,18 +18,18 @@ import (
 	"go.opentelemetry.io/collector/pdata/ptrace"
 )
 
-// poisonPerSecond is how many records of poison are written.
-const poisonPerSecond = 20
+// writtenPerSecond is how many records a fault writes.
+const writtenPerSecond = 20
 
-// poisoned writes to a topic what make makes.
-func poisoned(topic string, make func(*rand.Rand) *kgo.Record) func(context.Context, *proof, *rand.Rand) error {
+// writing writes to a topic what make makes.
+func writing(topic string, make func(*rand.Rand) *kgo.Record) func(context.Context, *proof, *rand.Rand) error {
 	return func(ctx context.Context, p *proof, r *rand.Rand) error {
 		client, err := newWriter(p.brokers())
 		if err != nil {
 			return err
 		}
 		defer client.Close()
-		for wait(ctx, time.Second/poisonPerSecond) {
+		for wait(ctx, time.Second/writtenPerSecond) {
 			record := make(r)
 			record.Topic = topic
 			client.TryProduce(p.running, record, nil)

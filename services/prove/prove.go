@@ -212,7 +212,7 @@ func (p *proof) faults(ctx context.Context) error {
 func together(all []fault, r *rand.Rand) (some []fault) {
 	many := 2 + r.IntN(2)
 	for _, i := range r.Perm(len(all)) {
-		if len(some) < many && !slices.ContainsFunc(some, func(f fault) bool { return f.on == all[i].on }) {
+		if len(some) < many && !slices.ContainsFunc(some, all[i].meets) {
 			some = append(some, all[i])
 		}
 	}

@@ -147,6 +147,9 @@ func (p *Process) Freeze() error { return p.last.Load().signal(syscall.SIGTSTP) 
 // Thaw lets Jaeger go on.
 func (p *Process) Thaw() error { return p.last.Load().signal(syscall.SIGCONT) }
 
+// Group is the process group of Jaeger and what it is wrapped in, which leads it.
+func (p *Process) Group() int { return p.last.Load().cmd.Process.Pid }
+
 // Done is closed when Jaeger has ended, for whatever reason. After another
 // Start it is another channel.
 func (p *Process) Done() <-chan struct{} { return p.last.Load().done }

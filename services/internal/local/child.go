@@ -90,6 +90,9 @@ func (c *Child) Freeze() error { return c.signal(syscall.SIGTSTP) }
 // Thaw lets the program go on.
 func (c *Child) Thaw() error { return c.signal(syscall.SIGCONT) }
 
+// Group is the process group of the supervisor, which leads it, and the program.
+func (c *Child) Group() int { return c.group }
+
 func (c *Child) signal(s syscall.Signal) error {
 	if err := syscall.Kill(c.group, s); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("signal %s: %w", c.name, err)

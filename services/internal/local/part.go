@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/prometheus/procfs"
 )
 
 // steady is how long a process must have run for its end not to count as one more failure in a row.
@@ -18,6 +19,7 @@ type Process interface {
 	Kill() error                    // at once
 	Freeze() error                  // until Thaw
 	Thaw() error
+	Group() int            // of processes: the program, and its supervisor
 	Done() <-chan struct{} // closed when it has ended
 	Ended() error          // how; to be called after Done
 }
@@ -80,6 +82,29 @@ func (p *Part) Freeze() error { return p.act(Process.Freeze) }
 
 // Thaw lets it go on.
 func (p *Part) Thaw() error { return p.act(Process.Thaw) }
+
+// PID is the process id of the program, not of its supervisor. It is there on Linux only.
+func (p *Part) PID() (pid int, err error) {
+	err = p.act(func(process Process) error {
+		pid, err = programOf(process.Group())
+		return err
+	})
+	return pid, err
+}
+
+// programOf finds what a supervisor runs.
+func programOf(supervisor int) (int, error) {
+	all, err := procfs.AllProcs()
+	if err != nil {
+		return 0, fmt.Errorf("find the program of process %d: %w", supervisor, err)
+	}
+	for _, process := range all {
+		if stat, err := process.Stat(); err == nil && stat.PPID == supervisor { // on an error it has ended
+			return process.PID, nil
+		}
+	}
+	return 0, fmt.Errorf("process %d runs no program", supervisor)
+}
 
 // act does something to a process that runs.
 func (p *Part) act(do func(Process) error) error {

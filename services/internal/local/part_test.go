@@ -18,6 +18,7 @@ type fakeLife struct{ over chan struct{} }
 func (l fakeLife) Stop(context.Context) error { return l.Kill() }
 func (l fakeLife) Freeze() error              { return nil }
 func (l fakeLife) Thaw() error                { return nil }
+func (l fakeLife) Group() int                 { return 0 }
 func (l fakeLife) Done() <-chan struct{}      { return l.over }
 func (l fakeLife) Ended() error               { return errors.New("relay ended") }
 

@@ -2,9 +2,11 @@ package local
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -116,6 +118,27 @@ func TestAChildIsFrozen(t *testing.T) {
 	require.NoError(t, c.Kill())
 	<-c.Done()
 	require.NoError(t, c.Freeze(), "of what has ended")
+}
+
+func TestAPartKnowsTheProcessOfItsProgram(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("there is no /proc")
+	}
+	self, err := os.Executable()
+	require.NoError(t, err)
+	logFile := filepath.Join(t.TempDir(), "child.log")
+	part := &Part{Name: "child", Fatal: func(error) bool { return true }, Tell: func(string, ...any) {}, Launch: func(context.Context) (Process, error) {
+		return Start([]string{self, "supervise", "--"}, "child", logFile, os.Environ(), "sh", "-c", "echo $$; exec sleep 60")
+	}}
+	require.NoError(t, part.Start(t.Context()))
+	said := "(nothing)"
+	eventually(t, "the child runs", func() bool { said = LastLine(logFile); return said != "(nothing)" })
+	pid, err := part.PID()
+	require.NoError(t, err)
+	assert.Equal(t, said, fmt.Sprint(pid))
+	require.NoError(t, part.Stop(t.Context()))
+	_, err = part.PID()
+	assert.EqualError(t, err, "child is stopped")
 }
 
 // eventually polls until ok, for a minute at most.
