@@ -39,6 +39,7 @@ type Consumer struct {
 	login      *kafkaclient.Credentials
 	paused     bool
 	reassigned bool
+	begun      bool            // the client has had partitions, of the topic with topicID
 	fullSince  time.Time       // zero: there is room
 	asked      time.Time       // when the ends of the partitions were last asked for
 	checked    time.Time       // when the id of the topic was
@@ -250,7 +251,7 @@ func (c *Consumer) renew(ended <-chan struct{}) error {
 	old := c.kafka.Swap(client)
 	c.using.Unlock()
 	go func() { _ = old.Close() }() // librdkafka may not end the close of a client that was fenced off
-	c.paused, c.reassigned = false, false
+	c.paused, c.reassigned, c.begun = false, false, false
 	return c.subscribe()
 }
 

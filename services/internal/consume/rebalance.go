@@ -75,10 +75,15 @@ func (c *Consumer) begin(client *kafka.Consumer, partitions []kafka.TopicPartiti
 		c.tails.read(p.Partition, 0) // so that it can stall before its first record
 	}
 	c.reassigned = true
-	if id, err := askTopicID(client, c.cfg.Topic); err == nil {
-		c.topicID.Store(&id)
-	} else {
+	known, begun := c.topicID.Load(), c.begun
+	c.begun = true
+	switch id, err := askTopicID(client, c.cfg.Topic); {
+	case err != nil:
 		c.log.Debug("could not ask for the id of the topic", "err", err)
+	case known == nil || !begun:
+		c.topicID.Store(&id)
+	case *known != id: // other partitions are still read from where those of the old topic were
+		c.anew.Store(true)
 	}
 	committed, err := client.Committed(partitions, int(askTimeout.Milliseconds()))
 	if err != nil {
