@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -71,7 +70,6 @@ func (p *proof) allFaults() []fault {
 		{"poison and hostile headers on number-topic", "number-topic", 3 * time.Second, writing("number-topic", numberPoison)},
 		{"poison while tracing-dlq is away", "tracing-topic answers", 4 * time.Second, withoutDLQ},
 		{"tracing-topic grown", "partitions", 2 * time.Second, grown},
-		{"tracing-topic made anew", "tracing-topic partitions kafka relay clients " + strings.Join(services[1:], " "), 4 * time.Second, anew},
 	}
 	list = append(list, scarcities()...)
 	if len(p.nodes) > 1 {
@@ -214,43 +212,6 @@ func withoutDLQ(ctx context.Context, p *proof, r *rand.Rand) error {
 		return err
 	}
 	return p.putBack(letters, kgo.ProducerBatchMaxBytes(deadletter.MaxBytes))
-}
-
-// anew deletes tracing-topic while nobody writes, and makes it again, with what was on it, while everybody does.
-func anew(ctx context.Context, p *proof, _ *rand.Rand) error {
-	writers := slices.Concat(services, clients)
-	thaw := func() {
-		for _, name := range writers {
-			_ = p.parts[name].Thaw() // it may have ended
-		}
-	}
-	defer thaw()
-	if err := until(p.running, func(ctx context.Context) (string, bool) { return p.freezeWriters(ctx, writers) }); err != nil {
-		return err
-	}
-	records, err := p.takeAway(tracingTopic)
-	if err != nil {
-		return err
-	}
-	thaw()
-	<-ctx.Done()
-	return p.putBack(records)
-}
-
-// freezeWriters freezes parts, and tells, in the form that until wants, whether nothing comes to tracing-topic any more.
-func (p *proof) freezeWriters(ctx context.Context, names []string) (string, bool) {
-	for _, name := range names {
-		if err := p.parts[name].Freeze(); err != nil {
-			return err.Error(), false // it is being started again
-		}
-	}
-	before, err := p.lag.admin.ListEndOffsets(ctx, tracingTopic)
-	wait(ctx, 500*time.Millisecond)
-	after, err2 := p.lag.admin.ListEndOffsets(ctx, tracingTopic)
-	if err := errors.Join(err, err2, before.Error(), after.Error()); err != nil {
-		return err.Error(), false
-	}
-	return "spans still come", reflect.DeepEqual(before, after)
 }
 
 // takeAway deletes a topic and returns what was on it.

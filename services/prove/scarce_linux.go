@@ -6,18 +6,14 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-	"go.opentelemetry.io/collector/pdata/ptrace"
 	"golang.org/x/sys/unix"
 )
 
 // scarcities are the faults by limits of a process.
 func scarcities() []fault {
 	return []fault{
-		{"Jaeger's store cannot grow", "jaeger", 4 * time.Second, full},
 		{"relay with few file descriptors", "relay", 4 * time.Second, narrow},
 		{"Kafka stopped, few file descriptors to connect again", "kafka", 4 * time.Second, narrowReturn},
 	}
@@ -80,42 +76,4 @@ func narrowReturn(ctx context.Context, p *proof, r *rand.Rand) error {
 	}
 	<-ctx.Done()
 	return nil
-}
-
-// full lets no file of Jaeger's become larger than a megabyte, while records come that make its store need new ones.
-func full(ctx context.Context, p *proof, r *rand.Rand) error {
-	client, err := newWriter(p.brokers())
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	for limited := 0; wait(ctx, 200*time.Millisecond); {
-		if pid, err := p.parts["jaeger"].PID(); err == nil && pid != limited {
-			lift, err := limit(pid, unix.RLIMIT_FSIZE, 1<<20)
-			if err != nil {
-				continue // it has just ended
-			}
-			defer lift()
-			limited = pid
-		}
-		client.TryProduce(p.running, &kgo.Record{Topic: "tracing-topic", Value: large(r)}, nil)
-	}
-	return client.Flush(p.running)
-}
-
-// large is a record of 400 kB that Jaeger's store makes 8 MB of: it writes what describes the process with each span, and once more to find it by.
-func large(r *rand.Rand) []byte {
-	traces := otlpTraces(r)
-	resource := traces.ResourceSpans().At(0)
-	for i := range 8 {
-		resource.Resource().Attributes().PutStr(fmt.Sprint("large", i), strings.Repeat("x", 50_000))
-	}
-	spans := resource.ScopeSpans().At(0).Spans()
-	for i := spans.Len(); i < 10; i++ {
-		span := spans.AppendEmpty()
-		spans.At(0).CopyTo(span)
-		span.SetSpanID([8]byte(noise(r, 8)))
-	}
-	value, _ := (&ptrace.ProtoMarshaler{}).MarshalTraces(traces) // it does not fail
-	return value
 }
