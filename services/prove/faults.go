@@ -203,7 +203,7 @@ func grown(ctx context.Context, p *proof, r *rand.Rand) error {
 
 // withoutDLQ writes poison while the topic is away on which it is to be set aside. Nothing else may be set aside as the fault begins: it could
 // be lost with the topic.
-func withoutDLQ(ctx context.Context, p *proof, r *rand.Rand) error {
+func withoutDLQ(_ context.Context, p *proof, r *rand.Rand) error {
 	letters, err := p.takeAway(deadTopic)
 	if err != nil {
 		return err
