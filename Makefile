@@ -103,6 +103,11 @@ KAFKA    ?= embedded
 prove: build ## Run the whole system under every fault that can be made, for DURATION (10m), and count what was lost; SEED=N repeats an order, KAFKA=real takes Apache Kafka
 	@$(if $(filter real,$(KAFKA)),services/systemtest/jars/with) bin/prove --kafka '$(KAFKA)' --duration '$(DURATION)' $(if $(SEED),--seed '$(SEED)')
 
+.PHONY: prove-contrast
+prove-contrast: DURATION = 3m
+prove-contrast: build ## Let the same faults happen to the relay, to a Collector in its place and to the SDK's own exporter, for DURATION (3m) each; SEED=N
+	@bin/prove contrast --duration '$(DURATION)' $(if $(SEED),--seed '$(SEED)')
+
 .PHONY: bench-transport
 bench-transport: toolchain ## Measure what a delivered span costs by Kafka, HTTP and UDP
 	go test -run '^$$' -bench Transport -benchtime 1x -timeout 20m ./tracing/bench

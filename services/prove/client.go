@@ -2,21 +2,25 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/opentracing/opentracing-go"
 	"github.com/opentracing/opentracing-go/ext"
 	"github.com/opentracing/opentracing-go/log"
 	"github.com/spf13/cobra"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -40,14 +44,18 @@ const spansOfTrace = 4
 
 func clientCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:    "client NAME BROKERS SPOOL LEDGER",
-		Short:  "Write spans until SIGTERM, and into a ledger how many",
+		Use:    "client NAME BROKERS SPOOL LEDGER RATE",
+		Short:  "Write so many traces a second until SIGTERM, and into a ledger how many spans",
 		Hidden: true, // prove itself starts it
-		Args:   cobra.ExactArgs(4),
+		Args:   cobra.ExactArgs(5),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			rate, err := strconv.Atoi(args[4])
+			if err != nil {
+				return err
+			}
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, os.Interrupt)
 			defer stop()
-			return runClient(ctx, args[0], args[1], args[2], args[3])
+			return runClient(ctx, args[0], args[1], args[2], args[3], time.Second/time.Duration(rate))
 		},
 	}
 }
@@ -58,23 +66,20 @@ type generator struct {
 	close func(context.Context) error
 }
 
-// runClient makes traces until ctx ends. The ledger knows each span that has ended, and whether the client could send all of them.
-func runClient(ctx context.Context, name, brokers, spool, dir string) (err error) {
+// runClient makes a trace each interval until ctx ends. The ledger knows each span that has ended, and whether the client could send all
+// of them.
+func runClient(ctx context.Context, name, brokers, spool, dir string, interval time.Duration) (err error) {
 	life := fmt.Sprintf("%s.%d.%d", name, os.Getpid(), time.Now().UnixMicro())
 	ledger, err := newLedger(dir, life)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, ledger.close()) }()
-	start := newThriftGenerator
-	if strings.HasPrefix(name, "otlp") {
-		start = newOTLPGenerator
-	}
-	g, err := start(name, life, kafkaclient.Cluster{Brokers: strings.Split(brokers, ","), ClientID: name}, spool)
+	g, err := newGenerator(ctx, name, life, kafkaclient.Cluster{Brokers: strings.Split(brokers, ","), ClientID: name}, spool)
 	if err != nil {
 		return err
 	}
-	tick := time.NewTicker(time.Second / perSecond)
+	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	last := int64(0)
 	for ctx.Err() == nil {
@@ -93,6 +98,26 @@ func runClient(ctx context.Context, name, brokers, spool, dir string) (err error
 		return err
 	}
 	return ledger.complete()
+}
+
+// newGenerator makes the kind that the client's name begins with.
+func newGenerator(ctx context.Context, name, life string, kafka kafkaclient.Cluster, spool string) (*generator, error) {
+	switch kind, _, _ := strings.Cut(name, "-"); kind {
+	case "thrift":
+		return newThriftGenerator(name, life, kafka, spool)
+	case "otlp":
+		exporter, err := otelkafka.New(otelkafka.Config{Kafka: kafka, SpoolDir: spool, Logger: slog.Default()})
+		if err != nil {
+			return nil, err
+		}
+		return newOTelGenerator(name, life, exporter), nil
+	default: // straight to what the environment names
+		exporter, err := otlptracehttp.New(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return newOTelGenerator(name, life, exporter), nil
+	}
 }
 
 func newThriftGenerator(name, life string, kafka kafkaclient.Cluster, spool string) (*generator, error) {
@@ -119,13 +144,10 @@ func newThriftGenerator(name, life string, kafka kafkaclient.Cluster, spool stri
 	}}, nil
 }
 
-func newOTLPGenerator(name, life string, kafka kafkaclient.Cluster, spool string) (*generator, error) {
-	exporter, err := otelkafka.New(otelkafka.Config{Kafka: kafka, SpoolDir: spool, Logger: slog.Default()})
-	if err != nil {
-		return nil, err
-	}
+func newOTelGenerator(name, life string, exporter sdktrace.SpanExporter) *generator {
 	provider := sdktrace.NewTracerProvider(
-		sdktrace.WithBatcher(exporter, sdktrace.WithBatchTimeout(flushInterval), sdktrace.WithMaxQueueSize(100_000)),
+		sdktrace.WithBatcher(exporter, sdktrace.WithBatchTimeout(flushInterval)),
+		sdktrace.WithIDGenerator(&ids{life: life}),
 		sdktrace.WithResource(resource.NewSchemaless(attribute.String("service.name", name), attribute.String(lifeTag, life))),
 	)
 	tracer := provider.Tracer("prove", trace.WithInstrumentationVersion("1"))
@@ -149,5 +171,32 @@ func newOTLPGenerator(name, life string, kafka kafkaclient.Cluster, spool string
 			root.SetAttributes(attribute.Int64(numberTag, number()))
 			root.End()
 		},
-	}, nil
+	}
+}
+
+// ids are those of the traces of one process: where a span is follows from its number. It is for one goroutine.
+type ids struct {
+	life          string
+	traces, spans uint64 // so far
+}
+
+// NewIDs implements sdktrace.IDGenerator.
+func (g *ids) NewIDs(ctx context.Context) (trace.TraceID, trace.SpanID) {
+	g.traces++
+	id := traceID(g.life, g.traces)
+	return id, g.NewSpanID(ctx, id)
+}
+
+// NewSpanID implements sdktrace.IDGenerator.
+func (g *ids) NewSpanID(context.Context, trace.TraceID) (id trace.SpanID) {
+	g.spans++
+	binary.BigEndian.PutUint64(id[:], g.spans)
+	return id
+}
+
+// traceID is that of a trace of a process, of which the first is 1.
+func traceID(life string, number uint64) (id trace.TraceID) {
+	binary.BigEndian.PutUint64(id[:8], xxhash.Sum64String(life))
+	binary.BigEndian.PutUint64(id[8:], number)
+	return id
 }

@@ -175,15 +175,21 @@ func joining(ctx context.Context, p *proof, r *rand.Rand) error {
 
 // bereft takes Kafka away, and kills clients that keep their spans on disk meanwhile.
 func bereft(ctx context.Context, p *proof, r *rand.Rand) error {
-	away := stopped(p.nodes...)
-	gone := make(chan error, 1)
-	go func() { gone <- away(ctx, p, r) }()
-	if wait(ctx, 2500*time.Millisecond) { // what has waited for a second is on disk
-		for _, name := range clients {
-			_ = p.parts[name].Kill()
+	return without(p.nodes, 2500*time.Millisecond, clients)(ctx, p, r) // what has waited for a second is on disk
+}
+
+// without stops parts, and kills others once when those have been away for so long.
+func without(away []string, long time.Duration, others []string) func(context.Context, *proof, *rand.Rand) error {
+	return func(ctx context.Context, p *proof, r *rand.Rand) error {
+		gone := make(chan error, 1)
+		go func() { gone <- stopped(away...)(ctx, p, r) }()
+		if wait(ctx, long) {
+			for _, name := range others {
+				_ = p.parts[name].Kill() // it may have ended, and not be there again
+			}
 		}
+		return <-gone
 	}
-	return <-gone
 }
 
 // grown gives tracing-topic a partition more, and writes to all of them.

@@ -46,7 +46,7 @@ type life struct {
 	name     string
 	marks    []mark
 	complete bool
-	came     []bool // which of its spans are on tracing-topic
+	came     []bool // which of its spans are where they should be: on tracing-topic, or in Jaeger
 }
 
 // mark says that by then so many spans had ended.
@@ -100,17 +100,41 @@ func (l *life) read(name string) error {
 	return nil
 }
 
-// missing calls each with the spans that are not on tracing-topic, when they had ended, and how long before the end of the process.
-func (l *life) missing(each func(number int64, ended time.Time, before time.Duration)) {
+// each calls do with each span, when it had ended, and how long before the end of the process.
+func (l *life) each(do func(number int64, ended time.Time, before time.Duration)) {
 	if len(l.marks) == 0 {
 		return
 	}
 	last := l.marks[len(l.marks)-1]
 	for n := int64(1); n <= last.spans; n++ {
-		if !l.came[n] {
-			ended := l.marks[sort.Search(len(l.marks), func(i int) bool { return l.marks[i].spans >= n })].at
-			each(n, ended, last.at.Sub(ended))
-		}
+		ended := l.marks[sort.Search(len(l.marks), func(i int) bool { return l.marks[i].spans >= n })].at
+		do(n, ended, last.at.Sub(ended))
+	}
+}
+
+// takenAlong tells whether a span that had ended so long before the end of the process, and did not come, was one that it had not yet sent.
+func (l *life) takenAlong(before time.Duration) bool { return !l.complete && before <= unsent }
+
+// clientSpan names a span by the process and its number in it.
+type clientSpan struct {
+	life   string
+	number int64
+}
+
+// clientSpanOf tells which one a span is. What is none has number 0.
+func clientSpanOf(s verdict.Span) clientSpan {
+	number, err := strconv.ParseInt(strings.TrimPrefix(s.Tags[numberTag], "int64 "), 10, 64)
+	if err != nil || number < 0 {
+		return clientSpan{}
+	}
+	return clientSpan{strings.TrimPrefix(s.Process[lifeTag], "string "), number}
+}
+
+// came notes that a span is where it should be, if it is of one of the lives.
+func came(lives map[string]*life, s verdict.Span) {
+	of := clientSpanOf(s)
+	if l := lives[of.life]; l != nil && of.number < int64(len(l.came)) {
+		l.came[of.number] = true
 	}
 }
 
@@ -134,10 +158,7 @@ func count(ctx context.Context, dir string, brokers []string, phaseAt func(time.
 	err = verdict.Scan(ctx, brokers, func(r *kgo.Record) error {
 		spans, _ := verdict.FromTopic(r.Value) // what holds none is another's
 		for _, s := range spans {
-			l := lives[strings.TrimPrefix(s.Process[lifeTag], "string ")]
-			if n, err := strconv.ParseInt(strings.TrimPrefix(s.Tags[numberTag], "int64 "), 10, 64); err == nil && l != nil && 0 < n && n < int64(len(l.came)) {
-				l.came[n] = true
-			}
+			came(lives, s)
 		}
 		return nil
 	}, "tracing-topic")
@@ -159,8 +180,11 @@ func (c *clientSpans) add(l *life, phaseAt func(time.Time) int) {
 	if len(l.marks) > 0 {
 		c.Ended += l.marks[len(l.marks)-1].spans
 	}
-	l.missing(func(number int64, ended time.Time, before time.Duration) {
-		if !l.complete && before <= unsent {
+	l.each(func(number int64, ended time.Time, before time.Duration) {
+		if l.came[number] {
+			return
+		}
+		if l.takenAlong(before) {
 			c.notSent[phaseAt(ended)]++
 			c.Oldest = max(c.Oldest, before)
 			return

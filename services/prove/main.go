@@ -4,6 +4,7 @@
 // It starts what the demo starts, and clients of both kinds besides, each as a process of its own; lets numbers and spans flow; kills,
 // stops and freezes the processes, spoils what Jaeger answers, and writes poison to the topics, one fault after the other and then
 // several at a time, in an order that a seed decides; lets everything recover; and compares all that was sent with what is in Jaeger.
+// "prove contrast" lets such faults happen to other ways of carrying spans, beside the relay.
 // It keeps everything in .prove/ of the repository, cleaned at each start: the tables, logs, data. What it starts ends with it, however
 // it ends.
 package main
@@ -40,7 +41,7 @@ func run(args []string) int {
 	context.AfterFunc(ctx, stop) // a second signal ends it at once; the supervisors then do the rest
 	code := 0
 	root := proveCommand()
-	root.AddCommand(local.SuperviseCommand(&code), local.BrokerCommand(), clientCommand())
+	root.AddCommand(local.SuperviseCommand(&code), local.BrokerCommand(), clientCommand(), contrastCommand())
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	switch {

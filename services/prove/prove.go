@@ -92,13 +92,18 @@ func (p *proof) say(format string, args ...any) {
 func (p *proof) run(ctx context.Context) error {
 	p.began = time.Now()
 	p.say("seed %d, %s, faults for %s; everything is in %s", p.seed, p.kafka(), p.duration, p.work)
+	return p.within(ctx, p.prove)
+}
+
+// within does something in a folder that is made anew, stops everything that was started, and returns the error of either.
+func (p *proof) within(ctx context.Context, do func(ctx context.Context, fail context.CancelCauseFunc) error) error {
 	if err := p.cleanUp(); err != nil {
 		return err
 	}
 	running, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	p.running = running
-	err := p.prove(running, fail)
+	err := do(running, fail)
 	if ctx.Err() != nil {
 		err = errInterrupted
 	} else if running.Err() != nil {
@@ -226,7 +231,19 @@ func (p *proof) happen(ctx context.Context, long time.Duration, some ...fault) e
 		names = append(names, f.name)
 	}
 	name := strings.Join(names, " + ")
-	number := uint64(len(p.phases))
+	now, err := p.inflict(ctx, long, uint64(len(p.phases)), name, some...)
+	if err != nil {
+		return err
+	}
+	if err := p.recover(ctx, now); err != nil {
+		return fmt.Errorf("after %s: %w", name, err)
+	}
+	p.say("… recovered after %.1f s", now.recovered.Seconds())
+	return nil
+}
+
+// inflict lets faults happen together for so long, as a phase with a name. The number and the seed decide what is random in them.
+func (p *proof) inflict(ctx context.Context, long time.Duration, number uint64, name string, some ...fault) (*phase, error) {
 	now := p.phase(name)
 	p.say("%s, for %s", name, long.Round(100*time.Millisecond))
 	during, end := context.WithTimeout(ctx, long)
@@ -238,14 +255,10 @@ func (p *proof) happen(ctx context.Context, long time.Duration, some ...fault) e
 		})
 	}
 	if err := happening.Wait(); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	now.lasted = time.Since(now.began)
-	if err := p.recover(ctx, now); err != nil {
-		return fmt.Errorf("after %s: %w", name, err)
-	}
-	p.say("… recovered after %.1f s", now.recovered.Seconds())
-	return nil
+	return now, nil
 }
 
 // recover waits until all that was on the topics when the fault ended is done.

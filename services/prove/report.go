@@ -160,19 +160,13 @@ func (p *proof) tell(r *result) error {
 // write writes the result as Markdown.
 func (r *result) write(w io.Writer) {
 	fmt.Fprintf(w, "Seed %d, %s, faults for %s, %s in all.\n\n", r.Seed, r.Kafka, r.Duration, r.Took)
-	t := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
-	line := func(cells ...any) {
-		for _, cell := range cells {
-			fmt.Fprintf(t, "| %v\t", cell)
-		}
-		fmt.Fprintln(t, "|")
-	}
+	line, flush := markdownTable(w)
 	line("fault", "s", "sent", "found", "duplicated", "set aside", "changed", "lost", "not sent", "recovered after, s")
 	line("---", "--:", "--:", "--:", "--:", "--:", "--:", "--:", "--:", "--:")
 	for _, row := range append(r.Rows, r.Total) {
 		line(row.Fault, fmt.Sprintf("%.0f", row.Seconds), row.Sent, row.Found, row.Duplicated, row.SetAside, row.Changed, row.Lost, row.NotSent, fmt.Sprintf("%.1f", row.Recovered))
 	}
-	_ = t.Flush()
+	flush()
 	fmt.Fprintf(w, "\nNumbers: %d of %d arrived, and %d have their whole chain of spans in Jaeger; of these, %d hold more, as work was done again.\n",
 		r.NumbersArrived, r.Numbers, r.Chains, r.Repeated)
 	fmt.Fprintf(w, "Clients: %d processes, %d of them killed, ended %d spans.", r.Clients.Lives, r.Clients.Killed, r.Clients.Ended)
@@ -183,4 +177,15 @@ func (r *result) write(w io.Writer) {
 	if len(r.Missed) > 0 {
 		fmt.Fprintf(w, "There was no time for these alone: %s.\n", strings.Join(r.Missed, "; "))
 	}
+}
+
+// markdownTable writes a table line by line, in columns as wide as they have to be, when it is flushed.
+func markdownTable(w io.Writer) (line func(cells ...any), flush func()) {
+	t := tabwriter.NewWriter(w, 0, 0, 1, ' ', 0)
+	return func(cells ...any) {
+		for _, cell := range cells {
+			fmt.Fprintf(t, "| %v\t", cell)
+		}
+		fmt.Fprintln(t, "|")
+	}, func() { _ = t.Flush() }
 }

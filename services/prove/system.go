@@ -77,40 +77,13 @@ func addrs(ports []int) (list []string) {
 func (p *proof) brokers() []string { return addrs(p.ports.kafka) }
 
 // start starts everything, and returns when all of it is ready. What ends before that ends the run.
-func (p *proof) start(ctx context.Context, fail context.CancelCauseFunc) (err error) {
-	for _, name := range append([]string{"jaeger", "topic-config"}, services...) {
-		if _, err := os.Stat(p.bin(name)); err != nil {
-			return fmt.Errorf("bin/%s is missing: run `make build` first", name)
-		}
-	}
-	if p.ports, err = freePorts(len(p.nodes)); err != nil {
+func (p *proof) start(ctx context.Context, fail context.CancelCauseFunc) error {
+	if err := p.prepare(fail, append([]string{"topic-config"}, services...)...); err != nil {
 		return err
 	}
-	p.jaeger = jaeger.New(jaeger.Options{
-		Binary: p.bin("jaeger"), ConfigFile: p.root + "/deploy/jaeger/jaeger.yaml", UIDir: p.bin("jaeger-ui"),
-		DataDir: p.data("jaeger"), LogFile: p.log("jaeger"),
-		OTLPPort: p.ports.otlp, CollectorPort: p.ports.jaegerCollector, QueryPort: p.ports.jaegerQuery,
-		Wrap: p.supervisor(),
-	})
-	p.query = jaeger.NewQuery(p.jaeger.QueryURL())
-	front, stop, err := startFront(p.ports.front, p.jaeger.OTLPEndpoint())
-	if err != nil {
-		return err
-	}
-	p.front = front
-	p.teardown.Add("front", stop)
-	if p.lag, err = newLag(p.brokers()); err != nil {
-		return err
-	}
-
 	if err := p.prepareKafka(fail); err != nil {
 		return err
 	}
-	p.part(fail, "jaeger", func(ctx context.Context) (local.Process, error) {
-		ctx, cancel := context.WithTimeout(ctx, startTimeout)
-		defer cancel()
-		return local.LaunchJaeger(ctx, p.jaeger, p.log("jaeger"))
-	})
 	for _, list := range [][]string{services, guests} {
 		for _, name := range list {
 			program := name
@@ -121,7 +94,7 @@ func (p *proof) start(ctx context.Context, fail context.CancelCauseFunc) (err er
 		}
 	}
 	for _, name := range clients {
-		p.part(fail, name, p.launch(name, p.self, "client", name, strings.Join(p.brokers(), ","), p.data("spool"), p.data("ledger")))
+		p.part(fail, name, p.launch(name, p.self, "client", name, strings.Join(p.brokers(), ","), p.data("spool"), p.data("ledger"), strconv.Itoa(perSecond)))
 	}
 	for _, name := range append(p.nodes, "jaeger") {
 		if err := p.parts[name].Start(ctx); err != nil {
@@ -145,6 +118,37 @@ func (p *proof) start(ctx context.Context, fail context.CancelCauseFunc) (err er
 		}
 	}
 	p.say("everything runs")
+	return nil
+}
+
+// prepare makes what all else is about: Jaeger, and the proxy before it. programs are those that are needed besides.
+func (p *proof) prepare(fail context.CancelCauseFunc, programs ...string) (err error) {
+	for _, name := range append(programs, "jaeger") {
+		if _, err := os.Stat(p.bin(name)); err != nil {
+			return fmt.Errorf("bin/%s is missing: run `make build` first", name)
+		}
+	}
+	if p.ports, err = freePorts(len(p.nodes)); err != nil {
+		return err
+	}
+	p.jaeger = jaeger.New(jaeger.Options{
+		Binary: p.bin("jaeger"), ConfigFile: p.root + "/deploy/jaeger/jaeger.yaml", UIDir: p.bin("jaeger-ui"),
+		DataDir: p.data("jaeger"), LogFile: p.log("jaeger"),
+		OTLPPort: p.ports.otlp, CollectorPort: p.ports.jaegerCollector, QueryPort: p.ports.jaegerQuery,
+		Wrap: p.supervisor(),
+	})
+	p.query = jaeger.NewQuery(p.jaeger.QueryURL())
+	front, stop, err := startFront(p.ports.front, p.jaeger.OTLPEndpoint())
+	if err != nil {
+		return err
+	}
+	p.front = front
+	p.teardown.Add("front", stop)
+	p.part(fail, "jaeger", func(ctx context.Context) (local.Process, error) {
+		ctx, cancel := context.WithTimeout(ctx, startTimeout)
+		defer cancel()
+		return local.LaunchJaeger(ctx, p.jaeger, p.log("jaeger"))
+	})
 	return nil
 }
 
@@ -183,7 +187,10 @@ func (p *proof) launch(name string, command ...string) func(context.Context) (lo
 }
 
 // prepareKafka makes the parts that Kafka is: the small broker, or the nodes of a cluster.
-func (p *proof) prepareKafka(fail context.CancelCauseFunc) error {
+func (p *proof) prepareKafka(fail context.CancelCauseFunc) (err error) {
+	if p.lag, err = newLag(p.brokers()); err != nil {
+		return err
+	}
 	if p.jars == "" {
 		p.part(fail, p.nodes[0], p.launch(p.nodes[0], p.self, "broker", p.brokers()[0], p.data("kafka")))
 		return nil
