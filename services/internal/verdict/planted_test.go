@@ -126,6 +126,11 @@ func TestPlantedLossesAreReported(t *testing.T) {
 		{"a span comes twice, and Jaeger keeps one", another(func(*thrift.Span) {}), Phase{}, nil},
 		{"a span comes twice, as two", another(func(s *thrift.Span) { s.StartTime-- }), Phase{Duplicated: 1}, nil},
 		{"a span comes twice, with two ids", another(func(s *thrift.Span) { s.SpanId = 99 }), Phase{}, []string{"number 6, trace T: 1 span(s) too many"}},
+		{"a span has no id of a trace", func(j *journey) {
+			b, _ := of6(j.written, picked)
+			alone := &thrift.Batch{Process: b.Process, Spans: []*thrift.Span{{SpanId: time.Now().UnixNano(), OperationName: "alone", Flags: 1, StartTime: time.Now().UnixMicro()}}}
+			j.written, j.arrives = append(j.written, alone), append(j.arrives, alone)
+		}, Phase{Sent: 1, Found: 1}, nil},
 		{"a number is lost", func(j *journey) { j.unanswered = true }, Phase{}, []string{"number 6 did not arrive"}},
 		{"all is lost", func(j *journey) { j.arrives = nil }, Phase{Found: -11, Lost: 11}, nil},
 	}
