@@ -17,6 +17,8 @@ type state struct {
 	Topics map[string]topic `json:"topics"`
 	Spans  spans            `json:"spans"`
 
+	Outages []outage `json:"outages"` // the last one last
+
 	Answers []answer `json:"answers"` // the latest first
 	Letters []letter `json:"letters"` // the latest first
 
@@ -85,7 +87,6 @@ type letter struct {
 
 // point is one second of the past.
 type point struct {
-	At      int64 `json:"t"` // seconds since 1970
+	At      int64 `json:"t"` // milliseconds since 1970
 	Waiting int64 `json:"w"`
-	Down    bool  `json:"d,omitempty"` // Jaeger is away, or the relay is holding
 }

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"fault-tolerant-tracing/services/internal/deadletter"
-	"fault-tolerant-tracing/services/internal/dispatch"
 	query "fault-tolerant-tracing/services/internal/jaeger"
 	"fault-tolerant-tracing/services/internal/printable"
 )
@@ -47,7 +46,8 @@ type watch struct {
 	latest    []byte // the state in JSON
 	listeners map[chan []byte]bool
 
-	before seen // of the tick alone
+	before  seen    // of the tick alone
+	outages outages // of the tick alone
 }
 
 // seen is what rates are taken from.
@@ -143,6 +143,7 @@ func (w *watch) look(ctx context.Context) state {
 	s.Spans.Written, s.Spans.Delivered = w.spans.totals()
 	s.Spans.Waiting = s.Spans.Written - s.Spans.Delivered
 	w.rates(&s, data, tracing)
+	s.Outages = w.outages.look(s)
 	w.mu.Lock()
 	s.Answers, s.Letters = slices.Clone(w.answers), slices.Clone(w.letters)
 	w.mu.Unlock()
@@ -192,7 +193,7 @@ func (w *watch) publish(s state) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.latest = text
-	w.history = append(w.history, point{At: s.At.Unix(), Waiting: s.Spans.Waiting, Down: !s.Jaeger.Up || s.Relay.State == dispatch.Holding})
+	w.history = append(w.history, point{At: s.At.UnixMilli(), Waiting: s.Spans.Waiting})
 	if extra := len(w.history) - int(remembered/every); extra > 0 {
 		w.history = slices.Delete(w.history, 0, extra)
 	}

@@ -81,6 +81,9 @@ func (d *demo) about() about {
 	for _, p := range d.parts() {
 		a.Parts = append(a.Parts, control.Part{Name: p.Name, State: p.State()})
 	}
+	d.mu.Lock()
+	a.Verdict = d.counted
+	d.mu.Unlock()
 	if d.telling.Load() {
 		a.Busy = "the demo tells its story"
 	}

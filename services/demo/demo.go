@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fault-tolerant-tracing/services/internal/control"
 	"fault-tolerant-tracing/services/internal/jaeger"
 	"fault-tolerant-tracing/services/internal/local"
 	"fault-tolerant-tracing/services/internal/service"
@@ -60,6 +61,7 @@ type demo struct {
 
 	mu      sync.Mutex
 	running []*local.Part
+	counted *control.Verdict // nil: nothing has been yet
 
 	example *verdict.Number // an even one of the last flow; nil: there was none
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/dustin/go-humanize/english"
 
+	"fault-tolerant-tracing/services/internal/control"
 	"fault-tolerant-tracing/services/internal/verdict"
 )
 
@@ -33,6 +34,9 @@ func (d *demo) judge(ctx context.Context) (verdict.Result, error) {
 
 // tell prints the verdict and returns whether it is what the transport promises: no loss with the relay, and one without.
 func (d *demo) tell(r verdict.Result) bool {
+	d.mu.Lock()
+	d.counted = &control.Verdict{At: time.Now(), Numbers: r.NumbersArrived, Spans: r.SpansExpected, Lost: r.Lost, OnTopic: r.TopicSpans}
+	d.mu.Unlock()
 	d.screen.line("numbers %d/%d arrived", r.NumbersArrived, r.NumbersFed)
 	if d.withRelay() {
 		d.screen.line("tracing-topic: %d spans, %d missing in Jaeger, %d changed there", r.TopicSpans, r.TopicMissing, r.TopicDiffer)

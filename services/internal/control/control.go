@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // Status is what a running demo tells of itself.
@@ -16,6 +17,17 @@ type Status struct {
 	Parts []Part   `json:"parts"`
 	Busy  string   `json:"busy"` // why it does nothing else now; "": it can
 	Said  []string `json:"said"` // its latest lines
+
+	Verdict *Verdict `json:"verdict,omitempty"` // of its latest count; nil: there was none
+}
+
+// Verdict is what a count found.
+type Verdict struct {
+	At      time.Time `json:"at"`
+	Numbers int       `json:"numbers"`  // that have gone all the way
+	Spans   int       `json:"spans"`    // that belong to them
+	Lost    int       `json:"lost"`     // of these
+	OnTopic int       `json:"on_topic"` // spans on tracing-topic, those that belong to no number included
 }
 
 // Part is a program that it keeps running.
