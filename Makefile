@@ -58,7 +58,6 @@ test-browser: build ## Test the control room in Chromium, which must be installe
 screenshots: ## Take the pictures of README anew (docs/pictures), with Chromium
 	@mkdir -p docs/pictures
 	@$(MAKE) --no-print-directory test-browser SCREENSHOTS=docs/pictures
-	@rm -f docs/pictures/*-400-*.png docs/pictures/before-*-dark.png docs/pictures/trace-*.png docs/pictures/kafka-*.png
 
 .PHONY: mutants
 mutants: toolchain ## Plant more than a hundred bugs, one after the other, and say which test finds each; RUN='regexp' chooses

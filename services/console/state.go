@@ -55,7 +55,7 @@ type relayState struct {
 // topic is one with its numbers of records.
 type topic struct {
 	Records int64   `json:"records"`       // on it now
-	Rate    float64 `json:"rate"`          // new ones, a second
+	Rate    float64 `json:"rate"`          // new ones, a second of late
 	Lag     int64   `json:"lag,omitempty"` // that its group has not finished
 	Done    float64 `json:"done"`          // that its group finishes, a second
 }
@@ -66,7 +66,7 @@ type spans struct {
 	Delivered int64   `json:"delivered"` // to Jaeger, or set aside
 	Waiting   int64   `json:"waiting"`
 	Lost      int64   `json:"lost"` // that never came to the topic, as the services themselves tell
-	In        float64 `json:"in"`   // a second
+	In        float64 `json:"in"`   // a second of late
 	Out       float64 `json:"out"`
 }
 

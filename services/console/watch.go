@@ -21,6 +21,7 @@ import (
 
 const (
 	every      = time.Second
+	averaged   = 5 // looks that a rate is taken over: groups commit every few seconds
 	askTimeout = 2 * time.Second
 	remembered = 10 * time.Minute // what the time line shows
 	shown      = 12               // answers, and letters
@@ -46,7 +47,7 @@ type watch struct {
 	latest    []byte // the state in JSON
 	listeners map[chan []byte]bool
 
-	before  seen    // of the tick alone
+	before  []seen  // of the tick alone: what the last looks have seen
 	outages outages // of the tick alone
 }
 
@@ -150,7 +151,7 @@ func (w *watch) look(ctx context.Context) state {
 	return s
 }
 
-// rates fills in the topics, and what a second brought.
+// rates fills in the topics, and what a second has brought of late.
 func (w *watch) rates(s *state, clusters ...map[place]*position) {
 	now := seen{at: s.At, ends: map[string]int64{}, committed: map[string]int64{}, written: s.Spans.Written, delivered: s.Spans.Delivered}
 	for _, positions := range clusters {
@@ -165,21 +166,26 @@ func (w *watch) rates(s *state, clusters ...map[place]*position) {
 			now.ends[at.topic] += p.end
 		}
 	}
-	rate := func(now, before int64) float64 { return max(0, float64(now-before)/s.At.Sub(w.before.at).Seconds()) }
+	var first seen
+	if len(w.before) > 0 {
+		first = w.before[0]
+	}
+	rate := func(now, before int64) float64 { return max(0, float64(now-before)/s.At.Sub(first.at).Seconds()) }
 	for name, t := range s.Topics {
-		if before, known := w.before.ends[name]; known {
+		if before, known := first.ends[name]; known {
 			t.Rate = rate(now.ends[name], before)
 		}
-		if before, known := w.before.committed[name]; known {
+		if before, known := first.committed[name]; known {
 			t.Done = rate(now.committed[name], before)
 		}
 		s.Topics[name] = t
 	}
-	if !w.before.at.IsZero() {
-		s.Spans.In, s.Spans.Out = rate(now.written, w.before.written), rate(now.delivered, w.before.delivered)
+	if len(w.before) > 0 {
+		s.Spans.In, s.Spans.Out = rate(now.written, first.written), rate(now.delivered, first.delivered)
 	}
 	if s.Kafka.Up {
-		w.before = now
+		w.before = append(w.before, now)
+		w.before = w.before[max(0, len(w.before)-averaged):]
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/fatih/color"
+
 	"fault-tolerant-tracing/tracing"
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
@@ -20,6 +22,8 @@ type demoSettings struct {
 	Work  string
 	Ports ports
 	Stay  bool
+
+	Colours bool // as on a terminal
 }
 
 // TestMain lets the program of the tests be the demo, its supervisor and its broker too, so that a test can kill them.
@@ -51,6 +55,7 @@ func runInTest(text string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT)
 	defer stop()
+	color.NoColor = !settings.Colours
 	d := &demo{
 		transport: tracing.Kafka, collector: otlp, root: root, work: settings.Work, ports: settings.Ports,
 		supervisor: []string{self, "supervise", "--"}, broker: []string{self, "broker"}, screen: newScreen(os.Stdout), stay: settings.Stay,

@@ -57,10 +57,10 @@ function way(s) {
   highest = Math.max(spans.waiting, highest, 1);
   $('tank').style.setProperty('--fill', `${Math.min(100, 100 * spans.waiting / Math.max(highest, 200))}%`);
   if (!s.kafka.up) node('tank', 'bad', '✕ Kafka is away');
-  else node('tank', spans.waiting > 0 && (held || !s.jaeger.up) ? 'warn' : 'good', spans.waiting > 0 ? `${plural(spans.waiting, 'span')} waiting` : 'empty: all delivered');
+  else node('tank', spans.waiting > 0 && (held || !s.jaeger.up) ? 'warn' : 'good', spans.waiting > 0 ? `${plural(spans.waiting, 'span')} waiting` : 'nothing waits');
   if (!s.relay.up) node('relay', 'bad', '✕ away', 'what is on Kafka waits for it');
   else if (held) node('relay', 'warn', '■ holding', `for ${duration((new Date(s.at) - new Date(s.relay.since)) / 1000)}: retrying`);
-  else node('relay', 'good', `● ${s.relay.state}`, 'commits once Jaeger has stored it');
+  else node('relay', 'good', `● ${s.relay.state}`, 'commits spans once Jaeger has accepted them');
   if (s.jaeger.up) node('jaeger', 'good', '● up', 'stores the spans');
   else node('jaeger', 'bad', '✕ down', 'spans wait on Kafka');
   edge($('edge-in'), spans.in, !s.kafka.up);
@@ -120,33 +120,63 @@ const svg = (tag, attributes) => {
   return element;
 };
 
-let past = [];
+let past = [], latest;
 
-function timeline() {
-  const width = 600, height = 110;
-  if (past.length === 0) return;
-  const end = past[past.length - 1].t;
-  past = past.filter(p => p.t > end - 600);
-  const seconds = Math.max(15, end - past[0].t);
-  const top = Math.max(20, ...past.map(p => p.w));
-  const x = t => width * (1 - (end - t) / seconds), y = w => height - (height - 12) * w / top;
-  const drawn = [];
-  const outages = [];
-  for (const p of past) {
-    const last = outages[outages.length - 1];
-    if (p.d && last && p.t - last.to <= 3) last.to = p.t;
-    else if (p.d) outages.push({from: p.t, to: p.t});
-  }
-  for (const o of outages) {
+// step is the smallest of some steps that divides a whole into few enough parts.
+const step = (whole, parts, steps) => steps.find(one => whole / one <= parts) ?? steps[steps.length - 1];
+const clockSteps = [1, 5, 10, 15, 30, 60, 120, 300].map(s => s * 1000);
+const spanSteps = [...Array(9).keys()].flatMap(power => [10, 20, 50].map(n => n * 10 ** power));
+
+// timeline draws what waited in the last minute, or since the last outage began, if that goes on or has just ended.
+function timeline(s) {
+  const width = $('timeline').clientWidth, height = 146, end = Date.parse(s.at);
+  past = past.filter(p => p.t > end - 600_000);
+  const outages = s.outages.map(o => ({from: Date.parse(o.from), to: o.to ? Date.parse(o.to) : end, over: Boolean(o.to)}));
+  let begin = Math.max(past[0].t, Math.min(end - 60_000, ...outages.filter(o => o.to > end - 60_000).map(o => o.from - 5000)));
+  begin = Math.min(begin, end - 15_000);
+  const shown = past.filter(p => p.t >= begin), there = outages.filter(o => o.to > begin);
+  const most = Math.max(...shown.map(p => p.w)), top = Math.max(20, most * 1.1);
+  const x = t => width * (Math.max(t, begin) - begin) / (end - begin), y = w => height * (1 - w / top);
+  const drawn = [svg('rect', {class: 'ground', x: 0, y: 0, width, height, rx: 6})];
+  for (const o of there) {
     drawn.push(svg('rect', {class: 'down', x: x(o.from), y: 0, width: Math.max(1, x(o.to) - x(o.from)), height}));
-    for (const t of [o.from, o.to]) drawn.push(svg('line', {class: 'edge-of-down', x1: x(t), x2: x(t), y1: 0, y2: height}));
+    for (const t of o.over ? [o.from, o.to] : [o.from]) drawn.push(svg('line', {class: 'edge-of-down', x1: x(t), x2: x(t), y1: 0, y2: height}));
   }
-  const points = past.map(p => `${x(p.t)},${y(p.w).toFixed(1)}`);
-  drawn.push(svg('polygon', {class: 'area', points: `${x(past[0].t)},${height} ${points.join(' ')} ${x(end)},${height}`}));
+  const line = shown.map(p => `${x(p.t).toFixed(1)},${y(p.w).toFixed(1)}`);
+  drawn.push(svg('polygon', {class: 'area', points: `${x(shown[0].t)},${height} ${line.join(' ')} ${x(end)},${height}`}), svg('polyline', {class: 'line', points: line.join(' ')}));
+  const apart = step(end - begin, width / 110, clockSteps);
+  for (let t = Math.ceil(begin / apart) * apart; t <= end; t += apart) {
+    drawn.push(svg('line', {class: 'mark', x1: x(t), x2: x(t), y1: height, y2: height + 6}));
+    if (x(t) > 32 && x(t) < width - 32) drawn.push(label(clock(new Date(t)), x(t), height + 20, 'middle'));
+  }
+  const spans = step(top, 3, spanSteps);
+  for (let w = spans; w < top; w += spans) {
+    drawn.push(svg('line', {class: 'mark', x1: 0, x2: width, y1: y(w), y2: y(w)}), label(plural(w, 'span'), 6, y(w) - 4, 'start'));
+  }
   $('timeline').replaceChildren(...drawn);
-  const times = outages.slice(-3).map(o => `${clock(new Date(o.from * 1000))}–${clock(new Date(o.to * 1000))}`).join(', ');
-  text($('timeline-text'), `Spans that waited in the last ${duration(Math.max(1, end - past[0].t))}, at most ${count(Math.max(...past.map(p => p.w)))}. ` +
-    (outages.length ? `Without Jaeger, shaded: ${times}.` : 'No outage.'));
+  const times = there.map(o => o.over ? `${clock(new Date(o.from))}–${clock(new Date(o.to))}` : `since ${clock(new Date(o.from))}`).join(', ');
+  text($('timeline-text'), `Spans waiting on Kafka, at most ${count(most)}. ` + (there.length ? `Shaded: an outage of Jaeger, ${times}.` : 'No outage.'));
+}
+
+function label(words, x, y, anchor) {
+  const element = svg('text', {x, y, 'text-anchor': anchor});
+  element.textContent = words;
+  return element;
+}
+
+// verdict shows what the demo's last count of the spans in Jaeger has found, and whether that is still all there is.
+function verdict(s) {
+  if (!$('count')) return;
+  const v = s.demo && s.demo.verdict;
+  $('count').hidden = !v;
+  if (!v) return;
+  const since = s.spans.written - v.on_topic, others = v.on_topic - v.spans;
+  $('count').dataset.is = v.lost > 0 ? 'bad' : since > 0 ? 'before' : 'good';
+  const all = v.lost > 0 ? `${count(v.lost)} of the ${plural(v.spans, 'span')}` : `all ${plural(v.spans, 'span')}`;
+  const words = `${all} of ${plural(v.numbers, 'number')} ${v.lost > 0 ? 'are missing' : 'are there'}`;
+  const more = others > 0 ? `, and ${plural(others, 'span')} of no number (of topic-config, the relay, an OpenTelemetry client)` : '';
+  text($('count').querySelector('.state'), `${count(v.lost)} lost`);
+  text($('count').querySelector('.muted'), `Counted in Jaeger at ${clock(new Date(v.at))}: ${words}${more}.` + (since > 0 ? ` ${plural(since, 'more span')} since.` : ''));
 }
 
 function numbers(s) {
@@ -197,28 +227,42 @@ function demo(s) {
   if (busy) text($('answer'), `Not now: ${busy}.`);
   else if ($('answer').textContent.startsWith('Not now')) text($('answer'), 'Now you.');
   if (!there) return;
+  const jaeger = s.demo.parts.find(p => p.name === 'jaeger').state;
+  sensible($('stop'), jaeger !== 'stopped', 'Jaeger is stopped');
+  sensible($('kill'), jaeger !== 'stopped', 'Jaeger is stopped');
+  sensible($('start'), !jaeger.startsWith('runs'), 'Jaeger runs');
+  flag($('stop'), 'data-main', jaeger.startsWith('runs'));
+  flag($('start'), 'data-main', jaeger === 'stopped');
   const names = s.demo.parts.map(p => p.name).filter(name => name !== 'jaeger' && name !== 'console');
   if ($('part').options.length !== names.length) $('part').replaceChildren(...names.map(name => make('option', name)));
-  const said = $('said'), lines = s.demo.said.join('\n');
-  if (said.textContent !== lines) {
-    const atEnd = said.scrollTop + said.clientHeight >= said.scrollHeight - 4;
-    said.textContent = lines;
-    if (atEnd) said.scrollTop = said.scrollHeight;
-  }
+  text($('said'), s.demo.said.join('\n'));
+}
+
+// sensible tells of a button whether there is something to do for it now. The keyboard finds it anyway, and it then says why not.
+function sensible(button, is, why) {
+  if (is) button.removeAttribute('aria-disabled');
+  else button.setAttribute('aria-disabled', 'true');
+  button.dataset.why = why;
 }
 
 function show(s) {
+  latest = s;
   text($('clock'), `as of ${clock(new Date(s.at))}`);
-  past.push({t: Math.round(new Date(s.at) / 1000), w: s.spans.waiting, d: !s.jaeger.up || s.relay.state === 'holding'});
-  for (const part of [headline, way, figures, timeline, numbers, answers, letters, demo]) part(s);
+  past.push({t: Date.parse(s.at), w: s.spans.waiting});
+  for (const part of [headline, way, figures, verdict, timeline, numbers, answers, letters, demo]) part(s);
 }
 
 // act has the demo do something.
 async function act(path, button) {
-  text($('answer'), `${button.textContent.trim()} …`);
+  const name = button.textContent.trim();
+  if (button.hasAttribute('aria-disabled')) {
+    text($('answer'), `${name}: not now, ${button.dataset.why}.`);
+    return;
+  }
+  text($('answer'), `${name} …`);
   try {
     const answer = await fetch(`/actions/${path}`, {method: 'POST', headers: {'X-Console-Token': meta('token')}});
-    text($('answer'), answer.ok ? `${button.textContent.trim()}: done, or begun.` : `Not done: ${(await answer.text()).trim()}`);
+    text($('answer'), answer.ok ? `${name}: ${path.startsWith('parts/') ? 'done' : 'begun; what comes of it is said below'}.` : `Not done: ${(await answer.text()).trim()}`);
   } catch {
     text($('answer'), 'Not done: this page has lost the console.');
   }
@@ -229,9 +273,11 @@ if ($('actions')) {
   for (const button of $('actions').querySelectorAll('[data-act]'))
     button.addEventListener('click', () => act(`parts/${$('part').value}/${button.dataset.act}`, button));
   $('send').addEventListener('click', () => {
-    if ($('count').reportValidity()) act(`numbers?count=${$('count').valueAsNumber}`, $('send'));
+    if ($('how-many').reportValidity()) act(`numbers?count=${$('how-many').valueAsNumber}`, $('send'));
   });
 }
+
+addEventListener('resize', () => { if (latest) timeline(latest); });
 
 const events = new EventSource('/events');
 events.addEventListener('past', e => { past = JSON.parse(e.data); });
