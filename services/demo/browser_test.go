@@ -75,6 +75,8 @@ func TestControlRoom(t *testing.T) {
 		held, numbers))
 	b.until("the relay is holding", `text('#relay .state') === '■ holding'`)
 	b.pictures("during", "#verdict-title")
+	require.NoError(t, <-sent)
+	b.until("their spans are on Kafka", fmt.Sprintf(`latest.spans.written >= latest.demo.verdict.on_topic + %d`, numbers*11/2))
 	b.until("answers lead to Kafka", `text('#answers a') === 'spans on Kafka'`)
 	b.click("#answers a")
 	b.until("the trace is shown from the topic", `document.querySelectorAll('.trace tbody tr').length === 9`)
@@ -83,7 +85,6 @@ func TestControlRoom(t *testing.T) {
 	b.until("the page is back", `text('#jaeger .state') === '✕ down'`)
 	b.click(`[data-do="parts/jaeger/start"]:not([aria-disabled])`)
 	b.until("what can be done is to stop it", `text('button[data-main]') === 'Stop Jaeger'`)
-	require.NoError(t, <-sent)
 	query := jaeger.NewQuery(httpURL(ports.JaegerQuery))
 	defer query.Close()
 	eventually(t, "the relay's trace of each outage is there", func() bool {
@@ -96,6 +97,7 @@ func TestControlRoom(t *testing.T) {
 	b.until("nothing is lost", fmt.Sprintf(`text('#said').includes('traces %d/%d, spans %d/%d, lost 0')`, all, all, all*11/2, all*11/2))
 	b.until("and the page says so", fmt.Sprintf(`document.querySelector('#count').dataset.is === 'good' && text('#count').includes('all %s spans of %s numbers are there, and ')`,
 		humanize.Comma(int64(all*11/2)), humanize.Comma(int64(all))))
+	b.until("nothing flows any more", `document.querySelectorAll('[data-flows]').length === 0`)
 	b.pictures("after", "#actions-title")
 	outage := b.outage()
 
@@ -219,10 +221,9 @@ func (b *browser) fit(height string, width int64, scale float64) {
 // terminal takes what the demo printed before its reader's turn, and leaves it as a text beside the picture.
 func (b *browser) terminal(text string) {
 	b.t.Helper()
-	text, _, _ = strings.Cut(text, "\n"+bold("6  Now you"))
-	text, _, _ = strings.Cut(text, "\n6  Now you")
+	text = text[:strings.LastIndex(text[:strings.Index(text, "6  Now you")], "\n")]
 	text = "$ make demo\n" + strings.TrimSpace(text) + "\n"
-	b.do(chromedp.EmulateViewport(760, int64(20*strings.Count(text, "\n")+36), chromedp.EmulateScale(2)))
+	b.do(chromedp.EmulateViewport(800, int64(20*strings.Count(text, "\n")+36), chromedp.EmulateScale(2)))
 	b.visit("data:text/html;charset=utf-8," + url.PathEscape(`<style>body{margin:0;padding:18px;background:#0f141a;color:#e6ebf1;font:14px/20px monospace}pre{margin:0}
 		.s1{font-weight:bold}.s2{opacity:.65}.s31{color:#ff938a}.s32{color:#6ad698}.s36{color:#58c4e8}</style><pre>`+painted(text)))
 	b.shoot("terminal")

@@ -149,7 +149,7 @@ function timeline(s) {
     drawn.push(svg('line', {class: 'mark', x1: x(t), x2: x(t), y1: height, y2: height + 6}));
     if (x(t) > 32 && x(t) < width - 32) drawn.push(label(clock(new Date(t)), x(t), height + 20, 'middle'));
   }
-  const spans = step(top, 3, spanSteps);
+  const spans = step(top, 4, spanSteps);
   for (let w = spans; w < top; w += spans) {
     drawn.push(svg('line', {class: 'mark', x1: 0, x2: width, y1: y(w), y2: y(w)}), label(plural(w, 'span'), 6, y(w) - 4, 'start'));
   }
