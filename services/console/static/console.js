@@ -150,7 +150,7 @@ function timeline(s) {
     if (x(t) > 32 && x(t) < width - 32) drawn.push(label(clock(new Date(t)), x(t), height + 20, 'middle'));
   }
   const spans = step(top, 4, spanSteps);
-  for (let w = spans; w < top; w += spans) {
+  for (let w = spans; y(w) > 18; w += spans) { // as long as its label has room
     drawn.push(svg('line', {class: 'mark', x1: 0, x2: width, y1: y(w), y2: y(w)}), label(plural(w, 'span'), 6, y(w) - 4, 'start'));
   }
   $('timeline').replaceChildren(...drawn);
