@@ -113,7 +113,8 @@ func tagUnlessEmpty(tags map[string]string, key, value string) {
 	}
 }
 
-func micros(t pcommon.Timestamp) int64 { return t.AsTime().UnixMicro() }
+// micros is a time as Jaeger shows it: what is less than a microsecond is cut off, of one before 1970 too.
+func micros(t pcommon.Timestamp) int64 { return int64(t) / 1000 }
 
 // duration is 0 where the end is before the start: Jaeger moves it there.
 func duration(start, end pcommon.Timestamp) int64 {

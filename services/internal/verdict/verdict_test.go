@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/collector/pdata/pcommon"
 
 	"fault-tolerant-tracing/tracing/tracingtest"
 )
@@ -270,4 +271,10 @@ func TestASpanMoreOpensATraceAgain(t *testing.T) {
 	assert.Equal(t, "traces 0/1, spans 2/2, lost 0, duplicated 0", r.String())
 	assert.Equal(t, []string{"number 7, trace 2: 1 span(s) too many"}, r.Problems)
 	assert.Equal(t, 3, r.TopicSpans)
+}
+
+func TestTimesAreCutAsJaegerDoes(t *testing.T) {
+	for nanos, want := range map[int64]int64{1999: 1, 0: 0, -1: 0, -1999: -1, -1_662_925_604_929_501_250: -1_662_925_604_929_501} {
+		assert.Equal(t, want, micros(pcommon.Timestamp(uint64(nanos))), "%d ns", nanos)
+	}
 }
