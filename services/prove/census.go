@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -71,11 +72,7 @@ func (c *census) read() error {
 
 // ask asks Jaeger for traces.
 func (c *census) ask(ctx context.Context, traces map[string]bool) error {
-	var ids []string
-	for id := range traces {
-		ids = append(ids, id)
-	}
-	for some := range slices.Chunk(ids, tracesAtATime) {
+	for some := range slices.Chunk(slices.Collect(maps.Keys(traces)), tracesAtATime) {
 		found, err := c.query.TracesByID(ctx, some)
 		if err != nil {
 			return err
@@ -108,7 +105,7 @@ func waiting(ctx context.Context, admin *kadm.Client, brokers []string, group st
 			spans[clientSpanOf(s)] = true
 		}
 		return nil
-	}, "tracing-topic")
+	}, tracingTopic)
 	return spans, err
 }
 

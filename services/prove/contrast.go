@@ -125,11 +125,10 @@ contrast.json. Exit code 0 unless the relay lost something or something did not 
 			if !cmd.Flags().Changed("seed") {
 				seed = rand.Uint64N(1_000_000)
 			}
-			self, err := os.Executable()
+			self, root, err := repository()
 			if err != nil {
-				return fmt.Errorf("find the repository: %w", err)
+				return err
 			}
-			root := filepath.Dir(filepath.Dir(self))
 			c := &contrast{self: self, root: root, work: filepath.Join(root, ".prove"), seed: seed, duration: duration, out: os.Stdout}
 			return c.run(cmd.Context())
 		},
@@ -262,7 +261,7 @@ func (t *trip) startKafka(ctx context.Context) error {
 	if err := until(ctx, t.kafkaAnswers); err != nil {
 		return err
 	}
-	for topic, partitions := range map[string]int32{"tracing-topic": 6, "tracing-dlq": 1} {
+	for topic, partitions := range map[string]int32{tracingTopic: 6, deadTopic: 1} {
 		if _, err := t.lag.admin.CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
 			return fmt.Errorf("make %s: %w", topic, err)
 		}

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -53,19 +50,9 @@ func (r *contrastResult) add(t *trip) {
 
 // tell prints the result and leaves it in a folder. It returns an error if the first way, which is the relay's, has lost anything.
 func (r *contrastResult) tell(out io.Writer, folder string) error {
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
+	if err := leave(out, filepath.Join(folder, "contrast.json"), filepath.Join(folder, "contrast.md"), r); err != nil {
 		return err
 	}
-	var table strings.Builder
-	r.write(&table)
-	if err := errors.Join(
-		os.WriteFile(filepath.Join(folder, "contrast.json"), append(text, '\n'), 0o644),
-		os.WriteFile(filepath.Join(folder, "contrast.md"), []byte(table.String()), 0o644),
-	); err != nil {
-		return fmt.Errorf("write the result: %w", err)
-	}
-	fmt.Fprintf(out, "\n%s\n", table.String())
 	if relay := r.Ways[0].Total; relay.Lost+relay.Waiting > 0 {
 		return errLost
 	}

@@ -66,7 +66,7 @@ func (p *proof) allFaults() []fault {
 		{"Kafka frozen", "kafka", 3 * time.Second, frozen(p.nodes...)},
 		{"clients killed", "clients", 3 * time.Second, killed(clients...)},
 		{"clients killed while Kafka is away", "kafka", 5 * time.Second, bereft},
-		{"poison on tracing-topic", "tracing-topic", 3 * time.Second, writing("tracing-topic", spanPoison)},
+		{"poison on tracing-topic", "tracing-topic", 3 * time.Second, writing(tracingTopic, spanPoison)},
 		{"poison and hostile headers on number-topic", "number-topic", 3 * time.Second, writing("number-topic", numberPoison)},
 		{"poison while tracing-dlq is away", "tracing-topic answers", 4 * time.Second, withoutDLQ},
 		{"tracing-topic grown", "partitions", 2 * time.Second, grown},

@@ -11,7 +11,7 @@ import (
 
 // readers are the groups, and what they read.
 var readers = map[string]string{
-	"tracing-relay": "tracing-topic", "stream-app": "number-topic", "sentence-app": "even-topic", "answer-app": "sentence-topic",
+	"tracing-relay": tracingTopic, "stream-app": "number-topic", "sentence-app": "even-topic", "answer-app": "sentence-topic",
 }
 
 // lag knows how far the services are.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -106,9 +105,11 @@ func (l *life) each(do func(number int64, ended time.Time, before time.Duration)
 		return
 	}
 	last := l.marks[len(l.marks)-1]
-	for n := int64(1); n <= last.spans; n++ {
-		ended := l.marks[sort.Search(len(l.marks), func(i int) bool { return l.marks[i].spans >= n })].at
-		do(n, ended, last.at.Sub(ended))
+	n := int64(1)
+	for _, m := range l.marks {
+		for ; n <= m.spans; n++ {
+			do(n, m.at, last.at.Sub(m.at))
+		}
 	}
 }
 
@@ -161,7 +162,7 @@ func count(ctx context.Context, dir string, brokers []string, phaseAt func(time.
 			came(lives, s)
 		}
 		return nil
-	}, "tracing-topic")
+	}, tracingTopic)
 	if err != nil {
 		return nil, err
 	}

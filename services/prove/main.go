@@ -75,6 +75,15 @@ func (k *kafkaKind) UnmarshalText(text []byte) error {
 // MarshalText implements encoding.TextMarshaler.
 func (k kafkaKind) MarshalText() ([]byte, error) { return []byte(k), nil }
 
+// repository tells where this program is, and the repository in whose bin/ that is.
+func repository() (self, root string, err error) {
+	self, err = os.Executable()
+	if err != nil {
+		return "", "", fmt.Errorf("find the repository: %w", err)
+	}
+	return self, filepath.Dir(filepath.Dir(self)), nil
+}
+
 func proveCommand() *cobra.Command {
 	var seed uint64
 	duration, broker := 10*time.Minute, embedded
@@ -102,11 +111,10 @@ KAFKA_JARS, the folder with the jars of Apache Kafka: "make prove KAFKA=real" se
 			if duration < time.Minute {
 				return fmt.Errorf("--duration %s: want at least 1m", duration)
 			}
-			self, err := os.Executable()
+			self, root, err := repository()
 			if err != nil {
-				return fmt.Errorf("find the repository: %w", err)
+				return err
 			}
-			root := filepath.Dir(filepath.Dir(self))
 			jars := ""
 			if broker == realKafka {
 				if jars = os.Getenv("KAFKA_JARS"); jars == "" {

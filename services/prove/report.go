@@ -135,16 +135,9 @@ func (r *result) ok() bool {
 
 // tell prints the result and leaves it in the folder. It returns an error if anything was lost.
 func (p *proof) tell(r *result) error {
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
+	if err := leave(p.out, p.data("result.json"), p.data("table.md"), r); err != nil {
 		return err
 	}
-	var table strings.Builder
-	r.write(&table)
-	if err := errors.Join(os.WriteFile(p.data("result.json"), append(text, '\n'), 0o644), os.WriteFile(p.data("table.md"), []byte(table.String()), 0o644)); err != nil {
-		return fmt.Errorf("write the result: %w", err)
-	}
-	fmt.Fprintf(p.out, "\n%s\n", table.String())
 	if r.ok() {
 		return nil
 	}
@@ -155,6 +148,21 @@ func (p *proof) tell(r *result) error {
 		fmt.Fprintf(p.out, "and %d more, in %s\n", more, p.data("result.json"))
 	}
 	return errLost
+}
+
+// leave leaves a result in two files, as JSON and as Markdown, and prints the latter.
+func leave(out io.Writer, jsonFile, tableFile string, result interface{ write(w io.Writer) }) error {
+	text, err := json.MarshalIndent(result, "", "  ")
+	if err != nil {
+		return err
+	}
+	var table strings.Builder
+	result.write(&table)
+	if err := errors.Join(os.WriteFile(jsonFile, append(text, '\n'), 0o644), os.WriteFile(tableFile, []byte(table.String()), 0o644)); err != nil {
+		return fmt.Errorf("write the result: %w", err)
+	}
+	fmt.Fprintf(out, "\n%s\n", table.String())
+	return nil
 }
 
 // write writes the result as Markdown.

@@ -180,7 +180,8 @@ func (d *Dispatcher) forgotten(r *Record) {
 	r.forgotten = true
 }
 
-// closeIfIdle closes the breaker when nothing is left that could tell how the endpoint is.
+// closeIfIdle closes the breaker when nothing is left that could tell how the endpoint is, and
+// forgets since when it has refused.
 func (d *Dispatcher) closeIfIdle(now time.Time) {
 	if d.report.refusing.IsZero() && !d.breaker.open || d.unfinished() > 0 {
 		return
