@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
@@ -70,6 +72,8 @@ func (p *proof) allFaults() []fault {
 		{"poison and hostile headers on number-topic", "number-topic", 3 * time.Second, writing("number-topic", numberPoison)},
 		{"poison while tracing-dlq is away", "tracing-topic answers", 4 * time.Second, withoutDLQ},
 		{"tracing-topic grown", "partitions", 2 * time.Second, grown},
+		{"tracing-topic emptied", "tracing-topic kafka", 3 * time.Second, emptied},
+		{"tracing-topic made anew", "tracing-topic partitions kafka clients " + strings.Join(services[1:], " "), 4 * time.Second, anew},
 	}
 	list = append(list, scarcities()...)
 	if len(p.nodes) > 1 {
@@ -222,8 +226,69 @@ func withoutDLQ(_ context.Context, p *proof, r *rand.Rand) error {
 	return p.putBack(letters, kgo.ProducerBatchMaxBytes(deadletter.MaxBytes))
 }
 
-// takeAway deletes a topic and returns what was on it.
-func (p *proof) takeAway(topic string) (records []*kgo.Record, err error) {
+// emptied deletes what is on tracing-topic, read by the relay or not, and writes it there again, as from a backup.
+func emptied(ctx context.Context, p *proof, _ *rand.Rand) error {
+	records, err := p.allOf(tracingTopic)
+	if err != nil {
+		return err
+	}
+	read := kadm.Offsets{}
+	for _, record := range records { // in order within a partition
+		read.AddOffset(record.Topic, record.Partition, record.Offset+1, -1)
+	}
+	err = until(p.running, func(ctx context.Context) (string, bool) {
+		answers, err := p.lag.admin.DeleteRecords(ctx, read)
+		if err == nil {
+			err = answers.Error()
+		}
+		return fmt.Sprintf("%s cannot be emptied: %v", tracingTopic, err), err == nil
+	})
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return p.putBack(records)
+}
+
+// anew deletes tracing-topic while nobody writes, and makes it again, with what was on it, while everybody does.
+func anew(ctx context.Context, p *proof, _ *rand.Rand) error {
+	writers := slices.Concat(services[1:], clients)
+	thaw := func() {
+		for _, name := range writers {
+			_ = p.parts[name].Thaw() // it may have ended
+		}
+	}
+	defer thaw()
+	if err := until(p.running, func(ctx context.Context) (string, bool) { return p.freezeWriters(ctx, writers) }); err != nil {
+		return err
+	}
+	records, err := p.takeAway(tracingTopic)
+	if err != nil {
+		return err
+	}
+	thaw()
+	<-ctx.Done()
+	return p.putBack(records)
+}
+
+// freezeWriters freezes parts, and tells, in the form that until wants, whether nothing comes to tracing-topic any more.
+func (p *proof) freezeWriters(ctx context.Context, names []string) (string, bool) {
+	for _, name := range names {
+		if err := p.parts[name].Freeze(); err != nil {
+			return err.Error(), false // it is being started again
+		}
+	}
+	before, err := p.lag.admin.ListEndOffsets(ctx, tracingTopic)
+	wait(ctx, 500*time.Millisecond)
+	after, err2 := p.lag.admin.ListEndOffsets(ctx, tracingTopic)
+	if err := errors.Join(err, err2, before.Error(), after.Error()); err != nil {
+		return err.Error(), false
+	}
+	return "spans still come", reflect.DeepEqual(before.Offsets(), after.Offsets())
+}
+
+// allOf returns what is on a topic.
+func (p *proof) allOf(topic string) (records []*kgo.Record, err error) {
 	err = until(p.running, func(context.Context) (string, bool) {
 		records = nil
 		err := verdict.Scan(p.running, p.brokers(), func(record *kgo.Record) error {
@@ -232,6 +297,12 @@ func (p *proof) takeAway(topic string) (records []*kgo.Record, err error) {
 		}, topic)
 		return fmt.Sprintf("%s cannot be read: %v", topic, err), err == nil
 	})
+	return records, err
+}
+
+// takeAway deletes a topic and returns what was on it.
+func (p *proof) takeAway(topic string) ([]*kgo.Record, error) {
+	records, err := p.allOf(topic)
 	if err != nil {
 		return nil, err
 	}

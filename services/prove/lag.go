@@ -41,7 +41,7 @@ func (l *lag) goal(ctx context.Context) (ends kadm.ListedOffsets, err error) {
 	return ends, err
 }
 
-// reach waits until everything before the ends is committed.
+// reach waits until everything before the ends is committed. What is committed beyond the end of a topic was so before the topic was made anew.
 func (l *lag) reach(ctx context.Context, ends kadm.ListedOffsets) error {
 	return until(ctx, func(ctx context.Context) (string, bool) {
 		text, left := "", int64(0)
@@ -53,8 +53,18 @@ func (l *lag) reach(ctx context.Context, ends kadm.ListedOffsets) error {
 			if err != nil {
 				return fmt.Sprintf("the offsets of %s: %v", group, err), false
 			}
+			now, err := l.admin.ListEndOffsets(ctx, topic)
+			if err == nil {
+				err = now.Error()
+			}
+			if err != nil {
+				return fmt.Sprintf("the ends of %s: %v", topic, err), false
+			}
 			for id, end := range ends[topic] {
 				done, _ := committed.Lookup(topic, id)
+				if done.At > now[topic][id].Offset {
+					done.At = 0
+				}
 				if open := end.Offset - max(0, done.At); open > 0 {
 					left += open
 					text += fmt.Sprintf("; %s has %d open of partition %d of %s", group, open, id, topic)

@@ -4,16 +4,24 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
+	"github.com/prometheus/procfs"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 )
 
 // scarcities are the faults by limits of a process.
 func scarcities() []fault {
 	return []fault{
+		{"Jaeger's store cannot grow", "jaeger tracing-topic", 4 * time.Second, full},
+		{"relay with little memory", "relay answers tracing-topic", 5 * time.Second, starved},
 		{"relay with few file descriptors", "relay", 4 * time.Second, narrow},
 		{"Kafka stopped, few file descriptors to connect again", "kafka", 4 * time.Second, narrowReturn},
 	}
@@ -76,4 +84,74 @@ func narrowReturn(ctx context.Context, p *proof, r *rand.Rand) error {
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// full lets no file of Jaeger's become larger than a megabyte, while large records make its store need new ones.
+func full(ctx context.Context, p *proof, r *rand.Rand) error {
+	return p.limited(ctx, "jaeger", unix.RLIMIT_FSIZE, func(int) uint64 { return 1 << 20 }, writing(tracingTopic, someLarge), r)
+}
+
+// starved gives the relay no more memory than it has, while large records come that Jaeger does not take.
+func starved(ctx context.Context, p *proof, r *rand.Rand) error {
+	return p.limited(ctx, "relay", unix.RLIMIT_DATA, dataOf, func(ctx context.Context, p *proof, r *rand.Rand) error {
+		var both errgroup.Group
+		both.Go(func() error { return answering(always(status(http.StatusServiceUnavailable)))(ctx, p, r) })
+		both.Go(func() error { return writing(tracingTopic, someLarge)(ctx, p, r) })
+		return both.Wait()
+	}, r)
+}
+
+// limited lowers a limit of a part, whatever process it is, while something else happens.
+func (p *proof) limited(ctx context.Context, name string, resource int, most func(pid int) uint64, do func(context.Context, *proof, *rand.Rand) error, r *rand.Rand) error {
+	happening := make(chan error, 1)
+	go func() { happening <- do(ctx, p, r) }()
+	for limited := 0; wait(ctx, 100*time.Millisecond); {
+		if pid, err := p.parts[name].PID(); err == nil && pid != limited {
+			lift, err := limit(pid, resource, most(pid))
+			if err != nil {
+				continue // it has just ended
+			}
+			defer lift()
+			limited = pid
+		}
+	}
+	return <-happening
+}
+
+// dataOf is how much memory a process has that counts for RLIMIT_DATA, in bytes.
+func dataOf(pid int) uint64 {
+	process, err := procfs.NewProc(pid)
+	if err != nil {
+		return 0
+	}
+	status, err := process.NewStatus()
+	if err != nil {
+		return 0
+	}
+	return status.VmData
+}
+
+// someLarge are records of which some are large.
+func someLarge(r *rand.Rand) *kgo.Record {
+	if r.IntN(4) == 0 {
+		return &kgo.Record{Value: large(r)}
+	}
+	return &kgo.Record{Value: anyBatch(r)}
+}
+
+// large is a record of 400 kB that Jaeger's store makes 8 MB of: it writes what describes the process with each span, and once more to find it by.
+func large(r *rand.Rand) []byte {
+	traces := otlpTraces(r)
+	resource := traces.ResourceSpans().At(0)
+	for i := range 8 {
+		resource.Resource().Attributes().PutStr(fmt.Sprint("large", i), strings.Repeat("x", 50_000))
+	}
+	spans := resource.ScopeSpans().At(0).Spans()
+	for i := spans.Len(); i < 10; i++ {
+		span := spans.AppendEmpty()
+		spans.At(0).CopyTo(span)
+		span.SetSpanID([8]byte(noise(r, 8)))
+	}
+	value, _ := (&ptrace.ProtoMarshaler{}).MarshalTraces(traces) // it does not fail
+	return value
 }

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"math/rand/v2"
 	"os/exec"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
+
+	"fault-tolerant-tracing/services/internal/verdict"
 )
 
 func TestALimitIsLifted(t *testing.T) {
@@ -23,4 +26,17 @@ func TestALimitIsLifted(t *testing.T) {
 	assert.Equal(t, unix.Rlimit{Cur: 5, Max: before.Max}, limitNow())
 	lift()
 	assert.Equal(t, before, limitNow())
+}
+
+func TestALargeRecordHoldsSpansOfTheirOwn(t *testing.T) {
+	value := large(rand.New(rand.NewPCG(7, 7)))
+	assert.Less(t, len(value), 900_000)
+	spans, err := verdict.FromTopic(value)
+	require.NoError(t, err)
+	ids := map[string]bool{}
+	for _, s := range spans {
+		ids[s.ID] = true
+		assert.Len(t, s.Process, 8)
+	}
+	assert.Len(t, ids, 10)
 }

@@ -216,11 +216,17 @@ func (r *rig) count(name string) int {
 }
 
 // awaitSetAside waits until so many records, and parts of some, are set aside. That has
-// no hurry, and takes several tries for each.
+// no hurry, and takes several tries for each: it fails when no more come for a long time.
 func (r *rig) awaitSetAside(n int) {
 	r.t.Helper()
-	require.Eventually(r.t, func() bool { return r.count("set_aside") >= n }, 3*patience, 50*time.Millisecond, "all that is bad is set aside")
-	require.Equal(r.t, n, r.count("set_aside"))
+	last, changed := 0, time.Now()
+	require.Eventually(r.t, func() bool {
+		if now := r.count("set_aside"); now > last {
+			last, changed = now, time.Now()
+		}
+		return last >= n || time.Since(changed) > 3*patience
+	}, 10*time.Minute, 50*time.Millisecond)
+	require.Equal(r.t, n, r.count("set_aside"), "all that is bad is set aside")
 }
 
 // letters waits until there are so many on tracing-dlq, and returns all.
