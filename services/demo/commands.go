@@ -176,8 +176,11 @@ func (d *demo) sendMany(ctx context.Context, count, rate int) error {
 			}
 		}
 	}
-	d.screen.line("%s, in %s", english.Plural(count, fmt.Sprintf("number, %d, is sent", numbers[0]),
-		fmt.Sprintf("numbers, %d … %d, are sent", numbers[0], numbers[count-1])), rounded(time.Since(start)))
+	text := english.Plural(count, fmt.Sprintf("number, %d, is sent", numbers[0]), fmt.Sprintf("numbers, %d … %d, are sent", numbers[0], numbers[count-1]))
+	if took := rounded(time.Since(start)); took > 0 {
+		text += fmt.Sprint(", in ", took)
+	}
+	d.screen.line("%s", text)
 	return d.follow(ctx, fed, count)
 }
 

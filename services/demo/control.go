@@ -162,7 +162,7 @@ func (d *demo) act(ctx context.Context, name, action string) error {
 		err = fmt.Errorf("%q is not stop, start or kill", action)
 	}
 	if err == nil {
-		d.screen.line("%s: %s, by command", name, action)
+		d.screen.line("%s: %s, as asked", name, action)
 	}
 	return err
 }

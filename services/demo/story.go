@@ -159,8 +159,11 @@ func (d *demo) found(r *verdict.Result) func(context.Context, func(string)) (boo
 	checker := d.checker()
 	return func(ctx context.Context, progress func(string)) (bool, error) {
 		checker.Progress = func(whole, numbers, steps int) {
-			progress(fmt.Sprintf("%s, %s", bar(whole, numbers, "traces are whole in Jaeger"),
-				english.Plural(steps, "record or trace is looked at", "records and traces are looked at")))
+			text := english.Plural(steps, "record or trace is looked at", "records and traces are looked at")
+			if numbers > 0 { // all are read
+				text = bar(whole, numbers, "traces are whole in Jaeger") + ", " + text
+			}
+			progress(text)
 		}
 		now, err := checker.Check(ctx)
 		if err != nil {
