@@ -278,10 +278,10 @@ func (p *proof) freezeWriters(ctx context.Context, names []string) (string, bool
 			return err.Error(), false // it is being started again
 		}
 	}
-	before, err := p.lag.admin.ListEndOffsets(ctx, tracingTopic)
+	before, err := p.lag.ends(ctx, tracingTopic)
 	wait(ctx, 500*time.Millisecond)
-	after, err2 := p.lag.admin.ListEndOffsets(ctx, tracingTopic)
-	if err := errors.Join(err, err2, before.Error(), after.Error()); err != nil {
+	after, err2 := p.lag.ends(ctx, tracingTopic)
+	if err := errors.Join(err, err2); err != nil {
 		return err.Error(), false
 	}
 	return "spans still come", reflect.DeepEqual(before.Offsets(), after.Offsets())

@@ -25,17 +25,23 @@ func newLag(brokers []string) (*lag, error) {
 	return &lag{kadm.NewClient(client)}, nil
 }
 
-// goal is where the topics end now. It waits for Kafka.
+// ends are where topics end now.
+func (l *lag) ends(ctx context.Context, topics ...string) (kadm.ListedOffsets, error) {
+	ends, err := l.admin.ListEndOffsets(ctx, topics...)
+	if err == nil {
+		err = ends.Error()
+	}
+	return ends, err
+}
+
+// goal is where the topics that are read end now. It waits for Kafka.
 func (l *lag) goal(ctx context.Context) (ends kadm.ListedOffsets, err error) {
 	var topics []string
 	for _, topic := range readers {
 		topics = append(topics, topic)
 	}
 	err = until(ctx, func(ctx context.Context) (string, bool) {
-		ends, err = l.admin.ListEndOffsets(ctx, topics...)
-		if err == nil {
-			err = ends.Error()
-		}
+		ends, err = l.ends(ctx, topics...)
 		return fmt.Sprint("kafka does not answer: ", err), err == nil
 	})
 	return ends, err
@@ -53,10 +59,7 @@ func (l *lag) reach(ctx context.Context, ends kadm.ListedOffsets) error {
 			if err != nil {
 				return fmt.Sprintf("the offsets of %s: %v", group, err), false
 			}
-			now, err := l.admin.ListEndOffsets(ctx, topic)
-			if err == nil {
-				err = now.Error()
-			}
+			now, err := l.ends(ctx, topic)
 			if err != nil {
 				return fmt.Sprintf("the ends of %s: %v", topic, err), false
 			}

@@ -20,8 +20,10 @@ import (
 // scarcities are the faults by limits of a process.
 func scarcities() []fault {
 	return []fault{
-		{"Jaeger's store cannot grow", "jaeger tracing-topic", 4 * time.Second, full},
-		{"relay with little memory", "relay answers tracing-topic", 5 * time.Second, starved},
+		{"Jaeger's store cannot grow", "jaeger tracing-topic", 4 * time.Second,
+			atOnce(limited("jaeger", unix.RLIMIT_FSIZE, func(int) uint64 { return 1 << 20 }), writing(tracingTopic, someLarge))},
+		{"relay with little memory", "relay answers tracing-topic", 5 * time.Second,
+			atOnce(limited("relay", unix.RLIMIT_DATA, dataOf), answering(always(status(http.StatusServiceUnavailable))), writing(tracingTopic, someLarge))},
 		{"relay with few file descriptors", "relay", 4 * time.Second, narrow},
 		{"Kafka stopped, few file descriptors to connect again", "kafka", 4 * time.Second, narrowReturn},
 	}
@@ -86,36 +88,32 @@ func narrowReturn(ctx context.Context, p *proof, r *rand.Rand) error {
 	return nil
 }
 
-// full lets no file of Jaeger's become larger than a megabyte, while large records make its store need new ones.
-func full(ctx context.Context, p *proof, r *rand.Rand) error {
-	return p.limited(ctx, "jaeger", unix.RLIMIT_FSIZE, func(int) uint64 { return 1 << 20 }, writing(tracingTopic, someLarge), r)
-}
-
-// starved gives the relay no more memory than it has, while large records come that Jaeger does not take.
-func starved(ctx context.Context, p *proof, r *rand.Rand) error {
-	return p.limited(ctx, "relay", unix.RLIMIT_DATA, dataOf, func(ctx context.Context, p *proof, r *rand.Rand) error {
-		var both errgroup.Group
-		both.Go(func() error { return answering(always(status(http.StatusServiceUnavailable)))(ctx, p, r) })
-		both.Go(func() error { return writing(tracingTopic, someLarge)(ctx, p, r) })
-		return both.Wait()
-	}, r)
-}
-
-// limited lowers a limit of a part, whatever process it is, while something else happens.
-func (p *proof) limited(ctx context.Context, name string, resource int, most func(pid int) uint64, do func(context.Context, *proof, *rand.Rand) error, r *rand.Rand) error {
-	happening := make(chan error, 1)
-	go func() { happening <- do(ctx, p, r) }()
-	for limited := 0; wait(ctx, 100*time.Millisecond); {
-		if pid, err := p.parts[name].PID(); err == nil && pid != limited {
-			lift, err := limit(pid, resource, most(pid))
-			if err != nil {
-				continue // it has just ended
-			}
-			defer lift()
-			limited = pid
+// atOnce does several things, of which one at most throws dice.
+func atOnce(things ...func(context.Context, *proof, *rand.Rand) error) func(context.Context, *proof, *rand.Rand) error {
+	return func(ctx context.Context, p *proof, r *rand.Rand) error {
+		var happening errgroup.Group
+		for _, do := range things {
+			happening.Go(func() error { return do(ctx, p, r) })
 		}
+		return happening.Wait()
 	}
-	return <-happening
+}
+
+// limited lowers a limit of a part, whatever process it is.
+func limited(name string, resource int, most func(pid int) uint64) func(context.Context, *proof, *rand.Rand) error {
+	return func(ctx context.Context, p *proof, _ *rand.Rand) error {
+		for limited := 0; wait(ctx, 100*time.Millisecond); {
+			if pid, err := p.parts[name].PID(); err == nil && pid != limited {
+				lift, err := limit(pid, resource, most(pid))
+				if err != nil {
+					continue // it has just ended
+				}
+				defer lift()
+				limited = pid
+			}
+		}
+		return nil
+	}
 }
 
 // dataOf is how much memory a process has that counts for RLIMIT_DATA, in bytes.
