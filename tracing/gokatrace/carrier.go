@@ -25,13 +25,13 @@ var (
 
 // Set replaces every header of that name by one.
 func (c carrier) Set(key, value string) {
-	c.Delete(key)
+	c.DeleteFunc(func(name string) bool { return strings.EqualFold(name, key) })
 	c[key] = []byte(value)
 }
 
-// Delete removes every header of that name.
-func (c carrier) Delete(key string) {
-	maps.DeleteFunc(c, func(k string, _ []byte) bool { return strings.EqualFold(k, key) })
+// DeleteFunc removes every header whose name del wants removed.
+func (c carrier) DeleteFunc(del func(name string) bool) {
+	maps.DeleteFunc(c, func(name string, _ []byte) bool { return del(name) })
 }
 
 // ForeachKey calls handler with each header that counts, until it fails.

@@ -24,16 +24,17 @@ var (
 
 // Set replaces every header of that name by one.
 func (c carrier) Set(key, value string) {
-	c.Delete(key)
+	c.DeleteFunc(func(name string) bool { return strings.EqualFold(name, key) })
 	c.msg.Headers = append(c.msg.Headers, kafka.Header{Key: key, Value: []byte(value)})
 }
 
-// Delete removes every header of that name. The old list of headers is left as it
-// is: a forwarded message may share it with the one it came from.
-func (c carrier) Delete(key string) {
+// DeleteFunc removes every header whose name del wants removed. The old list of
+// headers is left as it is: a forwarded message may share it with the one it came
+// from.
+func (c carrier) DeleteFunc(del func(name string) bool) {
 	others := make([]kafka.Header, 0, len(c.msg.Headers)+1) // Set adds one
 	for _, h := range c.msg.Headers {
-		if !strings.EqualFold(h.Key, key) {
+		if !del(h.Key) {
 			others = append(others, h)
 		}
 	}

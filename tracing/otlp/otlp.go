@@ -38,9 +38,10 @@ type Request struct {
 
 // Parse checks that value is one whole request and nothing else, down to the attributes
 // of its spans: every known field has the type it should have, and every id the right
-// length. Unknown fields are passed over, as every reader of Protocol Buffers does. The
-// time taken is linear in len(value); nothing is allocated but the error, which names the
-// offset at which the bytes stop being a request.
+// length. Unknown fields are passed over, as every reader of Protocol Buffers does, but
+// not groups, which proto3 does not have and readers disagree about. The time taken is
+// linear in len(value); nothing is allocated but the error, which names the offset at
+// which the bytes stop being a request.
 func Parse(value []byte) (Request, error) {
 	var w walker
 	if err := w.message(value, 0, requestShape, 0); err != nil {

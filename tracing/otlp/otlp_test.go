@@ -136,7 +136,7 @@ func check(t *testing.T, value []byte) {
 	request, err := otlp.Parse(value)
 	theirs := ptraceotlp.NewExportRequest().UnmarshalProto(value)
 	if err != nil {
-		return // it is stricter: about groups, field numbers, lengths beyond 2³¹ and depth
+		return // it is stricter: about groups, which pdata cannot end a message with, field numbers, lengths beyond 2³¹ and depth
 	}
 	require.NoError(t, theirs)
 	require.Equal(t, value, request.Bytes())
@@ -198,7 +198,8 @@ func TestWhatIsNoRequest(t *testing.T) {
 		{"field 0", "0a020000", "no OTLP request, byte 3: a field with number 0 in a resource spans"},
 		{"an id of one byte", "0a07120512030a0101", "no OTLP request, byte 8: an id of 1 bytes instead of 16 in a span"},
 		{"a Thrift batch", "0c00010b", "no OTLP request, byte 1: field 1 of a request has type 4 instead of 2"},
-		{"JSON", hex.EncodeToString([]byte(`{"resourceSpans":[]}`)), "no OTLP request, byte 1: unexpected EOF"},
+		{"JSON", hex.EncodeToString([]byte(`{"resourceSpans":[]}`)), "no OTLP request, byte 1: a group in a request"},
+		{"a group of an unknown field", "0a027374", "no OTLP request, byte 3: a group in a resource spans, which proto3 does not have"},
 		{"deep", hex.EncodeToString(deep), "nested too deep"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -88,6 +88,8 @@ func (w *walker) message(b []byte, at int, s *shape, depth int) error {
 			return errorf(at, "a field with number %d in a %s", n, s.name)
 		case f.known && typ != f.typ:
 			return errorf(at, "field %d of a %s has type %d instead of %d", n, s.name, typ, f.typ)
+		case typ == protowire.StartGroupType:
+			return errorf(at, "a group in a %s, which proto3 does not have", s.name)
 		case typ != protowire.BytesType:
 			if size = protowire.ConsumeFieldValue(protowire.Number(n), typ, b[at:]); size < 0 {
 				return errorf(at, "%v", protowire.ParseError(size))

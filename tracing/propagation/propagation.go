@@ -7,8 +7,7 @@
 // writes and reads. Of the two that come, uber-trace-id counts; traceparent does
 // where that is missing or malformed. A malformed traceparent counts as missing.
 // tracestate is passed on as it came, up to 512 bytes of whole members, if it
-// belongs to the trace and a header may have it. What an older context left in
-// these headers is replaced or removed.
+// belongs to the trace and a header may have it.
 //
 // A baggage item travels if its name is valid in HTTP and there is room for it in
 // [MaxBaggageBytes]. What does not travel must not fail the request or record it
@@ -17,12 +16,13 @@
 //
 // All other headers are those of jaeger-client, jaeger-debug-id and jaeger-baggage
 // included. Names of baggage items are read in lower case, as the case of a
-// header's name means nothing in HTTP.
+// header's name means nothing in HTTP. What an older context left in any of these
+// headers is removed when one is written.
 package propagation
 
 import (
 	"log/slog"
-	"net/http"
+	"maps"
 	"net/url"
 	"strings"
 
@@ -54,32 +54,36 @@ func (p *Propagator) Inject(sc jaeger.SpanContext, carrier any) error {
 	if !ok {
 		return opentracing.ErrInvalidCarrier
 	}
-	var parent, state string
-	if sc.IsValid() {
-		parent, state = formatParent(sc), stateOf(sc, "")
-	}
+	erase(w)
 	w.Set(jaeger.TraceContextHeaderName, sc.String())
-	replace(w, traceparentHeader, parent)
-	replace(w, tracestateHeader, state)
+	if sc.IsValid() {
+		w.Set(traceparentHeader, formatParent(sc))
+		if state := stateOf(sc, ""); state != "" {
+			w.Set(tracestateHeader, state)
+		}
+	}
 	for name, value := range p.limit(baggageOf(sc)).travels {
 		w.Set(jaeger.TraceBaggageHeaderPrefix+name, url.QueryEscape(value))
 	}
 	return nil
 }
 
-// replace sets a header. It removes one that is to be empty, from carriers that
-// may have it of an older context.
-func replace(w opentracing.TextMapWriter, name, value string) {
-	if value != "" {
-		w.Set(name, value)
-		return
-	}
+// erase removes an older context, with its baggage, from a carrier that may have one.
+func erase(w opentracing.TextMapWriter) {
 	switch w := w.(type) {
 	case opentracing.HTTPHeadersCarrier:
-		http.Header(w).Del(name)
-	case interface{ Delete(name string) }:
-		w.Delete(name)
+		maps.DeleteFunc(w, func(name string, _ []string) bool { return isContextHeader(name) })
+	case interface{ DeleteFunc(func(name string) bool) }:
+		w.DeleteFunc(isContextHeader)
 	}
+}
+
+func isContextHeader(name string) bool {
+	switch name = strings.ToLower(name); name {
+	case jaeger.TraceContextHeaderName, traceparentHeader, tracestateHeader, jaeger.JaegerDebugHeader, jaeger.JaegerBaggageHeader:
+		return true
+	}
+	return strings.HasPrefix(name, jaeger.TraceBaggageHeaderPrefix)
 }
 
 // Extract implements jaeger.Extractor. A context without a span may come with

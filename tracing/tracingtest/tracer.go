@@ -35,6 +35,7 @@ func NewTracer(t testing.TB, service string) (opentracing.Tracer, *Recorder) {
 var Headers = []string{
 	"", "uber-trace-id=a:b:0:1", "Uber-Trace-Id=a%3Ab%3A0%3A1\nuber-trace-id=?\nother=1",
 	"uber-trace-id=a:b:0:1\nuberctx-user id=x\nuberctx-k=a+b%20c\nUBERCTX-K=2\nuberctx-baggage.dropped=x",
+	"uber-trace-id=?\nuberctx-k=1\nUberctx-=\njaeger-baggage=a=1",
 	"jaeger-debug-id=x\njaeger-baggage=a=1, b = 2,=,c", "uberctx-k=" + strings.Repeat("x", propagation.MaxBaggageBytes),
 	"traceparent=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\ntracestate=a=1,b=2\ntracestate=c=3",
 	"traceparent=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\ntracestate=a=1,b=2\nTracestate=c=3",

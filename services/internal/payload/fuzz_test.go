@@ -20,6 +20,7 @@ func FuzzParse(f *testing.F) {
 	require.NoError(f, err)
 	f.Add(proto)
 	f.Add([]byte(`{"resourceSpans":[{"scopeSpans":[{"spans":[{"traceId":"","spanId":"x","kind":-1,"attributes":[{"key":"a","value":{"arrayValue":{}}}]}]}]}]}`))
+	f.Add([]byte(`{"resourceSpans":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"a"}}]},"unknown":[{}]}]}`))
 	f.Fuzz(func(t *testing.T, value []byte) {
 		for _, setting := range []Setting{{}, {Format: "jaeger_proto"}} {
 			spans, err := setting.Parse(value)

@@ -148,7 +148,7 @@ func (s Spans) Select(keep func(service string, trace otlp.TraceID) bool) (value
 		service := s.frame.Service()
 		return s.frame.Select(func(high, low int64) bool { return keep(service, otlp.NewTraceID(high, low)) })
 	}
-	if value, spans = s.request.Select(keep); spans == s.Len() {
+	if value, spans = s.request.Select(keep); spans > 0 && spans == s.Len() {
 		value = s.value
 	}
 	return value, spans
