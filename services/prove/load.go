@@ -42,5 +42,5 @@ func (p *proof) feed(ctx context.Context) (stop func()) {
 // newWriter writes records as Kafka Connect's file source does: no key, all partitions in turn. New ones it knows within a second.
 func newWriter(brokers []string, more ...kgo.Opt) (*kgo.Client, error) {
 	return kgo.NewClient(append(more, kgo.SeedBrokers(brokers...), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()),
-		kgo.MetadataMinAge(100*time.Millisecond), kgo.MetadataMaxAge(time.Second))...)
+		kgo.MetadataMinAge(100*time.Millisecond), kgo.MetadataMaxAge(time.Second), kgo.AlwaysRetryEOF())...)
 }
