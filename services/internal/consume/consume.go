@@ -34,6 +34,11 @@ const (
 	renewWait      = time.Second      // before a client that has failed for good is replaced
 	stalledAfter   = 30 * time.Second // nothing read of a partition that has more
 
+	// joinTimeouts is how many session timeouts a broker may take to let a member into the
+	// group, and waits for the others; polling never pauses for so long. The default is 5
+	// minutes, and brokers that were all down have left a client without any answer.
+	joinTimeouts = 6
+
 	// What the client fetches of a partition at a time, a larger record coming alone;
 	// of all partitions; and what it keeps that has not been read.
 	fetchBytes   = 1 << 20

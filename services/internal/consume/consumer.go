@@ -85,6 +85,7 @@ func newClient(cfg Config) (*kafka.Consumer, error) {
 		"auto.commit.interval.ms":       int(commitInterval.Milliseconds()),
 		"session.timeout.ms":            int(cfg.SessionTimeout.Milliseconds()),
 		"heartbeat.interval.ms":         int(cfg.SessionTimeout.Milliseconds() / 4),
+		"max.poll.interval.ms":          int(joinTimeouts * cfg.SessionTimeout.Milliseconds()),
 		"partition.assignment.strategy": "cooperative-sticky",
 		"enable.partition.eof":          true, // tells where a partition ends if no record lies there
 		"fetch.message.max.bytes":       fetchBytes,

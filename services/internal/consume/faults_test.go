@@ -250,3 +250,18 @@ func TestAMissingPermissionIsToldAtError(t *testing.T) {
 	eventually(t, "it is told", func() bool { return strings.Contains(logs.String(), "level=ERROR") })
 	assert.Contains(t, logs.String(), testGroup)
 }
+
+// A broker that comes back may lose sight of a member that is joining.
+func TestAJoinThatIsNeverAnsweredIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	broker, client := startTopic(t)
+	produce(t, client, 0, 100)
+	var lost atomic.Bool
+	broker.Cluster().ControlKey(int16(kmsg.JoinGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
+		return nil, nil, !lost.Swap(true)
+	})
+	s := newSeen()
+	startMember(t, broker, func(c *Config) { c.Dispatch.Handle = each(s.handle) })
+	require.Eventually(t, func() bool { return s.distinct() == 100 }, 2*joinTimeouts*sessionTimeout, 50*time.Millisecond)
+	require.True(t, lost.Load())
+}
