@@ -43,7 +43,7 @@ simulate: toolchain ## Simulate what can happen to a consumer, its broker and th
 FUZZTIME ?= 30s
 
 .PHONY: fuzz
-fuzz: toolchain ## Feed every parser of what strangers write with what it may not expect, each for FUZZTIME (30s), one after the other
+fuzz: toolchain ## Feed every parser of what strangers write with what it may not expect, each for FUZZTIME (30s)
 	@.ci/fuzz '$(FUZZTIME)'
 
 .PHONY: test-kafka
