@@ -24,6 +24,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/opentracing/opentracing-go"
@@ -153,7 +154,7 @@ func (r *reader) ForeachKey(handler func(key, value string) error) error {
 		case isItem && name != DroppedTag:
 			baggage[name] = unescape(value)
 		case key == jaeger.TraceContextHeaderName:
-			context = strings.TrimSpace(value)
+			context = decimalFlags(unescape(strings.TrimSpace(value)))
 		case key == traceparentHeader:
 			parent = join(parent, value)
 		case key == tracestateHeader:
@@ -209,8 +210,18 @@ func join(values, next string) string {
 
 // isContext tells whether an uber-trace-id is a valid context.
 func isContext(value string) bool {
-	sc, err := jaeger.ContextFromString(unescape(value))
+	sc, err := jaeger.ContextFromString(value)
 	return err == nil && sc.IsValid()
+}
+
+// decimalFlags returns an uber-trace-id with its flags as jaeger-client reads them. It
+// writes hexadecimal ones, and would take b, which is all three of them, for malformed.
+func decimalFlags(context string) string {
+	flags := strings.LastIndex(context, ":") + 1
+	if bits, err := strconv.ParseUint(context[flags:], 16, 8); err == nil {
+		return context[:flags] + strconv.FormatUint(bits, 10)
+	}
+	return context
 }
 
 // unescape returns a value that is not URL-encoded as it is.

@@ -82,7 +82,7 @@ func TestTheContextThatCounts(t *testing.T) {
 		baggage string // item k
 	}{
 		{"uber-trace-id of two", map[string]string{"uber-trace-id": context, "traceparent": traceparent}, context, ""},
-		{"its flags too", map[string]string{"uber-trace-id": "a:b:0:11", "traceparent": "00-0000000000000000000000000000000a-000000000000000b-00"}, strings.TrimSuffix(context, "1") + "b", ""},
+		{"its flags too", map[string]string{"uber-trace-id": "a:b:0:b", "traceparent": "00-0000000000000000000000000000000a-000000000000000b-00"}, strings.TrimSuffix(context, "1") + "b", ""},
 		{"uber-trace-id alone", map[string]string{"uber-trace-id": context, "traceparent": malformed}, context, ""},
 		{"traceparent alone", map[string]string{"traceparent": traceparent}, fromW3C, ""},
 		{"traceparent with baggage", map[string]string{"traceparent": traceparent, b: "v+w"}, fromW3C, "v w"},

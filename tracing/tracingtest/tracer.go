@@ -33,7 +33,7 @@ func NewTracer(t testing.TB, service string) (opentracing.Tracer, *Recorder) {
 
 // Headers are seeds for fuzz tests of what carries a context: lines of a name, = and a value, some of them hostile.
 var Headers = []string{
-	"", "uber-trace-id=a:b:0:1", "Uber-Trace-Id=a%3Ab%3A0%3A1\nuber-trace-id=?\nother=1",
+	"", "uber-trace-id=a:b:0:1", "uber-trace-id=a:b:0:b", "uber-trace-id=a:b:0:16", "Uber-Trace-Id=a%3Ab%3A0%3A1\nuber-trace-id=?\nother=1",
 	"uber-trace-id=a:b:0:1\nuberctx-user id=x\nuberctx-k=a+b%20c\nUBERCTX-K=2\nuberctx-baggage.dropped=x",
 	"uber-trace-id=?\nuberctx-k=1\nUberctx-=\njaeger-baggage=a=1",
 	"jaeger-debug-id=x\njaeger-baggage=a=1, b = 2,=,c", "uberctx-k=" + strings.Repeat("x", propagation.MaxBaggageBytes),
