@@ -36,6 +36,10 @@ const queueFullWait = 20 * time.Millisecond
 // cluster have changed; a password that has changed in its file is used from the
 // next connection on. It does not send failed messages again; its callers do. All
 // methods are safe for concurrent use.
+//
+// It has one request under way to a broker at a time. With more, a broker that is just
+// getting a partition may refuse one and take the next one (KAFKA-15591, mended in Kafka
+// 4.5), from which librdkafka concludes that the first one was taken, too.
 type Producer struct {
 	cluster Cluster
 	conf    kafka.ConfigMap // added to that of the cluster
@@ -64,6 +68,7 @@ func NewProducer(c Cluster, log *slog.Logger, extra kafka.ConfigMap) (*Producer,
 	conf := kafka.ConfigMap{
 		"enable.idempotence":                true,
 		"acks":                              "all",
+		"max.in.flight":                     1,         // of requests to a broker
 		"message.timeout.ms":                0,         // never give up
 		"topic.metadata.propagation.max.ms": 2_100_000, // librdkafka counts in µs as an int: more than 2 147 483 is no patience at all
 		"queue.buffering.max.kbytes":        32 << 10,

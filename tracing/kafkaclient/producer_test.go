@@ -12,9 +12,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 )
 
 func TestMain(m *testing.M) { tracingtest.VerifyMain(m) }
@@ -115,6 +117,55 @@ func TestAMessageWaitsForItsTopic(t *testing.T) {
 	_, err = kadm.NewClient(client).CreateTopic(t.Context(), 1, 1, nil, topic)
 	require.NoError(t, err)
 	assert.NoError(t, <-sent)
+}
+
+// A broker that gets a partition may refuse the first of two requests and take the
+// second: Kafka did until KAFKA-15591, and librdkafka then takes both for delivered.
+func TestARequestThatIsRefusedIsNotOvertaken(t *testing.T) {
+	b, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, topic), kfake.MaxVersions(kversion.V4_0_0()), kfake.SleepOutOfOrder())
+	require.NoError(t, err)
+	t.Cleanup(b.Close)
+	first, second := make(chan struct{}), make(chan struct{}, 10)
+	b.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		close(first)
+		b.SleepControl(func() {
+			select {
+			case <-second:
+			case <-time.After(time.Second): // it would have come at once
+			}
+		})
+		answer := r.ResponseKind().(*kmsg.ProduceResponse)
+		for _, rt := range r.(*kmsg.ProduceRequest).Topics {
+			partition := kmsg.NewProduceResponseTopicPartition()
+			partition.Partition, partition.ErrorCode = rt.Partitions[0].Partition, kerr.NotLeaderForPartition.Code
+			answer.Topics = append(answer.Topics, kmsg.ProduceResponseTopic{
+				Topic: rt.Topic, TopicID: rt.TopicID, Partitions: []kmsg.ProduceResponseTopicPartition{partition},
+			})
+		}
+		return answer, nil, true
+	})
+	b.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		second <- struct{}{}
+		return nil, nil, false
+	})
+
+	p := newProducer(t, b.ListenAddrs()[0], nil)
+	reports := make(chan error, 2)
+	report := func(_ kafka.TopicPartition, err error) { reports <- err }
+	require.NoError(t, p.Produce(message("1"), report))
+	<-first
+	require.NoError(t, p.Produce(message("2"), report))
+	require.NoError(t, <-reports)
+	require.NoError(t, <-reports)
+
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.ListenAddrs()...), kgo.ConsumeTopics(topic))
+	require.NoError(t, err)
+	defer client.Close()
+	for _, want := range []string{"1", "2"} {
+		fetches := client.PollRecords(within(t, 20*time.Second), 1)
+		require.NoError(t, fetches.Err())
+		require.Equal(t, want, string(fetches.Records()[0].Value))
+	}
 }
 
 func TestProducerSurvivesFatalError(t *testing.T) {
