@@ -306,10 +306,22 @@ func (p *proof) takeAway(topic string) ([]*kgo.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	return records, until(p.running, func(ctx context.Context) (string, bool) {
+	var known kadm.TopicDetails
+	err = until(p.running, func(ctx context.Context) (string, bool) {
+		known, err = p.lag.admin.ListTopics(ctx, topic)
+		return fmt.Sprintf("%s cannot be described: %v", topic, err), err == nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = until(p.running, func(ctx context.Context) (string, bool) {
 		_, err := p.lag.admin.DeleteTopic(ctx, topic)
 		return fmt.Sprintf("%s cannot be deleted: %v", topic, err), err == nil || errors.Is(err, kerr.UnknownTopicOrPartition)
 	})
+	if err != nil {
+		return nil, err
+	}
+	return records, until(p.running, func(ctx context.Context) (string, bool) { return p.lag.isGone(ctx, known[topic]) })
 }
 
 // putBack makes a topic again that was taken away, and writes to it what was on it.

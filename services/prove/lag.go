@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // readers are the groups, and what they read.
@@ -15,14 +16,17 @@ var readers = map[string]string{
 }
 
 // lag knows how far the services are.
-type lag struct{ admin *kadm.Client }
+type lag struct {
+	client *kgo.Client
+	admin  *kadm.Client
+}
 
 func newLag(brokers []string) (*lag, error) {
 	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
 	if err != nil {
 		return nil, err
 	}
-	return &lag{kadm.NewClient(client)}, nil
+	return &lag{client, kadm.NewClient(client)}, nil
 }
 
 // ends are where topics end now.
@@ -32,6 +36,26 @@ func (l *lag) ends(ctx context.Context, topics ...string) (kadm.ListedOffsets, e
 		err = ends.Error()
 	}
 	return ends, err
+}
+
+// isGone tells, in the form that until wants, whether no broker knows its partitions of a topic any more. One may take records for them, and
+// acknowledge these, for some seconds after the topic was deleted.
+func (l *lag) isGone(ctx context.Context, topic kadm.TopicDetail) (string, bool) {
+	for id, p := range topic.Partitions {
+		partition := kmsg.NewListOffsetsRequestTopicPartition()
+		partition.Partition, partition.Timestamp = id, -1
+		request := kmsg.NewPtrListOffsetsRequest()
+		request.ReplicaID = -1
+		request.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: topic.Topic, Partitions: []kmsg.ListOffsetsRequestTopicPartition{partition}}}
+		answer, err := request.RequestWith(ctx, l.client.Broker(int(p.Leader)))
+		switch {
+		case err != nil:
+			return fmt.Sprintf("whether partition %d of %s is deleted: %v", id, topic.Topic, err), false
+		case answer.Topics[0].Partitions[0].ErrorCode == 0:
+			return fmt.Sprintf("partition %d of %s is not deleted", id, topic.Topic), false
+		}
+	}
+	return "", true
 }
 
 // goal is where the topics that are read end now. It waits for Kafka.
