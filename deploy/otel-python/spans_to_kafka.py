@@ -19,7 +19,7 @@ class KafkaSpanExporter(SpanExporter):
 
     def __init__(self, brokers, topic="tracing-topic"):
         self.topic, self.failed = topic, []
-        self.producer = Producer({"bootstrap.servers": brokers, "enable.idempotence": True, "compression.type": "lz4"})
+        self.producer = Producer({"bootstrap.servers": brokers, "enable.idempotence": True, "max.in.flight": 1, "compression.type": "lz4"})
 
     def export(self, spans):
         before = len(self.failed)
