@@ -57,7 +57,7 @@ func TestCommandsToARunningDemo(t *testing.T) {
 	go func() { sent <- a.sendMany(t.Context(), 400, 100) }()
 	for i, actions := range [][]string{{"kill"}, {"stop", "start"}, {"kill"}} { // the last time with what an end in order has left
 		eventually(t, "numbers flow", func() bool {
-			return len(sent) > 0 || numbers.Read(t.Context()) == nil && len(numbers.Fed) > 80*(i+1)
+			return len(sent) > 0 /* it has failed */ || numbers.Read(t.Context()) == nil && len(numbers.Fed) > 80*(i+1)
 		})
 		for _, action := range actions {
 			require.NoError(t, a.change(t.Context(), "kafka", action))

@@ -57,7 +57,7 @@ func feed(ctx context.Context, broker string, values []string) error {
 // write writes records with a text as value, no key and no headers. It returns when the broker has all of them.
 func write(ctx context.Context, broker, topic string, values []string) error {
 	client, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.DefaultProduceTopic(topic),
-		kgo.RecordPartitioner(kgo.RoundRobinPartitioner()), kgo.AlwaysRetryEOF()) // Kafka's end is one
+		kgo.RecordPartitioner(kgo.RoundRobinPartitioner()), kgo.AlwaysRetryEOF()) // a broker that ends looks so
 	if err != nil {
 		return fmt.Errorf("write to %s: %w", topic, err)
 	}

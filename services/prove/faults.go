@@ -308,7 +308,9 @@ func (p *proof) takeAway(topic string) ([]*kgo.Record, error) {
 	}
 	var known kadm.TopicDetails
 	err = until(p.running, func(ctx context.Context) (string, bool) {
-		known, err = p.lag.admin.ListTopics(ctx, topic)
+		if known, err = p.lag.admin.ListTopics(ctx, topic); err == nil {
+			err = known.Error()
+		}
 		return fmt.Sprintf("%s cannot be described: %v", topic, err), err == nil
 	})
 	if err != nil {

@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -38,21 +40,26 @@ func (l *lag) ends(ctx context.Context, topics ...string) (kadm.ListedOffsets, e
 	return ends, err
 }
 
-// isGone tells, in the form that until wants, whether no broker knows its partitions of a topic any more. One may take records for them, and
+// isGone tells, in the form that until wants, whether no broker has anything of a topic any more. One may take records for it, and
 // acknowledge these, for some seconds after the topic was deleted.
 func (l *lag) isGone(ctx context.Context, topic kadm.TopicDetail) (string, bool) {
-	for id, p := range topic.Partitions {
+	asked := kmsg.ListOffsetsRequestTopic{Topic: topic.Topic}
+	for id := range topic.Partitions {
 		partition := kmsg.NewListOffsetsRequestTopicPartition()
 		partition.Partition, partition.Timestamp = id, -1
+		asked.Partitions = append(asked.Partitions, partition)
+	}
+	for _, broker := range l.client.DiscoveredBrokers() {
 		request := kmsg.NewPtrListOffsetsRequest()
-		request.ReplicaID = -1
-		request.Topics = []kmsg.ListOffsetsRequestTopic{{Topic: topic.Topic, Partitions: []kmsg.ListOffsetsRequestTopicPartition{partition}}}
-		answer, err := request.RequestWith(ctx, l.client.Broker(int(p.Leader)))
+		request.Topics = []kmsg.ListOffsetsRequestTopic{asked}
+		answer, err := request.RequestWith(ctx, broker)
 		switch {
 		case err != nil:
-			return fmt.Sprintf("whether partition %d of %s is deleted: %v", id, topic.Topic, err), false
-		case answer.Topics[0].Partitions[0].ErrorCode == 0:
-			return fmt.Sprintf("partition %d of %s is not deleted", id, topic.Topic), false
+			return fmt.Sprintf("a broker does not say whether it has deleted %s: %v", topic.Topic, err), false
+		case slices.ContainsFunc(answer.Topics[0].Partitions, func(p kmsg.ListOffsetsResponseTopicPartition) bool {
+			return p.ErrorCode != kerr.UnknownTopicOrPartition.Code
+		}):
+			return fmt.Sprintf("a broker has not deleted %s", topic.Topic), false
 		}
 	}
 	return "", true

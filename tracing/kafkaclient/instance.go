@@ -3,6 +3,7 @@ package kafkaclient
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,29 +15,44 @@ type instance struct {
 	kp          *kafka.Producer
 	credentials *Credentials  // those of kp; for dispatch only
 	dispatched  chan struct{} // closed when dispatch has returned
+	closing     chan struct{} // closed when close has begun
+	watched     chan struct{} // closed when watch has returned
 
 	mu      sync.Mutex // also held while producing, so that none does on a closed kp
 	pending map[*delivery]struct{}
+	taken   uint64        // messages so far
 	reason  error         // why it takes no more messages; nil: it does
 	idle    chan struct{} // closed when nothing more is taken and nothing is pending
 }
 
 type delivery struct {
-	done func(kafka.TopicPartition, error)
+	done   func(kafka.TopicPartition, error)
+	topic  string
+	number uint64 // in the order in which they were taken
 }
+
+const (
+	watchInterval = 5 * time.Second // between two looks at what is on its way
+	watchTimeout  = time.Second     // for Kafka's answer then, which close may have to wait for
+
+	// stallAfter is how long a message may be on its way while Kafka could take it.
+	stallAfter = 30 * time.Second
+)
 
 func newInstance(kp *kafka.Producer, credentials *Credentials) *instance {
 	return &instance{
 		kp:          kp,
 		credentials: credentials,
 		dispatched:  make(chan struct{}),
+		closing:     make(chan struct{}),
+		watched:     make(chan struct{}),
 		pending:     make(map[*delivery]struct{}),
 		idle:        make(chan struct{}),
 	}
 }
 
 func (in *instance) produce(msg *kafka.Message, done func(kafka.TopicPartition, error)) error {
-	d := &delivery{done: done}
+	d := &delivery{done: done, topic: *msg.TopicPartition.Topic}
 	m := *msg
 	m.Opaque = d
 	in.mu.Lock()
@@ -47,6 +63,8 @@ func (in *instance) produce(msg *kafka.Message, done func(kafka.TopicPartition, 
 	if err := in.kp.Produce(&m, nil); err != nil {
 		return err
 	}
+	in.taken++
+	d.number = in.taken
 	in.pending[d] = struct{}{}
 	return nil
 }
@@ -103,6 +121,53 @@ func (in *instance) signalIdle() {
 	}
 }
 
+// watch calls onStall, again and again, while a message has been on its way for longer than
+// stallAfter, in which Kafka answered each time that its topic has all its leaders.
+// librdkafka does not find to a topic that was made anew and has its first leaders again
+// (confluentinc/librdkafka#4898). It returns when close has begun.
+func (in *instance) watch(onStall func(topic string)) {
+	defer close(in.watched)
+	tick := time.NewTicker(watchInterval)
+	defer tick.Stop()
+	var suspect *delivery
+	var since time.Time
+	for {
+		select {
+		case <-tick.C:
+		case <-in.closing:
+			return
+		}
+		switch oldest := in.oldest(); {
+		case oldest == nil || !in.hasLeaders(oldest.topic):
+			suspect = nil
+		case oldest != suspect:
+			suspect, since = oldest, time.Now()
+		case time.Since(since) >= stallAfter:
+			onStall(oldest.topic)
+		}
+	}
+}
+
+func (in *instance) oldest() (oldest *delivery) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for d := range in.pending {
+		if oldest == nil || d.number < oldest.number {
+			oldest = d
+		}
+	}
+	return oldest
+}
+
+func (in *instance) hasLeaders(topic string) bool {
+	metadata, err := in.kp.GetMetadata(&topic, false, int(watchTimeout.Milliseconds()))
+	if err != nil {
+		return false
+	}
+	partitions := metadata.Topics[topic].Partitions
+	return len(partitions) > 0 && !slices.ContainsFunc(partitions, func(p kafka.PartitionMetadata) bool { return p.Leader < 0 })
+}
+
 // close waits for the outstanding reports or the end of ctx, fails what is left
 // with reason, and releases kp. It is called once.
 func (in *instance) close(ctx context.Context, reason error) error {
@@ -117,6 +182,8 @@ func (in *instance) close(ctx context.Context, reason error) error {
 	case <-ctx.Done():
 		err = in.purge(ctx)
 	}
+	close(in.closing)
+	<-in.watched
 	in.kp.Close()
 	<-in.dispatched
 	for _, d := range in.leftovers() {

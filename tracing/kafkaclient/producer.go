@@ -32,14 +32,15 @@ const queueFullWait = 20 * time.Millisecond
 // Producer is an idempotent Kafka producer (acks=all) that keeps a message for as
 // long as Kafka is away, and that survives a fatal error of librdkafka: what was
 // in flight fails with that error, and a new producer takes the old one's place.
-// The same happens, once all is delivered that can be, when the TLS files of its
-// cluster have changed; a password that has changed in its file is used from the
+// The same happens when it has not sent a message for half a minute in which Kafka
+// could have taken it, and, once all is delivered that can be, when the TLS files of
+// its cluster have changed; a password that has changed in its file is used from the
 // next connection on. It does not send failed messages again; its callers do. All
 // methods are safe for concurrent use.
 //
 // It has one request under way to a broker at a time. With more, a broker that is just
-// getting a partition may refuse one and take the next one (KAFKA-15591, mended in Kafka
-// 4.5), from which librdkafka concludes that the first one was taken, too.
+// getting a partition may refuse one and take the next one (KAFKA-15591), from which
+// librdkafka concludes that the first one was taken, too.
 type Producer struct {
 	cluster Cluster
 	conf    kafka.ConfigMap // added to that of the cluster
@@ -194,6 +195,7 @@ func (p *Producer) build() (*instance, error) {
 		}
 		p.log.Debug("kafka client", "err", err) // librdkafka retries, and logs what matters
 	}, func() { p.renew(in) })
+	go in.watch(func(topic string) { p.stalled(in, topic) })
 	return in, nil
 }
 
@@ -201,6 +203,14 @@ func (p *Producer) build() (*instance, error) {
 func (p *Producer) fail(in *instance, cause error) {
 	if p.replace(in, nil, cause, 0) {
 		p.log.Error("kafka producer failed for good, replacing it", "err", cause)
+	}
+}
+
+// stalled takes down an instance that does not send what Kafka would take; the next message makes another.
+func (p *Producer) stalled(in *instance, topic string) {
+	cause := kafka.NewError(kafka.ErrQueueFull, "kafka producer is being replaced, as it sends nothing", false)
+	if p.replace(in, nil, cause, 0) {
+		p.log.Warn("kafka could take records, and its client does not send them, replacing the client", "topic", topic)
 	}
 }
 

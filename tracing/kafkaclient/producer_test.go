@@ -120,20 +120,15 @@ func TestAMessageWaitsForItsTopic(t *testing.T) {
 }
 
 // A broker that gets a partition may refuse the first of two requests and take the
-// second: Kafka did until KAFKA-15591, and librdkafka then takes both for delivered.
+// second: kfake does if it is of a version before Kafka's KAFKA-15591 was mended.
 func TestARequestThatIsRefusedIsNotOvertaken(t *testing.T) {
-	b, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, topic), kfake.MaxVersions(kversion.V4_0_0()), kfake.SleepOutOfOrder())
+	b, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, topic), kfake.MaxVersions(kversion.V4_0_0()))
 	require.NoError(t, err)
 	t.Cleanup(b.Close)
-	first, second := make(chan struct{}), make(chan struct{}, 10)
+	first := make(chan struct{})
 	b.ControlKey(int16(kmsg.Produce), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		close(first)
-		b.SleepControl(func() {
-			select {
-			case <-second:
-			case <-time.After(time.Second): // it would have come at once
-			}
-		})
+		b.SleepControl(func() { time.Sleep(time.Second) }) // in which a second request would get ready behind this one
 		answer := r.ResponseKind().(*kmsg.ProduceResponse)
 		for _, rt := range r.(*kmsg.ProduceRequest).Topics {
 			partition := kmsg.NewProduceResponseTopicPartition()
@@ -144,19 +139,18 @@ func TestARequestThatIsRefusedIsNotOvertaken(t *testing.T) {
 		}
 		return answer, nil, true
 	})
-	b.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
-		second <- struct{}{}
-		return nil, nil, false
-	})
 
 	p := newProducer(t, b.ListenAddrs()[0], nil)
-	reports := make(chan error, 2)
-	report := func(_ kafka.TopicPartition, err error) { reports <- err }
-	require.NoError(t, p.Produce(message("1"), report))
+	sent := make(chan error, 2)
+	send := func(value string) {
+		_, err := p.Send(within(t, 20*time.Second), message(value))
+		sent <- err
+	}
+	go send("1")
 	<-first
-	require.NoError(t, p.Produce(message("2"), report))
-	require.NoError(t, <-reports)
-	require.NoError(t, <-reports)
+	go send("2")
+	require.NoError(t, <-sent)
+	require.NoError(t, <-sent)
 
 	client, err := kgo.NewClient(kgo.SeedBrokers(b.ListenAddrs()...), kgo.ConsumeTopics(topic))
 	require.NoError(t, err)
@@ -166,6 +160,38 @@ func TestARequestThatIsRefusedIsNotOvertaken(t *testing.T) {
 		require.NoError(t, fetches.Err())
 		require.Equal(t, want, string(fetches.Records()[0].Value))
 	}
+}
+
+// Another topic of the same name has its first leaders again, which librdkafka takes for
+// outdated news of the old one.
+func TestATopicThatIsMadeAnewElsewhereIsFound(t *testing.T) {
+	t.Parallel()
+	b, err := kfake.NewCluster(kfake.NumBrokers(3), kfake.SeedTopics(1, topic))
+	require.NoError(t, err)
+	t.Cleanup(b.Close)
+	p := newProducer(t, b.ListenAddrs()[0], nil)
+	send := func(value string) error {
+		_, err := p.Send(within(t, 3*stallAfter), message(value))
+		return err
+	}
+	for node := range int32(3) { // three times a new leader
+		require.NoError(t, b.MoveTopicPartition(topic, 0, node))
+		require.NoError(t, send("1"))
+	}
+	require.NoError(t, b.MoveTopicPartition(topic, 0, 0))
+	require.NoError(t, send("1"))
+
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.ListenAddrs()...))
+	require.NoError(t, err)
+	defer client.Close()
+	admin := kadm.NewClient(client)
+	_, err = admin.DeleteTopic(t.Context(), topic)
+	require.NoError(t, err)
+	_, err = admin.CreateTopic(t.Context(), 1, 1, nil, topic)
+	require.NoError(t, err)
+	require.NoError(t, b.MoveTopicPartition(topic, 0, 1))
+	require.True(t, hasCode(send("2"), kafka.ErrQueueFull), "the message that was on its way fails, to be sent again")
+	require.NoError(t, send("2"))
 }
 
 func TestProducerSurvivesFatalError(t *testing.T) {

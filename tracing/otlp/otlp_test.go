@@ -136,7 +136,7 @@ func check(t *testing.T, value []byte) {
 	request, err := otlp.Parse(value)
 	theirs := ptraceotlp.NewExportRequest().UnmarshalProto(value)
 	if err != nil {
-		return // it is stricter: about groups, which pdata cannot end a message with, field numbers, lengths beyond 2³¹ and depth
+		return // it is stricter: about groups, field numbers, lengths beyond 2³¹ and depth
 	}
 	require.NoError(t, theirs)
 	require.Equal(t, value, request.Bytes())

@@ -74,6 +74,8 @@ func erase(w opentracing.TextMapWriter) {
 	switch w := w.(type) {
 	case opentracing.HTTPHeadersCarrier:
 		maps.DeleteFunc(w, func(name string, _ []string) bool { return isContextHeader(name) })
+	case opentracing.TextMapCarrier:
+		maps.DeleteFunc(w, func(name, _ string) bool { return isContextHeader(name) })
 	case interface{ DeleteFunc(func(name string) bool) }:
 		w.DeleteFunc(isContextHeader)
 	}
@@ -214,8 +216,8 @@ func isContext(value string) bool {
 	return err == nil && sc.IsValid()
 }
 
-// decimalFlags returns an uber-trace-id with its flags as jaeger-client reads them. It
-// writes hexadecimal ones, and would take b, which is all three of them, for malformed.
+// decimalFlags returns an uber-trace-id with its flags in decimal, as jaeger-client reads
+// them. It writes them in hexadecimal, and takes b, all three of them, for malformed.
 func decimalFlags(context string) string {
 	flags := strings.LastIndex(context, ":") + 1
 	if bits, err := strconv.ParseUint(context[flags:], 16, 8); err == nil {

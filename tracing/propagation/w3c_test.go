@@ -140,8 +140,11 @@ func TestTraceparentsThatAreWritten(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			written := opentracing.HTTPHeadersCarrier{"Traceparent": {"stale"}, "Tracestate": {"stale"}}
+			written := opentracing.HTTPHeadersCarrier{"Traceparent": {"stale"}, "Tracestate": {"stale"}, "Uberctx-Old": {"1"}, "Jaeger-Baggage": {"a=1"}, "Other": {"1"}}
 			require.NoError(t, newTraced(t, true).Inject(tt.context, opentracing.HTTPHeaders, written))
+			assert.NotContains(t, written, "Uberctx-Old")
+			assert.NotContains(t, written, "Jaeger-Baggage")
+			assert.Contains(t, written, "Other")
 			assert.Equal(t, tt.want, http.Header(written).Get("traceparent"))
 			assert.NotContains(t, written, "Tracestate")
 			assert.Equal(t, tt.want != "", len(written["Traceparent"]) == 1)

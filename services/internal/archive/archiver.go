@@ -190,7 +190,8 @@ func newClient(cfg Config) (*kafka.Consumer, error) {
 		"enable.partition.eof":          true,
 		"session.timeout.ms":            int(cfg.SessionTimeout.Milliseconds()),
 		"heartbeat.interval.ms":         int(cfg.SessionTimeout.Milliseconds() / 4),
-		"partition.assignment.strategy": "range", // not cooperative: after each rebalance the archive is asked anew
+		"max.poll.interval.ms":          int(6 * cfg.SessionTimeout.Milliseconds()), // as package consume has it
+		"partition.assignment.strategy": "range",                                    // not cooperative: after each rebalance the archive is asked anew
 		"fetch.message.max.bytes":       fetchBytes,
 		"fetch.error.backoff.ms":        100,
 		"queued.max.messages.kbytes":    queuedBytes >> 10,

@@ -34,9 +34,9 @@ const (
 	renewWait      = time.Second      // before a client that has failed for good is replaced
 	stalledAfter   = 30 * time.Second // nothing read of a partition that has more
 
-	// joinTimeouts is how many session timeouts a broker may take to let a member into the
-	// group, and waits for the others; polling never pauses for so long. The default is 5
-	// minutes, and brokers that were all down have left a client without any answer.
+	// joinTimeouts is after how many session timeouts a join without an answer is tried
+	// again, and how long the group waits for its other members. Polling never pauses for
+	// so long. librdkafka's own is 5 minutes.
 	joinTimeouts = 6
 
 	// What the client fetches of a partition at a time, a larger record coming alone;

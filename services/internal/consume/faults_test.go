@@ -258,7 +258,8 @@ func TestAJoinThatIsNeverAnsweredIsTriedAgain(t *testing.T) {
 	produce(t, client, 0, 100)
 	var lost atomic.Bool
 	broker.Cluster().ControlKey(int16(kmsg.JoinGroup), func(kmsg.Request) (kmsg.Response, error, bool) {
-		return nil, nil, !lost.Swap(true)
+		lost.Store(true)
+		return nil, nil, true // and this only once
 	})
 	s := newSeen()
 	startMember(t, broker, func(c *Config) { c.Dispatch.Handle = each(s.handle) })
