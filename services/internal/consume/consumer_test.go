@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -60,6 +61,12 @@ func (s *seen) distinct() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.times)
+}
+
+func (s *seen) counts() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.times)
 }
 
 // each handles records one by one.
@@ -174,7 +181,7 @@ func TestAGracefulStopRepeatsNothing(t *testing.T) {
 		eventually(t, "all handled", func() bool { return s.distinct() == (i+1)*100 })
 		m.stop()
 	}
-	for value, times := range s.times {
+	for value, times := range s.counts() {
 		assert.Equal(t, 1, times, value)
 	}
 }
@@ -204,7 +211,7 @@ func TestNothingIsCommittedBeforeItsSpansAreFlushed(t *testing.T) {
 		c.Flush = func(context.Context) error { return nil }
 	})
 	eventually(t, "all committed", func() bool { return committed(t, client) == 100 })
-	for value, times := range s.times {
+	for value, times := range s.counts() {
 		assert.Equal(t, 2, times, value)
 	}
 }
