@@ -306,13 +306,7 @@ func (p *proof) takeAway(topic string) ([]*kgo.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	var known kadm.TopicDetails
-	err = until(p.running, func(ctx context.Context) (string, bool) {
-		if known, err = p.lag.admin.ListTopics(ctx, topic); err == nil {
-			err = known.Error()
-		}
-		return fmt.Sprintf("%s cannot be described: %v", topic, err), err == nil
-	})
+	ends, err := p.lag.goal(p.running, topic)
 	if err != nil {
 		return nil, err
 	}
@@ -323,7 +317,7 @@ func (p *proof) takeAway(topic string) ([]*kgo.Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	return records, until(p.running, func(ctx context.Context) (string, bool) { return p.lag.isGone(ctx, known[topic]) })
+	return records, until(p.running, func(ctx context.Context) (string, bool) { return p.lag.isGone(ctx, topic, ends) })
 }
 
 // putBack makes a topic again that was taken away, and writes to it what was on it.

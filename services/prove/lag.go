@@ -40,11 +40,11 @@ func (l *lag) ends(ctx context.Context, topics ...string) (kadm.ListedOffsets, e
 	return ends, err
 }
 
-// isGone tells, in the form that until wants, whether no broker has anything of a topic any more. One may take records for it, and
+// isGone tells, in the form that until wants, whether no broker has anything of a topic any more that had these ends. One may take records for it, and
 // acknowledge these, for some seconds after the topic was deleted.
-func (l *lag) isGone(ctx context.Context, topic kadm.TopicDetail) (string, bool) {
-	asked := kmsg.ListOffsetsRequestTopic{Topic: topic.Topic}
-	for id := range topic.Partitions {
+func (l *lag) isGone(ctx context.Context, topic string, ends kadm.ListedOffsets) (string, bool) {
+	asked := kmsg.ListOffsetsRequestTopic{Topic: topic}
+	for id := range ends[topic] {
 		partition := kmsg.NewListOffsetsRequestTopicPartition()
 		partition.Partition, partition.Timestamp = id, -1
 		asked.Partitions = append(asked.Partitions, partition)
@@ -55,22 +55,18 @@ func (l *lag) isGone(ctx context.Context, topic kadm.TopicDetail) (string, bool)
 		answer, err := request.RequestWith(ctx, broker)
 		switch {
 		case err != nil:
-			return fmt.Sprintf("a broker does not say whether it has deleted %s: %v", topic.Topic, err), false
+			return fmt.Sprintf("a broker does not say whether it has deleted %s: %v", topic, err), false
 		case slices.ContainsFunc(answer.Topics[0].Partitions, func(p kmsg.ListOffsetsResponseTopicPartition) bool {
 			return p.ErrorCode != kerr.UnknownTopicOrPartition.Code
 		}):
-			return fmt.Sprintf("a broker has not deleted %s", topic.Topic), false
+			return fmt.Sprintf("a broker has not deleted %s", topic), false
 		}
 	}
 	return "", true
 }
 
-// goal is where the topics that are read end now. It waits for Kafka.
-func (l *lag) goal(ctx context.Context) (ends kadm.ListedOffsets, err error) {
-	var topics []string
-	for _, topic := range readers {
-		topics = append(topics, topic)
-	}
+// goal is where topics end now. It waits for Kafka.
+func (l *lag) goal(ctx context.Context, topics ...string) (ends kadm.ListedOffsets, err error) {
 	err = until(ctx, func(ctx context.Context) (string, bool) {
 		ends, err = l.ends(ctx, topics...)
 		return fmt.Sprint("kafka does not answer: ", err), err == nil

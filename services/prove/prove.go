@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -264,7 +265,7 @@ func (p *proof) inflict(ctx context.Context, long time.Duration, number uint64, 
 // recover waits until all that was on the topics when the fault ended is done.
 func (p *proof) recover(ctx context.Context, now *phase) error {
 	ended := time.Now()
-	goal, err := p.lag.goal(ctx)
+	goal, err := p.lag.goal(ctx, slices.Collect(maps.Values(readers))...)
 	if err != nil {
 		return err
 	}

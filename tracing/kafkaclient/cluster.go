@@ -172,3 +172,22 @@ func (c Cluster) ConfigMap() kafka.ConfigMap {
 	}
 	return m
 }
+
+// joinTimeouts is after how many session timeouts a join without an answer is tried
+// again, and how long the group waits for its other members. librdkafka's own is 5 minutes.
+const joinTimeouts = 6
+
+// MemberConfigMap is ConfigMap for a member of a consumer group, which counts as dead
+// when it has been silent for session, and has to poll within six times that. instance
+// is its name as a static member; empty: it is none.
+func (c Cluster) MemberConfigMap(group, instance string, session time.Duration) kafka.ConfigMap {
+	m := c.ConfigMap()
+	m["group.id"] = group
+	m["session.timeout.ms"] = int(session.Milliseconds())
+	m["heartbeat.interval.ms"] = int(session.Milliseconds() / 4)
+	m["max.poll.interval.ms"] = int(joinTimeouts * session.Milliseconds())
+	if instance != "" {
+		m["group.instance.id"] = instance
+	}
+	return m
+}

@@ -180,26 +180,19 @@ func (a *Archiver) step(ctx, work context.Context) error {
 }
 
 func newClient(cfg Config) (*kafka.Consumer, error) {
-	settings := cfg.Cluster.ConfigMap()
+	settings := cfg.Cluster.MemberConfigMap(cfg.Group, cfg.InstanceID, cfg.SessionTimeout)
 	for key, value := range map[string]kafka.ConfigValue{
-		"group.id":                      cfg.Group,
 		"auto.offset.reset":             "error", // where to go on is for the archive to say
 		"enable.auto.offset.store":      false,   // stored when a segment is visible, committed in the background
 		"enable.auto.commit":            true,
 		"auto.commit.interval.ms":       int(commitInterval.Milliseconds()),
 		"enable.partition.eof":          true,
-		"session.timeout.ms":            int(cfg.SessionTimeout.Milliseconds()),
-		"heartbeat.interval.ms":         int(cfg.SessionTimeout.Milliseconds() / 4),
-		"max.poll.interval.ms":          int(6 * cfg.SessionTimeout.Milliseconds()), // as package consume has it
-		"partition.assignment.strategy": "range",                                    // not cooperative: after each rebalance the archive is asked anew
+		"partition.assignment.strategy": "range", // not cooperative: after each rebalance the archive is asked anew
 		"fetch.message.max.bytes":       fetchBytes,
 		"fetch.error.backoff.ms":        100,
 		"queued.max.messages.kbytes":    queuedBytes >> 10,
 	} {
 		settings[key] = value
-	}
-	if cfg.InstanceID != "" {
-		settings["group.instance.id"] = cfg.InstanceID
 	}
 	client, err := kafka.NewConsumer(&settings)
 	if err != nil {

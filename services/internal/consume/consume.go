@@ -34,11 +34,6 @@ const (
 	renewWait      = time.Second      // before a client that has failed for good is replaced
 	stalledAfter   = 30 * time.Second // nothing read of a partition that has more
 
-	// joinTimeouts is after how many session timeouts a join without an answer is tried
-	// again, and how long the group waits for its other members. Polling never pauses for
-	// so long. librdkafka's own is 5 minutes.
-	joinTimeouts = 6
-
 	// What the client fetches of a partition at a time, a larger record coming alone;
 	// of all partitions; and what it keeps that has not been read.
 	fetchBytes   = 1 << 20

@@ -76,16 +76,12 @@ func New(cfg Config) (*Consumer, error) {
 }
 
 func newClient(cfg Config) (*kafka.Consumer, error) {
-	settings := cfg.Cluster.ConfigMap()
+	settings := cfg.Cluster.MemberConfigMap(cfg.Group, cfg.InstanceID, cfg.SessionTimeout)
 	for key, value := range map[string]kafka.ConfigValue{
-		"group.id":                      cfg.Group,
 		"auto.offset.reset":             "earliest",
 		"enable.auto.offset.store":      false, // stored when finished, committed in the background
 		"enable.auto.commit":            true,
 		"auto.commit.interval.ms":       int(commitInterval.Milliseconds()),
-		"session.timeout.ms":            int(cfg.SessionTimeout.Milliseconds()),
-		"heartbeat.interval.ms":         int(cfg.SessionTimeout.Milliseconds() / 4),
-		"max.poll.interval.ms":          int(joinTimeouts * cfg.SessionTimeout.Milliseconds()),
 		"partition.assignment.strategy": "cooperative-sticky",
 		"enable.partition.eof":          true, // tells where a partition ends if no record lies there
 		"fetch.message.max.bytes":       fetchBytes,
@@ -96,9 +92,6 @@ func newClient(cfg Config) (*kafka.Consumer, error) {
 		"receive.message.max.bytes":     maxUnpacked,
 	} {
 		settings[key] = value
-	}
-	if cfg.InstanceID != "" {
-		settings["group.instance.id"] = cfg.InstanceID
 	}
 	client, err := kafka.NewConsumer(&settings)
 	if err != nil {

@@ -235,11 +235,9 @@ func TestWhatMayBeLostIsDoneAgain(t *testing.T) {
 	produce(t, client, 100, 200)
 	eventually(t, "all are committed", func() bool { return committed(t, client) == 200 })
 	assert.EqualValues(t, 1, m.Status().ReadAgain)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	again := 0
+	again, counts := 0, s.counts()
 	for n := range 200 {
-		times := s.times[fmt.Sprint(n)]
+		times := counts[fmt.Sprint(n)]
 		if n < 100 {
 			assert.Equal(t, 1, times, "%d was committed", n)
 		}

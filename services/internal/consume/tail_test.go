@@ -125,9 +125,7 @@ func TestWhatIsUnderWayIsFinishedBeforeAPartitionGoes(t *testing.T) {
 	eventually(t, "the second has a partition", func() bool { return len(second.Status().Partitions) > 0 })
 	produce(t, client, 3, 60)
 	eventually(t, "all is handled", func() bool { return s.distinct() == 60 })
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for value, times := range s.times {
+	for value, times := range s.counts() {
 		assert.Equal(t, 1, times, value)
 	}
 }
