@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"fault-tolerant-tracing/services/internal/jaeger"
 )
@@ -42,7 +43,11 @@ func FromJaeger(trace *jaeger.Trace) []Span {
 func jaegerTags(tags []jaeger.Tag) map[string]string {
 	m := make(map[string]string, len(tags))
 	for _, t := range tags {
-		m[t.Key] = text(t.Value)
+		key, value := t.Key, text(t.Value)
+		if strings.HasPrefix(key, invalidTagKey) {
+			key = invalidKey(value)
+		}
+		m[key] = value
 	}
 	return m
 }

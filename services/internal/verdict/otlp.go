@@ -46,7 +46,7 @@ func fromOTLPSpan(s ptrace.Span) Span {
 	span.parentShown()
 	for _, e := range s.Events().All() {
 		fields := fields(e.Attributes())
-		tagUnlessEmpty(fields, "event", plainText(e.Name()))
+		tagUnlessEmpty(fields, "event", e.Name())
 		span.Logs = append(span.Logs, Log{Time: micros(e.Timestamp()), Fields: fields})
 	}
 	slices.SortStableFunc(span.Logs, byTime)
@@ -107,9 +107,10 @@ func valueOf(value pcommon.Value) any {
 	}
 }
 
+// tagUnlessEmpty adds a field of OTLP that is a tag in Jaeger.
 func tagUnlessEmpty(tags map[string]string, key, value string) {
 	if value != "" {
-		tags[key] = text(value)
+		tags[key] = text(plainText(value))
 	}
 }
 

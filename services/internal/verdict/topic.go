@@ -106,8 +106,14 @@ func showTag(tags map[string]string, key string, value any) {
 	} else {
 		whole = fmt.Append(whole, value)
 	}
-	tags["invalid-tag-key-1"] = text(whole)
+	tags[invalidKey(text(whole))] = text(whole)
 }
+
+// invalidTagKey is what Jaeger calls a tag whose key is no UTF-8, with a number behind it: where a span has several they have theirs by chance.
+const invalidTagKey = "invalid-tag-key-"
+
+// invalidKey replaces that number, to tell such tags apart by their values.
+func invalidKey(value string) string { return invalidTagKey + value }
 
 // named gives the span its operation as Jaeger shows it.
 func (s *Span) named(operation string) {
@@ -161,7 +167,11 @@ func fromThrift(s *thrift.Span) Span {
 			span.ParentID = id
 		}
 		if !child || id != span.ParentID {
-			span.Links = append(span.Links, linkText(ref.RefType.String(), idOf(ref.TraceIdHigh, ref.TraceIdLow), id))
+			kind := "FOLLOWS_FROM" // and every kind that is none
+			if child {
+				kind = "CHILD_OF"
+			}
+			span.Links = append(span.Links, linkText(kind, idOf(ref.TraceIdHigh, ref.TraceIdLow), id))
 		}
 	}
 	span.parentShown()
