@@ -89,7 +89,7 @@ func contrastFaults(nodes, clients []string, seed uint64) []contrastFault {
 		{fault{"Kafka frozen", "kafka", 3 * time.Second, frozen(nodes...)}, 0},
 		{fault{"clients killed", "clients", 3 * time.Second, killed(clients...)}, 0},
 		{fault{"clients killed while Jaeger is away", "clients", 10 * time.Second, without(jaeger, 8*time.Second, clients)}, 0},
-		{fault{"poison on tracing-topic", "kafka", 3 * time.Second, writing(tracingTopic, spanPoison)}, 0},
+		{fault{"poison on tracing-topic", "kafka", 3 * time.Second, writing(spanPoison, tracingTopic)}, 0},
 	}
 	some := list[:len(list)-1]
 	rand.New(rand.NewPCG(seed, 0)).Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })

@@ -68,8 +68,8 @@ func (p *proof) allFaults() []fault {
 		{"Kafka frozen", "kafka", 3 * time.Second, frozen(p.nodes...)},
 		{"clients killed", "clients", 3 * time.Second, killed(clients...)},
 		{"clients killed while Kafka is away", "kafka", 5 * time.Second, bereft},
-		{"poison on tracing-topic", "tracing-topic", 3 * time.Second, writing(tracingTopic, spanPoison)},
-		{"poison and hostile headers on number-topic", "number-topic", 3 * time.Second, writing("number-topic", numberPoison)},
+		{"poison on tracing-topic", "tracing-topic", 3 * time.Second, writing(spanPoison, tracingTopic)},
+		{"poison and hostile headers before each service", "number-topic", 3 * time.Second, writing(numberPoison, "number-topic", "even-topic", "sentence-topic")},
 		{"poison while tracing-dlq is away", "tracing-topic answers", 4 * time.Second, withoutDLQ},
 		{"tracing-topic grown", "partitions", 2 * time.Second, grown},
 		{"tracing-topic emptied", "tracing-topic kafka", 3 * time.Second, emptied},
@@ -208,7 +208,7 @@ func grown(ctx context.Context, p *proof, r *rand.Rand) error {
 	if err != nil {
 		return err
 	}
-	return writing(tracingTopic, func(r *rand.Rand) *kgo.Record { return &kgo.Record{Value: anyBatch(r)} })(ctx, p, r)
+	return writing(func(r *rand.Rand) *kgo.Record { return &kgo.Record{Value: anyBatch(r)} }, tracingTopic)(ctx, p, r)
 }
 
 // withoutDLQ writes poison while the topic is away on which it is to be set aside. Nothing else may be set aside as the fault begins: it could
@@ -220,7 +220,7 @@ func withoutDLQ(_ context.Context, p *proof, r *rand.Rand) error {
 	}
 	long, end := context.WithTimeout(p.running, 3*time.Second) // however long that took
 	defer end()
-	if err := writing(tracingTopic, spanPoison)(long, p, r); err != nil {
+	if err := writing(spanPoison, tracingTopic)(long, p, r); err != nil {
 		return err
 	}
 	return p.putBack(letters, kgo.ProducerBatchMaxBytes(deadletter.MaxBytes))

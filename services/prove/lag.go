@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -77,8 +79,9 @@ func (l *lag) goal(ctx context.Context, topics ...string) (ends kadm.ListedOffse
 // reach waits until everything before the ends is committed. What is committed beyond the end of a topic was so before the topic was made anew.
 func (l *lag) reach(ctx context.Context, ends kadm.ListedOffsets) error {
 	return until(ctx, func(ctx context.Context) (string, bool) {
-		text, left := "", int64(0)
-		for group, topic := range readers {
+		var behind []string
+		for _, group := range slices.Sorted(maps.Keys(readers)) {
+			topic := readers[group]
 			committed, err := l.admin.FetchOffsets(ctx, group)
 			if err == nil {
 				err = committed.Error()
@@ -96,12 +99,12 @@ func (l *lag) reach(ctx context.Context, ends kadm.ListedOffsets) error {
 					done.At = 0
 				}
 				if open := end.Offset - max(0, done.At); open > 0 {
-					left += open
-					text += fmt.Sprintf("; %s has %d open of partition %d of %s", group, open, id, topic)
+					behind = append(behind, fmt.Sprintf("%s has %d open of partition %d of %s", group, open, id, topic))
 				}
 			}
 		}
-		return text, left == 0
+		slices.Sort(behind)
+		return strings.Join(behind, "; "), len(behind) == 0
 	})
 }
 

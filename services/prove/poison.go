@@ -21,8 +21,8 @@ import (
 // writtenPerSecond is how many records a fault writes.
 const writtenPerSecond = 20
 
-// writing writes to a topic what make makes.
-func writing(topic string, make func(*rand.Rand) *kgo.Record) func(context.Context, *proof, *rand.Rand) error {
+// writing writes to topics what make makes, each record to one of them.
+func writing(make func(*rand.Rand) *kgo.Record, topics ...string) func(context.Context, *proof, *rand.Rand) error {
 	return func(ctx context.Context, p *proof, r *rand.Rand) error {
 		client, err := newWriter(p.brokers())
 		if err != nil {
@@ -31,7 +31,7 @@ func writing(topic string, make func(*rand.Rand) *kgo.Record) func(context.Conte
 		defer client.Close()
 		for wait(ctx, time.Second/writtenPerSecond) {
 			record := make(r)
-			record.Topic = topic
+			record.Topic = topics[r.IntN(len(topics))]
 			client.TryProduce(p.running, record, nil)
 		}
 		return client.Flush(p.running)
@@ -53,10 +53,7 @@ func spanPoison(r *rand.Rand) *kgo.Record {
 		whole := anyBatch(r)
 		record.Value = whole[:1+r.IntN(len(whole)-1)]
 	case n < 34: // a few bits turned
-		record.Value = anyBatch(r)
-		for range 1 + r.IntN(3) {
-			record.Value[r.IntN(len(record.Value))] ^= 1 << r.IntN(8)
-		}
+		record.Value = turned(r)
 	case n < 38: // something behind it
 		record.Value = append(anyBatch(r), noise(r, 1+r.IntN(20))...)
 	case n < 40: // large
@@ -73,6 +70,9 @@ func spanPoison(r *rand.Rand) *kgo.Record {
 	if r.IntN(2) == 0 {
 		record.Key = noise(r, r.IntN(100))
 		record.Headers = hostileHeaders(r)
+	}
+	if r.IntN(5) == 0 { // a time that it was not written at; Kafka refuses more than an hour from now
+		record.Timestamp = []time.Time{time.UnixMilli(0), time.Now().AddDate(-30, 0, 0), time.Now().Add(30 * time.Minute)}[r.IntN(3)]
 	}
 	return record
 }
@@ -125,6 +125,15 @@ func noise(r *rand.Rand, length int) []byte {
 	return b
 }
 
+// turned is a record of tracing-topic in which a few bits are turned.
+func turned(r *rand.Rand) []byte {
+	value := anyBatch(r)
+	for range 1 + r.IntN(3) {
+		value[r.IntN(len(value))] ^= 1 << r.IntN(8)
+	}
+	return value
+}
+
 // anyBatch is a record of tracing-topic as it should be, in any of the formats.
 func anyBatch(r *rand.Rand) []byte {
 	switch r.IntN(3) {
@@ -145,8 +154,14 @@ func thriftBatch(r *rand.Rand, change func(*thrift.Span)) []byte {
 	for i := range 3 {
 		b.Spans = append(b.Spans, &thrift.Span{
 			TraceIdHigh: 1, TraceIdLow: trace, SpanId: int64(r.Uint64()), OperationName: fmt.Sprint("poisoned ", i), Flags: 1,
-			StartTime: time.Now().UnixMicro(), Duration: 1000, Tags: []*thrift.Tag{stringTag("text", "good")},
-			Logs: []*thrift.Log{{Timestamp: time.Now().UnixMicro(), Fields: []*thrift.Tag{stringTag("event", "poison")}}},
+			StartTime: time.Now().UnixMicro(), Duration: 1000,
+			Tags: []*thrift.Tag{
+				stringTag("text", "good"), stringTag("span.kind", "client"), {Key: "number", VType: thrift.TagType_LONG, VLong: new(int64(7))},
+				{Key: "double", VType: thrift.TagType_DOUBLE, VDouble: new(0.5)}, {Key: "error", VType: thrift.TagType_BOOL, VBool: new(true)},
+				{Key: "bytes", VType: thrift.TagType_BINARY, VBinary: []byte{0, 255}},
+			},
+			References: []*thrift.SpanRef{{RefType: thrift.SpanRefType_FOLLOWS_FROM, TraceIdLow: 3, SpanId: 4}},
+			Logs:       []*thrift.Log{{Timestamp: time.Now().UnixMicro(), Fields: []*thrift.Tag{stringTag("event", "poison"), stringTag("text", "good")}}},
 		})
 	}
 	change(b.Spans[1])
@@ -164,6 +179,8 @@ func otlpTraces(r *rand.Rand) ptrace.Traces {
 	resource := traces.ResourceSpans().AppendEmpty()
 	resource.Resource().Attributes().PutStr("service.name", "poison")
 	scope := resource.ScopeSpans().AppendEmpty()
+	scope.Scope().SetName("library")
+	scope.Scope().SetVersion("1.2")
 	var trace pcommon.TraceID
 	binary.BigEndian.PutUint64(trace[:8], 2)
 	binary.BigEndian.PutUint64(trace[8:], r.Uint64())
@@ -176,8 +193,19 @@ func otlpTraces(r *rand.Rand) ptrace.Traces {
 		span.SetName(fmt.Sprint("poisoned ", i))
 		span.SetStartTimestamp(pcommon.NewTimestampFromTime(time.Now()))
 		span.SetEndTimestamp(pcommon.NewTimestampFromTime(time.Now().Add(time.Millisecond)))
-		span.Attributes().PutStr("text", "good")
-		span.Events().AppendEmpty().SetName("poison")
+		span.SetKind(ptrace.SpanKindClient)
+		span.TraceState().FromRaw("vendor=1")
+		span.Status().SetCode(ptrace.StatusCodeError)
+		span.Status().SetMessage("declined")
+		_ = span.Attributes().FromRaw(map[string]any{ // it can hold all of them
+			"text": "good", "number": 7, "double": 0.5, "yes": true, "bytes": []byte{0, 255}, "list": []any{"a", 1}, "map": map[string]any{"k": "v"},
+		})
+		event := span.Events().AppendEmpty()
+		event.SetName("poison")
+		event.Attributes().PutStr("text", "good")
+		link := span.Links().AppendEmpty()
+		link.SetTraceID(trace)
+		link.SetSpanID(id)
 	}
 	return traces
 }

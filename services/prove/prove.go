@@ -30,7 +30,7 @@ const (
 	// patience is how long nothing may get better while something is waited for.
 	patience = 90 * time.Second
 	// longest is how long one fault goes on at most.
-	longest = 30 * time.Second
+	longest = 2 * time.Minute
 	// alonePart is how much of the time is for faults that come alone.
 	alonePart = 0.7
 )
@@ -138,8 +138,9 @@ func (p *proof) prove(ctx context.Context, fail context.CancelCauseFunc) error {
 	if err := p.last(ctx, 5*time.Second); err != nil {
 		return err
 	}
-	if err := p.faults(ctx); err != nil {
-		return err
+	stalled := p.faults(ctx)
+	if stalled != nil {
+		p.say("%v", stalled)
 	}
 	p.phase("afterwards")
 	if err := p.last(ctx, 5*time.Second); err != nil {
@@ -155,7 +156,7 @@ func (p *proof) prove(ctx context.Context, fail context.CancelCauseFunc) error {
 	if err != nil {
 		return err
 	}
-	return p.tell(r)
+	return errors.Join(stalled, p.tell(r))
 }
 
 // phase begins a part of the run.

@@ -44,14 +44,14 @@ type result struct {
 	Rows     []row  `json:"faults"`
 	Total    row    `json:"total"`
 
-	Numbers        int            `json:"numbers"`
-	NumbersArrived int            `json:"numbers_arrived"`
-	Chains         int            `json:"chains_whole"`  // traces of numbers with all that they must have
-	Repeated       int            `json:"chains_repeat"` // of those that arrived, with spans of work that was done again
-	Clients        *clientSpans   `json:"clients"`
-	NotSentBy      map[string]int `json:"not_sent_by"` // services
-	Missed         []string       `json:"no_time_for,omitempty"`
-	Problems       []string       `json:"problems,omitempty"`
+	Kept           bool         `json:"kept"` // nothing was lost, and nothing has changed
+	Numbers        int          `json:"numbers"`
+	NumbersArrived int          `json:"numbers_arrived"`
+	Chains         int          `json:"chains_whole"`  // traces of numbers with all that they must have
+	Repeated       int          `json:"chains_repeat"` // of those that arrived, with spans of work that was done again
+	Clients        *clientSpans `json:"clients"`
+	Missed         []string     `json:"no_time_for,omitempty"`
+	Problems       []string     `json:"problems,omitempty"`
 }
 
 // judge waits until all is in Jaeger, or nothing more comes, and counts.
@@ -98,7 +98,7 @@ func (p *proof) result(v verdict.Result, clients *clientSpans) *result {
 	r := &result{
 		Version: service.Version, Kafka: p.kafka(), Seed: p.seed, Duration: p.duration.String(), Took: time.Since(p.began).Round(time.Second).String(),
 		Numbers: v.NumbersFed, NumbersArrived: v.NumbersArrived, Chains: v.Chains, Repeated: v.Chains - v.Traces,
-		Clients: clients, NotSentBy: v.NotSent, Missed: p.missed, Problems: append(clients.told, v.Problems...), Total: row{Fault: "all"},
+		Clients: clients, Missed: p.missed, Problems: append(clients.told, v.Problems...), Total: row{Fault: "all"},
 	}
 	for i, phase := range p.phases {
 		var of verdict.Phase
@@ -113,6 +113,7 @@ func (p *proof) result(v verdict.Result, clients *clientSpans) *result {
 		r.Rows = append(r.Rows, now)
 		r.Total.add(now)
 	}
+	r.Kept = v.OnlyNotSent() && r.Total.Lost == 0 && r.Total.Changed == 0
 	return r
 }
 
@@ -128,17 +129,12 @@ func (r *row) add(other row) {
 	r.NotSent += other.NotSent
 }
 
-// ok tells whether nothing was lost or changed.
-func (r *result) ok() bool {
-	return r.Numbers > 0 && r.NumbersArrived == r.Numbers && r.Total.Lost == 0 && r.Total.Changed == 0
-}
-
 // tell prints the result and leaves it in the folder. It returns an error if anything was lost.
 func (p *proof) tell(r *result) error {
 	if err := leave(p.out, p.data("result.json"), p.data("table.md"), r); err != nil {
 		return err
 	}
-	if r.ok() {
+	if r.Kept {
 		return nil
 	}
 	for _, problem := range r.Problems[:min(len(r.Problems), shownProblems)] {

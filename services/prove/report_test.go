@@ -42,13 +42,13 @@ func TestTheTableHasEachFaultAndAllTogether(t *testing.T) {
 Numbers: 10 of 10 arrived, and 10 have their whole chain of spans in Jaeger; of these, 2 hold more, as work was done again.
 Clients: 3 processes, 1 of them killed, ended 90 spans. What a kill took along had ended 0.9 s before it at most.
 `, table[i:])
-	assert.True(t, r.ok())
+	assert.True(t, r.Kept)
 
 	clients.lost[1] = 1
-	assert.False(t, p.result(v, clients).ok())
+	assert.False(t, p.result(v, clients).Kept)
 	clients.lost[1] = 0
 	v.Phases[0].Changed = 1
-	assert.False(t, p.result(v, clients).ok())
+	assert.False(t, p.result(v, clients).Kept)
 	v.Phases[0].Changed, v.NumbersArrived = 0, 9
-	assert.False(t, p.result(v, clients).ok())
+	assert.False(t, p.result(v, clients).Kept)
 }

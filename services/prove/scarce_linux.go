@@ -21,9 +21,9 @@ import (
 func scarcities() []fault {
 	return []fault{
 		{"Jaeger's store cannot grow", "jaeger tracing-topic", 4 * time.Second,
-			atOnce(limited("jaeger", unix.RLIMIT_FSIZE, func(int) uint64 { return 1 << 20 }), writing(tracingTopic, someLarge))},
+			atOnce(limited("jaeger", unix.RLIMIT_FSIZE, func(int) uint64 { return 1 << 20 }), writing(someLarge, tracingTopic))},
 		{"relay with little memory", "relay answers tracing-topic", 5 * time.Second,
-			atOnce(limited("relay", unix.RLIMIT_DATA, dataOf), answering(always(status(http.StatusServiceUnavailable))), writing(tracingTopic, someLarge))},
+			atOnce(limited("relay", unix.RLIMIT_DATA, dataOf), answering(always(status(http.StatusServiceUnavailable))), writing(someLarge, tracingTopic))},
 		{"relay with few file descriptors", "relay", 4 * time.Second, narrow},
 		{"Kafka stopped, few file descriptors to connect again", "kafka", 4 * time.Second, narrowReturn},
 	}

@@ -5,6 +5,12 @@ import (
 	"slices"
 )
 
+// The services that are asked about by themselves.
+const (
+	streamService = "stream"
+	restService   = "random"
+)
+
 // step is a span as its trace knows it before it is there.
 type step struct{ service, operation string }
 
@@ -18,19 +24,19 @@ type link struct {
 
 var (
 	evenChain = []link{
-		{step{"stream", "From_number-topic"}, -1},
-		{step{"stream", "To_even-topic"}, 0},
+		{step{streamService, "From_number-topic"}, -1},
+		{step{streamService, "To_even-topic"}, 0},
 		{step{"sentence", "From_even-topic"}, 1},
 		{step{"sentence", "POST /random"}, 2},
 		{step{"sentence", "HTTP POST"}, 3},
-		{step{"random", "POST /random"}, 4},
+		{step{restService, "POST /random"}, 4},
 		{step{"sentence", "To_sentence-topic"}, 2},
 		{step{"answer", "From_sentence-topic"}, 6},
 		{step{"answer", "To_answer-topic"}, 7},
 	}
 	oddChain = []link{
-		{step{"stream", "From_number-topic"}, -1},
-		{step{"stream", "To_odd-topic"}, 0},
+		{step{streamService, "From_number-topic"}, -1},
+		{step{streamService, "To_odd-topic"}, 0},
 	}
 )
 

@@ -68,7 +68,7 @@ type Checker struct {
 
 	seen            map[uint64]int  // the phases of the spans on tracing-topic, by their digests
 	repeated, aside map[uint64]bool // digests of the spans that are there or in Jaeger more than once, of those on tracing-dlq
-	lives           lives
+	lives           lives           // of random
 	strange         []strange
 	dead            map[origin]bool  // records on tracing-dlq
 	changed         map[spanKey]Span // spans that are in Jaeger otherwise than on tracing-topic, and are not told yet
@@ -178,6 +178,9 @@ func (c *Checker) check(ctx context.Context) error {
 		return err
 	}
 	c.tidy()
+	if err := c.again(ctx); err != nil {
+		return err
+	}
 	return c.explain(ctx)
 }
 
@@ -250,7 +253,9 @@ func (c *Checker) phase(at time.Time) int {
 }
 
 func (c *Checker) span(s Span, phase int) {
-	c.lives.add(s)
+	if s.Service == restService {
+		c.lives.add(s)
+	}
 	own := c.owns(s.TraceID)
 	if !own && !c.ofNumber(s.TraceID) {
 		return
@@ -383,6 +388,39 @@ func (c *Checker) compare(t *trace, inJaeger []Span) {
 	}
 }
 
+// again looks at what stream did twice: killed before its spans were safe, it does a number again, in a trace of its own. Of a number's
+// traces one has to hold the whole chain. It counts as that of the number, if the other one lacks nothing but what stream had not sent.
+func (c *Checker) again(ctx context.Context) error {
+	for _, n := range c.open {
+		if n.finding == nil || len(n.finding.missing) == 0 || slices.ContainsFunc(n.finding.missing, func(s step) bool { return s.service != streamService }) {
+			continue
+		}
+		others := c.numbers.others(n.Value)
+		for i := range others {
+			if others[i].trace == "" {
+				continue
+			}
+			answer, err := c.query.TracesByID(ctx, []string{others[i].trace})
+			if err != nil {
+				return err
+			}
+			if len(answer) == 0 {
+				continue
+			}
+			whole := find(n.Value, FromJaeger(&answer[0]))
+			if !whole.chain {
+				continue
+			}
+			n.trace.numbers = slices.DeleteFunc(n.trace.numbers, func(of *Number) bool { return of == n })
+			n.TraceID, others[i].trace = others[i].trace, n.TraceID
+			n.trace, n.finding = c.trace(n.TraceID), whole
+			n.trace.numbers = append(n.trace.numbers, n)
+			break
+		}
+	}
+	return nil
+}
+
 // explain reads once more what was written of the spans that have changed, and tells in what.
 func (c *Checker) explain(ctx context.Context) error {
 	if len(c.changed) == 0 {
@@ -413,7 +451,7 @@ func (c *Checker) explain(ctx context.Context) error {
 // result adds what is open to what is not.
 func (c *Checker) result() Result {
 	r := c.settled
-	r.NotSent, r.Problems, r.Phases = map[string]int{}, slices.Clone(r.Problems), slices.Clone(r.Phases)
+	r.Problems, r.Phases = slices.Clone(r.Problems), slices.Clone(r.Phases)
 	r.Duplicated, r.part = len(c.repeated), c.Share != Share{}
 	for key := range c.repeated {
 		r.phase(c.seen[key]).Duplicated++
@@ -453,8 +491,8 @@ func (c *Checker) gone(r *Result, n *Number, s step, phase int) {
 		}
 	}
 	r.Lost++
-	if c.lives.changed(s.service, n.First, n.Last) {
-		r.NotSent[s.service]++
+	if s.service == restService && c.lives.changed(n.First, n.Last) {
+		r.NotSent++
 		r.phase(phase).NotSent++
 		return
 	}

@@ -86,6 +86,14 @@ func (f *Numbers) add(r *kgo.Record) {
 	}
 }
 
+// others are the records on even-topic and odd-topic that no number of this value has as its own.
+func (f *Numbers) others(value int64) []pass {
+	if t := f.trails[value]; t != nil {
+		return t.passes
+	}
+	return nil
+}
+
 // numberOf returns the number that a record is about.
 func numberOf(r *kgo.Record) (value int64, ok bool) {
 	if r.Topic == answerTopic {

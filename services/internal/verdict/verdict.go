@@ -28,9 +28,9 @@ type Result struct {
 	Misplaced      int // traces with all their spans and none too many, of which one has another parent
 	Duplicated     int // spans that Jaeger returned more than once, or that lie on tracing-topic more than once
 
-	// NotSent are those of Lost, by service, that never came to tracing-topic, and that a process may have had when another took its
-	// place: it was killed, or it ended while Kafka was away.
-	NotSent map[string]int
+	// NotSent are those of Lost that never came to tracing-topic, and that a process of random may have had when another took its place:
+	// it answers before its span is safe. The other services do a record again unless its spans are.
+	NotSent int
 
 	TopicSpans   int // distinct spans on tracing-topic, those that belong to no number included
 	TopicMissing int // of these, and of the records without spans, neither in Jaeger nor set aside
@@ -55,7 +55,7 @@ type Phase struct {
 	SetAside   int // of these, on tracing-dlq with a reason, and not in Jaeger
 	Changed    int // of these, in Jaeger with another field
 	Lost       int // of these, neither in Jaeger nor set aside; and those that a number lacks and nothing explains
-	NotSent    int // that a number lacks, as a process was killed before it had sent them
+	NotSent    int // that a number lacks, as a process of random was killed before it had sent them
 }
 
 func (p *Phase) add(other Phase) {
@@ -93,13 +93,9 @@ func (r Result) NothingLost() bool {
 	return r.Lost == 0 && r.OnlyNotSent()
 }
 
-// OnlyNotSent reports what NothingLost does, but for spans that a process had not sent when another took its place.
+// OnlyNotSent reports what NothingLost does, but for those of NotSent.
 func (r Result) OnlyNotSent() bool {
-	explained := 0
-	for _, n := range r.NotSent {
-		explained += n
-	}
-	return (r.NumbersFed > 0 || r.part) && r.NumbersArrived == r.NumbersFed && r.Lost == explained && r.Misplaced == 0 && r.TopicMissing == 0 && r.TopicDiffer == 0
+	return (r.NumbersFed > 0 || r.part) && r.NumbersArrived == r.NumbersFed && r.Lost == r.NotSent && r.Misplaced == 0 && r.TopicMissing == 0 && r.TopicDiffer == 0
 }
 
 // add adds what was found in another [Share].
@@ -118,12 +114,7 @@ func (r *Result) add(share Result) {
 	r.TopicMissing += share.TopicMissing
 	r.TopicDiffer += share.TopicDiffer
 	r.SetAside += share.SetAside
-	for service, n := range share.NotSent {
-		if r.NotSent == nil {
-			r.NotSent = map[string]int{}
-		}
-		r.NotSent[service] += n
-	}
+	r.NotSent += share.NotSent
 	for i, phase := range share.Phases {
 		r.phase(i).add(phase)
 	}
