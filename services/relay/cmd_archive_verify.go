@@ -57,7 +57,7 @@ func verifyArchive(ctx context.Context, url string, format payload.Setting, w io
 	if err != nil {
 		return err
 	}
-	printReport(w, report)
+	printReport(printable.Writer(w), report) // the names in an archive are those of its files
 	segments, records, spans := len(report.Broken), int64(0), int64(0)
 	for _, p := range report.Partitions {
 		segments, records, spans = segments+p.Segments, records+p.Records, spans+p.Spans

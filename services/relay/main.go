@@ -1,9 +1,9 @@
 // Command relay carries spans from Kafka to Jaeger, and acknowledges a record
 // only after Jaeger has taken it.
 //
-// It reads tracing-topic, posts the batches to Jaeger's collector, those of one
-// process that wait at the same time in one post, and writes to tracing-dlq what
-// Jaeger refuses while it takes others, with the reason. While Jaeger is away it
+// It reads tracing-topic, posts to Jaeger's collector what waits at the same time
+// in one post, and writes to tracing-dlq what Jaeger refuses while it takes others,
+// with the reason. While Jaeger is away it
 // holds: nothing is skipped, nothing is lost, and the first spans arrive within a
 // second of Jaeger's return. It keeps no state of its own: killed at any moment, it
 // goes on where its consumer group stands, and sends again at most what was on its

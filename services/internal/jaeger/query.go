@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+
+	"fault-tolerant-tracing/services/internal/printable"
 )
 
 // ErrNotFound says that Jaeger does not have what was asked for.
@@ -103,7 +105,7 @@ func (q *Query) get(ctx context.Context, path string, values url.Values, data an
 	}
 	if resp.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, 1000))
-		return fmt.Errorf("status %s: %s", resp.Status, strings.TrimSpace(string(body)))
+		return fmt.Errorf("status %s: %s", resp.Status, printable.Line(string(body)))
 	}
 	answer := struct {
 		Data any `json:"data"`

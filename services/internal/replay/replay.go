@@ -15,7 +15,7 @@ type Record struct {
 	Offset     int64
 	Time       time.Time // the record's timestamp
 	Key, Value []byte
-	Headers    []kafka.Header // an archive keeps none
+	Headers    []kafka.Header // none where it comes from an archive
 }
 
 // Source is where records come from.

@@ -10,6 +10,8 @@ import (
 	"reflect"
 	"strings"
 	"time"
+
+	"fault-tolerant-tracing/services/internal/printable"
 )
 
 const healthTimeout = 3 * time.Second
@@ -29,7 +31,7 @@ func (p program[C]) healthcheck(cfg C) int {
 		check = c.HealthCheck
 	}
 	if err := check(ctx); err != nil {
-		fmt.Fprintf(p.stderr, "%s is not well: %v\n", p.name, err)
+		fmt.Fprintf(p.stderr, "%s is not well: %s\n", p.name, printable.Line(err.Error()))
 		return exitFailed
 	}
 	fmt.Fprintf(p.stdout, "%s is well\n", p.name)

@@ -139,7 +139,7 @@ func methodNotAllowed(routes chi.Routes) http.HandlerFunc {
 		}
 		list := strings.Join(allowed, ", ")
 		w.Header().Set("Allow", list)
-		http.Error(w, fmt.Sprintf("%s answers %s, not %s.", r.URL.Path, list, r.Method), http.StatusMethodNotAllowed)
+		http.Error(w, fmt.Sprintf("%s answers %s, not %s.", printable.Line(r.URL.Path), list, r.Method), http.StatusMethodNotAllowed)
 	}
 }
 
