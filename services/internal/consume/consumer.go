@@ -32,19 +32,19 @@ type Consumer struct {
 	away         atomic.Bool // no broker was there or let the client in, and none has answered since
 	tails        tails
 	anew         atomic.Bool            // the topic is another one than before
-	topicID      atomic.Pointer[string] // nil: not known
+	topicID      atomic.Pointer[string] // of the topic that the client reads; nil: it reads none yet
 
 	// These belong to the poll loop.
 	born       time.Time // when the client subscribed
 	login      *kafkaclient.Credentials
 	paused     bool
 	reassigned bool
-	begun      bool            // the client has had partitions, of the topic with topicID
-	fullSince  time.Time       // zero: there is room
-	asked      time.Time       // when the ends of the partitions were last asked for
-	checked    time.Time       // when the id of the topic was
-	storedAt   time.Time       // when offsets were last handed to the client
-	flushed    <-chan struct{} // closed when what has moved may be committed; nil: nothing is being flushed
+	unknown    []kafka.TopicPartition // ours, and not given to the client: where to begin is not known yet
+	fullSince  time.Time              // zero: there is room
+	asked      time.Time              // when the ends of partitions, or where to begin in them, were last asked for
+	checked    time.Time              // when the id of the topic was
+	storedAt   time.Time              // when offsets were last handed to the client
+	flushed    <-chan struct{}        // closed when what has moved may be committed; nil: nothing is being flushed
 
 	// What is to be committed next: how far partitions have come, and which of them are of
 	// a topic that was made anew.
@@ -230,7 +230,7 @@ func (c *Consumer) failed(e kafka.Error, ended <-chan struct{}) error {
 // partitions.
 func (c *Consumer) renew(ended <-chan struct{}) error {
 	c.joined.Store(false)
-	c.forget(c.work.Assigned())
+	c.forget(append(c.work.Assigned(), ids(c.unknown)...))
 	select {
 	case <-time.After(renewWait):
 	case <-ended:
@@ -245,7 +245,8 @@ func (c *Consumer) renew(ended <-chan struct{}) error {
 	old := c.kafka.Swap(client)
 	c.using.Unlock()
 	go func() { _ = old.Close() }() // librdkafka may not end the close of a client that was fenced off
-	c.paused, c.reassigned, c.begun = false, false, false
+	c.paused, c.reassigned = false, false
+	c.topicID.Store(nil)
 	return c.subscribe()
 }
 
@@ -426,7 +427,7 @@ func (c *Consumer) Close(ctx context.Context) error {
 // what it waits for. It does not block.
 func (c *Consumer) Ready() error {
 	if !c.joined.Load() {
-		return fmt.Errorf("not yet a member of consumer group %s", c.cfg.Group)
+		return fmt.Errorf("not a member of consumer group %s", c.cfg.Group)
 	}
 	if f := c.troubles.get(whole); f != nil && time.Since(f.Since) > c.cfg.SessionTimeout {
 		return fmt.Errorf("no longer a member of consumer group %s: %s", c.cfg.Group, f.Error)

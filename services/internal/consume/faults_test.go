@@ -171,21 +171,7 @@ func TestATopicMadeAnewWhileNobodyReadIsReadFromItsStart(t *testing.T) {
 	assert.NotContains(t, logs.String(), "made anew")
 	assert.Equal(t, 1, s.counts()["0"])
 
-	admin := kadm.NewClient(client)
-	stored, err := admin.FetchOffsets(t.Context(), testGroup)
-	require.NoError(t, err)
-	_, err = admin.DeleteTopics(t.Context(), testTopic)
-	require.NoError(t, err)
-	broker.CreateTopics(t, 1, testTopic)
-	write(1000, 1300)
-	fresh, err := kgo.NewClient(kgo.SeedBrokers(broker.Addr()))
-	require.NoError(t, err)
-	defer fresh.Close()
-	before, _ := stored.Lookup(testTopic, 0)
-	kept := kadm.Offsets{}
-	kept.AddOffset(testTopic, 0, before.At, -1)
-	kept[testTopic][0] = kadm.Offset{Topic: testTopic, At: before.At, LeaderEpoch: -1, Metadata: before.Metadata}
-	require.NoError(t, kadm.NewClient(fresh).CommitAllOffsets(t.Context(), testGroup, kept), "a broker may keep what was committed of a topic that is gone")
+	makeAnew(t, broker)
 	start()
 	eventually(t, "all of the new topic is done", func() bool { return s.distinct() == 410 })
 	eventually(t, "and committed", func() bool { return committed(t, client) == 300 })
@@ -265,4 +251,36 @@ func TestAJoinThatIsNeverAnsweredIsTriedAgain(t *testing.T) {
 	startMember(t, broker, func(c *Config) { c.Dispatch.Handle = each(s.handle) })
 	require.Eventually(t, func() bool { return s.distinct() == 100 }, 12*sessionTimeout, 50*time.Millisecond)
 	require.True(t, lost.Load())
+}
+
+// While nobody in the group answers, others read the partitions: a member must not look as if it did.
+func TestItIsNotReadyWhenTheGroupIsSilent(t *testing.T) {
+	t.Parallel()
+	broker, client := startTopic(t)
+	s := newSeen()
+	m := startMember(t, broker, func(c *Config) { c.Dispatch.Handle = each(s.handle) })
+	produce(t, client, 0, 30)
+	eventually(t, "committed", func() bool { return committed(t, client) == 30 })
+	require.NoError(t, m.Ready())
+
+	answer := make(gate)
+	for _, key := range []kmsg.Key{kmsg.Heartbeat, kmsg.JoinGroup} {
+		broker.Cluster().ControlKey(int16(key), func(kmsg.Request) (kmsg.Response, error, bool) {
+			broker.Cluster().KeepControl()
+			broker.Cluster().SleepControl(func() { <-answer })
+			return nil, nil, false
+		})
+	}
+	eventually(t, "it is not ready", func() bool { return m.Ready() != nil })
+	status := m.Status()
+	assert.Equal(t, dispatch.Holding, status.State)
+	require.Len(t, status.Errors, 1)
+	assert.Contains(t, status.Errors[0].Error, "the membership of consumer group group has run out")
+	close(answer)
+	eventually(t, "it is again", func() bool {
+		status := m.Status()
+		return m.Ready() == nil && status.State == dispatch.Delivering && len(status.Errors) == 0
+	})
+	produce(t, client, 30, 60)
+	eventually(t, "all handled", func() bool { return s.distinct() == 60 })
 }

@@ -21,8 +21,10 @@ type Status struct {
 // fetch, or some seconds old while nothing is fetched.
 func (c *Consumer) Status() Status {
 	s := Status{Status: c.work.Status(), CommitErrors: c.commitErrors.Load(), ReadAgain: c.readAgain.Load(), Errors: c.troubles.all()}
-	if f := c.troubles.get(whole); f != nil && s.State == dispatch.Delivering {
-		s.State, s.Since = dispatch.Holding, f.Since
+	for _, what := range []int32{whole, membership} {
+		if f := c.troubles.get(what); f != nil && s.State == dispatch.Delivering {
+			s.State, s.Since = dispatch.Holding, f.Since
+		}
 	}
 	if !c.using.TryRLock() {
 		return s // closing
@@ -40,8 +42,12 @@ func (c *Consumer) Status() Status {
 	return s
 }
 
-// whole stands for all of the topic, or the client, among the partitions.
-const whole int32 = -1
+// What stands among the partitions for all of the topic, or the client; and for its place
+// in the group.
+const (
+	whole      int32 = -1
+	membership int32 = -2
+)
 
 // troubles are the errors that last, by partition. All methods are safe for several
 // goroutines.

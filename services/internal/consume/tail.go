@@ -79,8 +79,9 @@ func (t *tails) silent() map[int32]tail {
 }
 
 // inspect finds out now and then what nothing else tells: where the partitions end,
-// while reading is paused; whether one gives nothing though it has more; and whether
-// the topic, and the certificates, are still the same.
+// while reading is paused; whether one gives nothing though it has more; where to begin in
+// those where that is not known; and whether the topic, and the certificates, are still the
+// same.
 func (c *Consumer) inspect(ended <-chan struct{}) error {
 	now := time.Now()
 	if c.login.Refresh(c.kafka.Load()) {
@@ -93,7 +94,13 @@ func (c *Consumer) inspect(ended <-chan struct{}) error {
 		c.tails.excuse()
 	}
 	if now.Sub(c.asked) > askInterval {
-		c.asked = now
+		if unknown := c.unknown; len(unknown) > 0 {
+			c.unknown = nil
+			if err := c.assign(c.kafka.Load(), unknown); err != nil {
+				return err
+			}
+		}
+		c.asked = time.Now()
 		switch {
 		case c.away.Load():
 			c.tails.excuse()

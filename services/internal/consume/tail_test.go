@@ -88,7 +88,7 @@ func TestAMemberIsReadyWhenItHasJoined(t *testing.T) {
 	broker, _ := startTopic(t)
 	broker.Stop()
 	m := startMember(t, broker, func(c *Config) { c.Dispatch.Handle = each(newSeen().handle) })
-	assert.EqualError(t, m.Ready(), "not yet a member of consumer group group")
+	assert.EqualError(t, m.Ready(), "not a member of consumer group group")
 	require.NoError(t, broker.Start())
 	eventually(t, "it is ready", func() bool { return m.Ready() == nil })
 }
