@@ -20,7 +20,7 @@ var (
 	suspectsDesc = prometheus.NewDesc("consumer_suspects", "Records, or parts of some, that were refused and are to be tried again.", nil, nil)
 	lettersDesc  = prometheus.NewDesc("consumer_dead_letters_waiting", "Records, or parts of some, that are to be set aside.", nil, nil)
 	failingDesc  = prometheus.NewDesc("consumer_dead_letters_failing", "1 while nothing can be set aside, else 0.", nil, nil)
-	errorsDesc   = prometheus.NewDesc("consumer_lasting_errors", "Errors of the Kafka client that last, such as a partition that stalls.", nil, nil)
+	errorsDesc   = prometheus.NewDesc("consumer_lasting_errors", "Errors of the Kafka client that last, such as a partition that stalls, or records that cannot be read again.", nil, nil)
 	lagDesc      = prometheus.NewDesc("consumer_lag", "Offsets of an assigned partition from its first unfinished record on.", []string{"partition"}, nil)
 )
 
@@ -49,7 +49,7 @@ func (m metrics) Collect(ch chan<- prometheus.Metric) {
 	gauge(suspectsDesc, float64(s.Suspects))
 	gauge(lettersDesc, float64(s.DeadLetters))
 	gauge(failingDesc, boolean(s.DeadLettersError != nil))
-	gauge(errorsDesc, float64(len(s.Errors)))
+	gauge(errorsDesc, float64(len(s.Errors))+boolean(s.FetchError != nil))
 	gauge(inFlightDesc, float64(s.InFlight))
 	counter(recordsDesc, s.Counts.Done, "done")
 	counter(recordsDesc, s.Counts.Skipped, "skipped")

@@ -19,6 +19,7 @@ func TestMetricsTellTheStatus(t *testing.T) {
 			Suspects:         5,
 			DeadLetters:      6,
 			DeadLettersError: &dispatch.Failure{},
+			FetchError:       &dispatch.Failure{},
 			Counts:           dispatch.Counts{Done: 7, Skipped: 1, SetAside: 3, Retries: 9},
 			Partitions:       []dispatch.PartitionStatus{{Partition: 0, Lag: 12}, {Partition: 1, Lag: -1}},
 		},
@@ -46,9 +47,9 @@ consumer_in_flight 2
 # HELP consumer_lag Offsets of an assigned partition from its first unfinished record on.
 # TYPE consumer_lag gauge
 consumer_lag{partition="0"} 12
-# HELP consumer_lasting_errors Errors of the Kafka client that last, such as a partition that stalls.
+# HELP consumer_lasting_errors Errors of the Kafka client that last, such as a partition that stalls, or records that cannot be read again.
 # TYPE consumer_lasting_errors gauge
-consumer_lasting_errors 1
+consumer_lasting_errors 2
 # HELP consumer_oldest_unfinished_age_seconds Age of the oldest record that was read and is not finished; 0 if there is none, or if its timestamp cannot be right.
 # TYPE consumer_oldest_unfinished_age_seconds gauge
 consumer_oldest_unfinished_age_seconds 0
