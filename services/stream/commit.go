@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"time"
@@ -21,20 +22,35 @@ const flushTimeout = 2 * time.Second // for the spans of what is finished at the
 // retried is lost if a later one of its partition is marked before the processor
 // stops. With this builder only the contiguous prefix of finished messages
 // reaches sarama, once flush has returned: what counts as done has its trace.
-func commitInOrder(next goka.ConsumerGroupBuilder, flush func(context.Context) error, log *slog.Logger) goka.ConsumerGroupBuilder {
+func commitInOrder(conf *sarama.Config, topic string, flush func(context.Context) error, log *slog.Logger) goka.ConsumerGroupBuilder {
 	return func(brokers []string, group, clientID string) (sarama.ConsumerGroup, error) {
-		inner, err := next(brokers, group, clientID)
+		conf.ClientID = clientID
+		client, err := sarama.NewClient(brokers, conf)
 		if err != nil {
 			return nil, err
 		}
-		return orderedGroup{inner, flush, log}, nil
+		admin, err := sarama.NewClusterAdminFromClient(client)
+		if err != nil {
+			return nil, errors.Join(err, client.Close())
+		}
+		inner, err := sarama.NewConsumerGroupFromClient(group, client)
+		if err != nil {
+			return nil, errors.Join(err, admin.Close())
+		}
+		return orderedGroup{inner, origin{admin, group, topic, conf.Metadata.RefreshFrequency, log}, flush, log}, nil
 	}
 }
 
 type orderedGroup struct {
 	sarama.ConsumerGroup
-	flush func(context.Context) error // of spans
-	log   *slog.Logger
+	origin origin
+	flush  func(context.Context) error // of spans
+	log    *slog.Logger
+}
+
+// Close leaves the group and closes the client.
+func (g orderedGroup) Close() error {
+	return errors.Join(g.ConsumerGroup.Close(), g.origin.admin.Close())
 }
 
 // Consume blocks for one session after another, until one fails or ctx ends. goka
@@ -43,7 +59,9 @@ type orderedGroup struct {
 // timeout waits for, and two members would shut each other out in turn.
 func (g orderedGroup) Consume(ctx context.Context, topics []string, h sarama.ConsumerGroupHandler) error {
 	for {
-		err := g.ConsumerGroup.Consume(ctx, topics, &orderedHandler{ConsumerGroupHandler: h, flush: g.flush, log: g.log})
+		session, end := context.WithCancel(ctx)
+		err := g.ConsumerGroup.Consume(session, topics, &orderedHandler{ConsumerGroupHandler: h, origin: g.origin, end: end, flush: g.flush, log: g.log})
+		end()
 		if err != nil || ctx.Err() != nil {
 			return err
 		}
@@ -51,9 +69,11 @@ func (g orderedGroup) Consume(ctx context.Context, topics []string, h sarama.Con
 	}
 }
 
-// orderedHandler shows goka each session with its marks put in order.
+// orderedHandler shows goka one session with its marks put in order.
 type orderedHandler struct {
 	sarama.ConsumerGroupHandler
+	origin  origin
+	end     func() // of the session
 	flush   func(context.Context) error
 	log     *slog.Logger
 	session *orderedSession
@@ -61,9 +81,13 @@ type orderedHandler struct {
 }
 
 // Setup begins a session.
-func (h *orderedHandler) Setup(s sarama.ConsumerGroupSession) error {
+func (h *orderedHandler) Setup(s sarama.ConsumerGroupSession) (err error) {
 	h.session = &orderedSession{ConsumerGroupSession: s, partitions: map[partition]*finished{}}
 	h.marking.Go(func() { h.keepMarking(s.Context()) })
+	if h.session.topicID, err = h.origin.begin(s); err != nil {
+		return err
+	}
+	go h.origin.watch(s.Context(), h.session.topicID, h.end)
 	return h.ConsumerGroupHandler.Setup(h.session)
 }
 
@@ -147,6 +171,7 @@ type finished struct {
 // orderedSession keeps marks until everything before them is done, and its spans are flushed.
 type orderedSession struct {
 	sarama.ConsumerGroupSession
+	topicID string
 
 	mu         sync.Mutex
 	partitions map[partition]*finished
@@ -194,7 +219,7 @@ func (s *orderedSession) mark(ctx context.Context, flush func(context.Context) e
 	defer s.mu.Unlock()
 	for p, done := range ahead {
 		s.partitions[p].marked = done
-		s.ConsumerGroupSession.MarkOffset(p.topic, p.id, done, "")
+		s.ConsumerGroupSession.MarkOffset(p.topic, p.id, done, s.topicID)
 	}
 	return nil
 }

@@ -136,7 +136,7 @@ func (s *stream) options(shared *sarama.Config) []goka.ProcessorOption {
 		goka.WithLogger(logger{s.log}),
 		goka.WithNilHandling(goka.NilProcess),
 		goka.WithRebalanceCallback(s.assigned),
-		goka.WithConsumerGroupBuilder(commitInOrder(goka.ConsumerGroupBuilderWithConfig(conf()), s.tracer.Flush, s.log)),
+		goka.WithConsumerGroupBuilder(commitInOrder(conf(), s.cfg.NumberTopic, s.tracer.Flush, s.log)),
 		goka.WithConsumerSaramaBuilder(goka.SaramaConsumerBuilderWithConfig(conf())),
 		goka.WithTopicManagerBuilder(goka.TopicManagerBuilderWithConfig(conf(), goka.NewTopicManagerConfig())),
 		goka.WithProducerBuilder(gokatrace.ProducerBuilder(s.tracer, goka.ProducerBuilderWithConfig(conf()), numberTags)),
