@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -160,22 +162,97 @@ func TestARecordIsNotCommittedBeforeItIsSetAside(t *testing.T) {
 	t.Parallel()
 	b := startBroker(t, 1)
 	tracer, recorder := tracingtest.NewTracer(t, group)
-	fault := b.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "number-dlq", Err: kerr.TopicAuthorizationFailed, Count: -1})
+	fault := refuse(b)
 	feed(t, b, texts("2", "six", "4")...)
 	s := startStream(t, tracer, testConfig(b.Addr()))
-
-	require.Eventually(t, func() bool { return strings.Count(s.log.String(), "processor stopped") >= 2 }, patience, 10*time.Millisecond)
-
+	s.waitLog(t, "could not set aside, trying again")
 	assert.Equal(t, "4", string(tracingtest.ReadTopic(t, b.Addr(), "even-topic", 2)[1].Value))
-	assert.LessOrEqual(t, committed(t, b), int64(1), "the record would be lost")
+	require.ErrorIs(t, s.stop(), context.Canceled)
+
+	assert.Equal(t, int64(1), committed(t, b), "the record would be lost")
 	assert.NotContains(t, s.log.String(), "record set aside")
 	for _, span := range recorder.Spans() {
 		assert.Equal(t, span.Operation == "To_number-dlq", span.Tags["error"] == true && len(span.Logs) == 1 && strings.Contains(fmt.Sprint(span.Logs[0]["message"]), "authorization"))
 	}
 	fault.Remove()
+	startStream(t, tracer, testConfig(b.Addr()))
 	assert.Equal(t, "six", string(tracingtest.ReadTopic(t, b.Addr(), "number-dlq", 1)[0].Value))
 	waitCommitted(t, b, 3)
 }
+
+// refuse has the broker refuse what is to be set aside.
+func refuse(b *tracingtest.Broker) *kfake.FaultHandle {
+	return b.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "number-dlq", Err: kerr.TopicAuthorizationFailed, Count: -1})
+}
+
+func TestNumbersBehindARecordThatCannotBeSetAsideAreSortedOnce(t *testing.T) {
+	tests := []struct {
+		name string
+		fail func(*testing.T, *tracingtest.Broker) (mend func())
+	}{
+		{"missing topic", func(_ *testing.T, b *tracingtest.Broker) func() {
+			return func() { b.CreateTopics(t, 1, "number-dlq") }
+		}},
+		{"refused", func(t *testing.T, b *tracingtest.Broker) func() {
+			b.CreateTopics(t, 1, "number-dlq")
+			return refuse(b).Remove
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			b := tracingtest.StartBroker(t)
+			b.CreateTopics(t, 1, testConfig("").topics()...)
+			mend := tt.fail(t, b)
+			tracer, _ := tracingtest.NewTracer(t, group)
+			feed(t, b, texts("2", "six", "4")...)
+			s := startStream(t, tracer, testConfig(b.Addr()))
+			require.Eventually(t, s.aside.failing, patience, 10*time.Millisecond)
+			feed(t, b, texts("6", "8")...)
+			tracingtest.ReadTopic(t, b.Addr(), "even-topic", 4)
+			assert.Equal(t, 1, s.aside.waits())
+			assert.Equal(t, int64(1), committed(t, b))
+
+			mend()
+			waitCommitted(t, b, 5)
+			assert.Len(t, tracingtest.ReadTopic(t, b.Addr(), "even-topic", 4), 4)
+			assert.Len(t, tracingtest.ReadTopic(t, b.Addr(), "number-dlq", 1), 1)
+			assert.False(t, s.aside.failing())
+			assert.NotContains(t, s.log.String(), "processor stopped")
+			assert.LessOrEqual(t, strings.Count(s.log.String(), "could not set aside"), 1)
+		})
+	}
+}
+
+// A member that joins must not stop the processor of one that has something to set aside: it would leave the
+// group for that, and two such members would stop each other in turn.
+func TestARebalanceLeavesWhatCannotBeSetAside(t *testing.T) {
+	t.Parallel()
+	b := tracingtest.StartBroker(t)
+	b.CreateTopics(t, 2, testConfig("").topics()...)
+	tracer, _ := tracingtest.NewTracer(t, group)
+	feed(t, b, texts("six", "seven", "2", "4")...)
+	first := startStream(t, tracer, testConfig(b.Addr()))
+	require.Eventually(t, func() bool { return first.aside.waits() == 2 }, patience, 10*time.Millisecond)
+	second := startStream(t, tracer, testConfig(b.Addr()))
+	require.Eventually(t, func() bool { return first.aside.waits() == 1 && second.aside.waits() == 1 }, patience, 10*time.Millisecond)
+	b.CreateTopics(t, 1, "number-dlq")
+	waitCommitted(t, b, 4)
+	assert.NotContains(t, first.log.String()+second.log.String(), "processor stopped")
+}
+
+func TestOnlyWhatIsLeftIsNoFaultOfTheProcessor(t *testing.T) {
+	left := fmt.Errorf("partition 1: %w", list{errLeft})
+	assert.True(t, isLeft(list{left, errLeft}))
+	assert.False(t, isLeft(list{left, errors.New("could not emit")}))
+	assert.False(t, isLeft(nil))
+}
+
+// list is how goka's errors come.
+type list []error
+
+func (l list) Error() string          { return errors.Join(l...).Error() }
+func (l list) WrappedErrors() []error { return l }
 
 func TestPoisonInPlentyIsSetAsideOnce(t *testing.T) {
 	t.Parallel()

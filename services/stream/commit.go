@@ -94,6 +94,9 @@ func (h *orderedHandler) Setup(s sarama.ConsumerGroupSession) (err error) {
 // Cleanup marks what is finished at the end of a session. sarama commits it then.
 func (h *orderedHandler) Cleanup(sarama.ConsumerGroupSession) error {
 	err := h.ConsumerGroupHandler.Cleanup(h.session)
+	if isLeft(err) { // which is no fault of this processor
+		err = nil
+	}
 	h.marking.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()

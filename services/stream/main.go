@@ -82,12 +82,23 @@ func newStream(cfg config, cluster kafkaclient.Cluster, tracer *tracing.Tracer, 
 		Name: "stream_records_total",
 		Help: "Records sorted, by result: even, odd or set_aside.",
 	}, []string{"result"})
-	metrics.MustRegister(sorted)
-	sort := &sorter{
-		even: goka.Stream(cfg.EvenTopic), odd: goka.Stream(cfg.OddTopic), sorted: sorted,
-		aside: &deadLetters{
-			queue: deadletter.New(producer, cfg.DeadLetterTopic), room: semaphore.NewWeighted(maxAside), log: log,
-		},
+	aside := &deadLetters{queue: deadletter.New(producer, cfg.DeadLetterTopic), room: semaphore.NewWeighted(maxAside), log: log}
+	sort := &sorter{even: goka.Stream(cfg.EvenTopic), odd: goka.Stream(cfg.OddTopic), sorted: sorted, aside: aside}
+	s := &stream{cfg: cfg, graph: graph(cfg, tracer, sort), aside: aside, cluster: cluster, tracer: tracer, log: log}
+	metrics.MustRegister(sorted,
+		gauge("consumer_dead_letters_waiting", "Records that are to be set aside.", func() float64 { return float64(aside.waits()) }),
+		gauge("consumer_dead_letters_failing", "1 while nothing can be set aside, else 0.", func() float64 { return oneIf(aside.failing()) }),
+		gauge("consumer_lasting_errors", "1 while the processor is not a member of its group, else 0.", func() float64 { return oneIf(s.ready() != nil) }))
+	return s, nil
+}
+
+func gauge(name, help string, value func() float64) prometheus.GaugeFunc {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value)
+}
+
+func oneIf(is bool) float64 {
+	if is {
+		return 1
 	}
-	return &stream{cfg: cfg, graph: graph(cfg, tracer, sort), cluster: cluster, tracer: tracer, log: log}, nil
+	return 0
 }

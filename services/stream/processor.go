@@ -21,7 +21,7 @@ import (
 	"github.com/rcrowley/go-metrics"
 )
 
-// Waits between a processor that failed and the next one.
+// Waits between a processor that failed and the next one, and between two tries to set a record aside.
 const (
 	firstWait = 250 * time.Millisecond
 	maxWait   = 5 * time.Second
@@ -33,6 +33,7 @@ const (
 type stream struct {
 	cfg     config
 	graph   *goka.GroupGraph
+	aside   *deadLetters
 	cluster kafkaclient.Cluster
 	tracer  *tracing.Tracer
 	log     *slog.Logger
@@ -57,10 +58,15 @@ func (h *heartbeat) Mark(int64) { h.last.Store(new(time.Now())) }
 
 var errChanged = errors.New("kafka's password or certificates have changed")
 
-// run blocks until ctx ends, and returns the error of ctx.
-func (s *stream) run(ctx context.Context) error {
+func newWaits() *backoff.ExponentialBackOff {
 	waits := backoff.NewExponentialBackOff()
 	waits.InitialInterval, waits.MaxInterval = firstWait, maxWait
+	return waits
+}
+
+// run blocks until ctx ends, and returns the error of ctx.
+func (s *stream) run(ctx context.Context) error {
+	waits := newWaits()
 	for {
 		if err := kafkaadmin.WaitForTopics(ctx, s.cluster, s.log, s.cfg.topics()...); err != nil {
 			return err
