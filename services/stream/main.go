@@ -5,7 +5,8 @@
 // number-dlq, whole, with the reason; only what is too large even for that topic
 // is cut. The offset of a record is committed only when its result, and that of
 // every record before it, is acknowledged; after a crash at most the records in
-// flight are sorted again. While Kafka is away it waits.
+// flight are sorted again. While Kafka is away it waits. A number-topic that was
+// made anew is read from its beginning, whatever was committed of the old one.
 package main
 
 import (

@@ -185,6 +185,7 @@ func TestItWaitsForKafkaAndItsTopics(t *testing.T) {
 	s := startStream(t, tracer, testConfig(addr))
 	require.Eventually(t, func() bool { return strings.Contains(s.log.String(), "waiting for kafka") }, patience, 10*time.Millisecond)
 	require.Error(t, s.ready())
+	assert.Equal(t, [3]float64{0, 0, 1}, s.alerts(t))
 
 	b, err := tracingtest.NewBroker(addr, dir)
 	require.NoError(t, err)

@@ -48,8 +48,9 @@ func startBroker(t *testing.T, partitions int) *tracingtest.Broker {
 // running is a stream that runs until it is stopped or the test ends.
 type running struct {
 	*stream
-	log  *tracingtest.Log
-	stop func() error // what run returned
+	log     *tracingtest.Log
+	metrics *prometheus.Registry
+	stop    func() error // what run returned
 }
 
 func startStream(t *testing.T, tracer opentracing.Tracer, cfg config) running {
@@ -63,7 +64,8 @@ func startStreamOn(t *testing.T, tracer opentracing.Tracer, cfg config, cluster 
 	log := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	producer, err := deadletter.NewProducer(cluster, log)
 	require.NoError(t, err)
-	s, err := newStream(cfg, cluster, &tracing.Tracer{Tracer: tracer}, producer, prometheus.NewRegistry(), log)
+	metrics := prometheus.NewRegistry()
+	s, err := newStream(cfg, cluster, &tracing.Tracer{Tracer: tracer}, producer, metrics, log)
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -78,7 +80,25 @@ func startStreamOn(t *testing.T, tracer opentracing.Tracer, cfg config, cluster 
 			t.Log(out.String())
 		}
 	})
-	return running{s, out, stop}
+	return running{s, out, metrics, stop}
+}
+
+// alerts are the metrics that alerts look at: what waits to be set aside, whether that fails, and whether
+// Kafka gives nothing.
+func (r running) alerts(t *testing.T) [3]float64 {
+	t.Helper()
+	families, err := r.metrics.Gather()
+	require.NoError(t, err)
+	values := map[string]float64{}
+	for _, f := range families {
+		values[f.GetName()] = f.GetMetric()[0].GetGauge().GetValue()
+	}
+	var alerts [3]float64
+	for i, name := range []string{"consumer_dead_letters_waiting", "consumer_dead_letters_failing", "consumer_lasting_errors"} {
+		require.Contains(t, values, name)
+		alerts[i] = values[name]
+	}
+	return alerts
 }
 
 func (r running) waitReady(t *testing.T) {
