@@ -42,7 +42,10 @@ func isLeft(err error) bool {
 	if list, ok := err.(interface{ WrappedErrors() []error }); ok {
 		return !slices.ContainsFunc(list.WrappedErrors(), func(err error) bool { return !isLeft(err) })
 	}
-	return err == errLeft || err != nil && isLeft(errors.Unwrap(err))
+	if inner := errors.Unwrap(err); inner != nil {
+		return isLeft(inner)
+	}
+	return errors.Is(err, errLeft)
 }
 
 // deadLetters sets records aside. It is safe for several goroutines.
