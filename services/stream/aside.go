@@ -21,7 +21,7 @@ import (
 
 const (
 	// maxAside is how many bytes are on their way to the dead-letter topic at
-	// once: they fit into the producer's 32 MiB.
+	// once: they fit into the producer's 32 MiB, if none is left there by an earlier session.
 	maxAside = 30 << 20
 
 	// asideBytes is what a record counts beside its value and headers.

@@ -106,7 +106,7 @@ func TestATopicMadeAnewWhileItRunsIsReadFromItsBeginning(t *testing.T) {
 	read.Store(true)
 	waitSorted(t, b, numbers...)
 	waitCommitted(t, b, 15)
-	assert.Contains(t, s.log.String(), `msg="the topic was made anew, joining anew to read it from its beginning" topic=number-topic`)
+	assert.Contains(t, s.log.String(), `msg="the topic was made anew`)
 }
 
 // Offsets of earlier versions, and those set by an administrator, have no metadata.

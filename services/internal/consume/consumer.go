@@ -245,8 +245,9 @@ func (c *Consumer) renew(ended <-chan struct{}) error {
 	old := c.kafka.Swap(client)
 	c.using.Unlock()
 	go func() { _ = old.Close() }() // librdkafka may not end the close of a client that was fenced off
-	c.paused, c.reassigned = false, false
+	c.paused, c.reassigned, c.flushed = false, false, nil
 	c.topicID.Store(nil)
+	c.anew.Store(false)
 	return c.subscribe()
 }
 

@@ -33,9 +33,9 @@ func (c *Consumer) rebalance(client *kafka.Consumer, event kafka.Event) error {
 func (c *Consumer) revoked(client *kafka.Consumer, partitions []int32) {
 	c.log.Info("partitions revoked", "partitions", partitions)
 	if client.AssignmentLost() {
-		c.joined.Store(false)
 		lost := fmt.Errorf("the membership of consumer group %s has run out, joining anew", c.cfg.Group)
 		c.troubles.note(membership, lost)
+		c.joined.Store(false)
 		c.log.Warn("partitions were lost", "err", lost)
 	} else {
 		c.work.Drain(partitions, drainTimeout)

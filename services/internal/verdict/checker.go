@@ -392,33 +392,53 @@ func (c *Checker) compare(t *trace, inJaeger []Span) {
 // traces one has to hold the whole chain. It counts as that of the number, if the other one lacks nothing but what stream had not sent.
 func (c *Checker) again(ctx context.Context) error {
 	for _, n := range c.open {
-		if n.finding == nil || len(n.finding.missing) == 0 || slices.ContainsFunc(n.finding.missing, func(s step) bool { return s.service != streamService }) {
+		if n.finding == nil {
+			continue
+		}
+		lost := slices.DeleteFunc(slices.Clone(n.finding.missing), func(s step) bool { return c.excused(n, s) })
+		if len(lost) == 0 || slices.ContainsFunc(lost, func(s step) bool { return s.service != streamService }) {
 			continue
 		}
 		others := c.numbers.others(n.Value)
-		for i := range others {
-			if others[i].trace == "" {
+		for i, other := range others {
+			if other.trace == "" {
 				continue
 			}
-			answer, err := c.query.TracesByID(ctx, []string{others[i].trace})
+			answer, err := c.query.TracesByID(ctx, []string{other.trace})
 			if err != nil {
 				return err
 			}
 			if len(answer) == 0 {
 				continue
 			}
-			whole := find(n.Value, FromJaeger(&answer[0]))
-			if !whole.chain {
+			f := find(n.Value, distinct(FromJaeger(&answer[0])))
+			if !f.chain && (len(f.missing) == 0 || slices.ContainsFunc(f.missing, func(s step) bool { return !c.excused(n, s) })) {
 				continue
 			}
 			n.trace.numbers = slices.DeleteFunc(n.trace.numbers, func(of *Number) bool { return of == n })
-			n.TraceID, others[i].trace = others[i].trace, n.TraceID
-			n.trace, n.finding = c.trace(n.TraceID), whole
+			others[i].trace, n.TraceID = n.TraceID, other.trace
+			n.trace, n.finding = c.trace(n.TraceID), f
 			n.trace.numbers = append(n.trace.numbers, n)
+			n.seen(other.at)
 			break
 		}
 	}
 	return nil
+}
+
+// distinct leaves out what is there more than once.
+func distinct(spans []Span) []Span {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(spans, func(s Span) bool {
+		twice := seen[s.ID]
+		seen[s.ID] = true
+		return twice
+	})
+}
+
+// excused tells whether a process may have had a span that a number lacks, and was killed before it had sent it.
+func (c *Checker) excused(n *Number, s step) bool {
+	return s.service == restService && c.lives.changed(n.First, n.Last)
 }
 
 // explain reads once more what was written of the spans that have changed, and tells in what.
@@ -491,7 +511,7 @@ func (c *Checker) gone(r *Result, n *Number, s step, phase int) {
 		}
 	}
 	r.Lost++
-	if s.service == restService && c.lives.changed(n.First, n.Last) {
+	if c.excused(n, s) {
 		r.NotSent++
 		r.phase(phase).NotSent++
 		return

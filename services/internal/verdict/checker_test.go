@@ -215,6 +215,7 @@ func TestWhatStreamDidAgainHasItsTrace(t *testing.T) {
 		{"the second trace is whole", of("stream"), none, 0},
 		{"the first trace is whole", none, of("stream"), 0},
 		{"neither is whole", of("stream"), of("stream"), 2},
+		{"the second trace lacks what random, killed too, had not sent", of("stream"), of("random"), 1},
 		{"what another service lacks is lost", of("sentence"), none, 4},
 	}
 	for _, tt := range tests {
@@ -229,7 +230,7 @@ func TestWhatStreamDidAgainHasItsTrace(t *testing.T) {
 			for range 3 {
 				result := again(t, c)
 				assert.Equal(t, tt.lost, result.Lost)
-				assert.Equal(t, tt.lost == 0, result.OnlyNotSent())
+				assert.Equal(t, tt.lost < 2, result.OnlyNotSent())
 				assert.Equal(t, 2, result.TracesExpected)
 			}
 		})
