@@ -15,22 +15,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
-
-func newAdmin(t *testing.T, b *tracingtest.Broker) *kadm.Client {
-	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()))
-	require.NoError(t, err)
-	t.Cleanup(client.Close)
-	return kadm.NewClient(client)
-}
 
 // makeAnew deletes number-topic and makes it again with these numbers on it.
 func makeAnew(t *testing.T, b *tracingtest.Broker, numbers ...[]byte) {
 	t.Helper()
-	_, err := newAdmin(t, b).DeleteTopics(t.Context(), "number-topic")
+	_, err := b.Admin(t).DeleteTopics(t.Context(), "number-topic")
 	require.NoError(t, err)
 	b.CreateTopics(t, 1, "number-topic")
 	feed(t, b, numbers...)
@@ -69,11 +60,11 @@ func TestATopicMadeAnewWhileItIsDownIsReadFromItsBeginning(t *testing.T) {
 	waitCommitted(t, b, 10)
 	require.ErrorIs(t, first.stop(), context.Canceled)
 
-	old, err := newAdmin(t, b).FetchOffsets(t.Context(), group)
+	old, err := b.Admin(t).FetchOffsets(t.Context(), group)
 	require.NoError(t, err)
 	numbers := evens(1000, 15) // beyond what was committed of the old topic
 	makeAnew(t, b, numbers...)
-	require.NoError(t, newAdmin(t, b).CommitAllOffsets(t.Context(), group, old.Offsets())) // a commit that was on its way
+	require.NoError(t, b.Admin(t).CommitAllOffsets(t.Context(), group, old.Offsets())) // a commit that was on its way
 	second := startStream(t, tracer, testConfig(b.Addr()))
 	waitSorted(t, b, numbers...)
 	waitCommitted(t, b, 15)
@@ -115,7 +106,7 @@ func TestACommitWithoutAnIDIsTakenAsItIs(t *testing.T) {
 	b := startBroker(t, 1)
 	tracer, _ := tracingtest.NewTracer(t, group)
 	feed(t, b, evens(0, 10)...)
-	admin := newAdmin(t, b)
+	admin := b.Admin(t)
 	var at kadm.Offsets
 	at.Add(kadm.Offset{Topic: "number-topic", Partition: 0, At: 4, LeaderEpoch: -1})
 	require.NoError(t, admin.CommitAllOffsets(t.Context(), group, at))

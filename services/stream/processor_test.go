@@ -222,11 +222,9 @@ func TestTwoMembersShareThePartitions(t *testing.T) {
 	first := startStream(t, tracer, testConfig(b.Addr()))
 	first.waitReady(t)
 	second := startStream(t, tracer, testConfig(b.Addr()))
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()))
-	require.NoError(t, err)
-	defer client.Close()
+	admin := b.Admin(t)
 	require.Eventually(t, func() bool {
-		groups, err := kadm.NewClient(client).DescribeGroups(t.Context(), group)
+		groups, err := admin.DescribeGroups(t.Context(), group)
 		working := 0
 		for _, m := range groups[group].Members {
 			if c, ok := m.Assigned.AsConsumer(); ok && len(c.Topics) == 1 && len(c.Topics[0].Partitions) == 1 {

@@ -130,11 +130,8 @@ func feedRecords(t *testing.T, b *tracingtest.Broker, records ...*kgo.Record) {
 // limitTopic sets the size of the largest batch that a topic takes.
 func limitTopic(t *testing.T, b *tracingtest.Broker, topic string, maxBytes int) {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()))
-	require.NoError(t, err)
-	defer client.Close()
 	limit := strconv.Itoa(maxBytes)
-	answers, err := kadm.NewClient(client).AlterTopicConfigs(t.Context(),
+	answers, err := b.Admin(t).AlterTopicConfigs(t.Context(),
 		[]kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: &limit}}, topic)
 	require.NoError(t, err)
 	_, err = answers.On(topic, nil)

@@ -18,7 +18,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -78,14 +77,6 @@ func warnings(lines []map[string]any) []map[string]any {
 	return list
 }
 
-func newAdmin(t *testing.T, b *tracingtest.Broker) *kadm.Client {
-	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()))
-	require.NoError(t, err)
-	t.Cleanup(client.Close)
-	return kadm.NewClient(client)
-}
-
 // topicConfig returns a setting of a topic that is not the broker's default.
 func topicConfig(t *testing.T, admin *kadm.Client, topic, key string) string {
 	t.Helper()
@@ -106,7 +97,7 @@ func TestEveryTopicIsMadeAsDesigned(t *testing.T) {
 	lines, err := runConfig(context.Background(), newConfig(t, "KAFKA_BROKERS="+broker.Addr()))
 	require.NoError(t, err)
 	assert.Empty(t, warnings(lines))
-	admin := newAdmin(t, broker)
+	admin := broker.Admin(t)
 	topics, err := admin.ListTopics(context.Background())
 	require.NoError(t, err)
 	assert.Len(t, topics, len(allTopics))
@@ -134,7 +125,7 @@ func TestASecondRunChangesNothing(t *testing.T) {
 func TestOtherSettingsAreReportedAndLeft(t *testing.T) {
 	t.Parallel()
 	broker := tracingtest.StartBroker(t)
-	admin := newAdmin(t, broker)
+	admin := broker.Admin(t)
 	hour, small := "3600000", "1000"
 	_, err := admin.CreateTopic(context.Background(), 5, 1, map[string]*string{"retention.ms": &hour}, "even-topic")
 	require.NoError(t, err)
@@ -249,10 +240,10 @@ func TestTracingMayHaveAClusterOfItsOwn(t *testing.T) {
 	cfg := newConfig(t, "KAFKA_BROKERS="+data.Addr(), "TRACING_KAFKA_BROKERS="+spans.Addr())
 	_, err := runConfig(context.Background(), cfg)
 	require.NoError(t, err)
-	topics, err := newAdmin(t, spans).ListTopics(context.Background())
+	topics, err := spans.Admin(t).ListTopics(context.Background())
 	require.NoError(t, err)
 	assert.ElementsMatch(t, []string{"tracing-topic", "tracing-dlq"}, topics.Names())
-	topics, err = newAdmin(t, data).ListTopics(context.Background())
+	topics, err = data.Admin(t).ListTopics(context.Background())
 	require.NoError(t, err)
 	assert.Len(t, topics, len(allTopics)-2)
 }

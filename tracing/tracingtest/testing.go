@@ -82,6 +82,18 @@ func StartBroker(t testing.TB, opts ...kfake.Opt) *Broker {
 	return b
 }
 
+// Admin returns a client for the broker's topics and groups, which is closed at the
+// end of the test.
+func (b *Broker) Admin(t testing.TB) *kadm.Client {
+	t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()))
+	if err != nil {
+		t.Fatalf("connect to the broker: %v", err)
+	}
+	t.Cleanup(client.Close)
+	return kadm.NewClient(client)
+}
+
 // CreateTopics creates topics with so many partitions each, through the
 // protocol as any client does.
 func (b *Broker) CreateTopics(t testing.TB, partitions int, topics ...string) {

@@ -392,14 +392,14 @@ func (c *Checker) compare(t *trace, inJaeger []Span) {
 // traces one has to hold the whole chain. It counts as that of the number, if the other one lacks nothing but what stream had not sent.
 func (c *Checker) again(ctx context.Context) error {
 	for _, n := range c.open {
-		if n.finding == nil {
+		others := c.numbers.others(n.Value)
+		if n.finding == nil || len(others) == 0 {
 			continue
 		}
 		lost := slices.DeleteFunc(slices.Clone(n.finding.missing), func(s step) bool { return c.excused(n, s) })
 		if len(lost) == 0 || slices.ContainsFunc(lost, func(s step) bool { return s.service != streamService }) {
 			continue
 		}
-		others := c.numbers.others(n.Value)
 		for i, other := range others {
 			if other.trace == "" {
 				continue

@@ -74,6 +74,16 @@ var kinds = map[ptrace.SpanKind]string{
 	ptrace.SpanKindConsumer: "consumer",
 }
 
+// isKind tells whether a tag is that of a kind.
+func isKind(tag string) bool {
+	for _, kind := range kinds {
+		if tag == text(kind) {
+			return true
+		}
+	}
+	return false
+}
+
 // attributes are those of a resource or a span.
 func attributes(m pcommon.Map) map[string]string {
 	tags := make(map[string]string, m.Len())

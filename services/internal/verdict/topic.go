@@ -198,9 +198,7 @@ func processShown(tags map[string]string) map[string]string {
 // asJaegerShows applies what Jaeger changes on purpose when it takes a span: an error is told a second time as a status code, and a kind that
 // it does not know is left out.
 func asJaegerShows(s Span) Span {
-	switch kind, _ := strings.CutPrefix(s.Tags["span.kind"], "string "); kind {
-	case "internal", "server", "client", "producer", "consumer":
-	default:
+	if !isKind(s.Tags["span.kind"]) {
 		delete(s.Tags, "span.kind")
 	}
 	if s.Tags["error"] == text(true) || failedCall(s.Tags) {
