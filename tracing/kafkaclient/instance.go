@@ -171,6 +171,7 @@ func (in *instance) hasLeaders(topic string) bool {
 // close waits for the outstanding reports or the end of ctx, fails what is left
 // with reason, and releases kp. It is called once.
 func (in *instance) close(ctx context.Context, reason error) error {
+	close(in.closing)
 	in.mu.Lock()
 	in.reason = reason
 	in.signalIdle()
@@ -182,7 +183,6 @@ func (in *instance) close(ctx context.Context, reason error) error {
 	case <-ctx.Done():
 		err = in.purge(ctx)
 	}
-	close(in.closing)
 	<-in.watched
 	in.kp.Close()
 	<-in.dispatched
