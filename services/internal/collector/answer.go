@@ -24,11 +24,15 @@ func (r *Rejection) Error() string {
 // tells of none.
 func rejection(contentType string, body []byte) error {
 	answer := ptraceotlp.NewExportResponse()
+	var err error
 	switch {
 	case strings.HasPrefix(contentType, protobuf):
-		_ = answer.UnmarshalProto(body)
+		err = answer.UnmarshalProto(body)
 	case strings.HasPrefix(contentType, "application/json"):
-		_ = answer.UnmarshalJSON(body)
+		err = answer.UnmarshalJSON(body)
+	}
+	if err != nil {
+		answer = ptraceotlp.NewExportResponse()
 	}
 	partial := answer.PartialSuccess()
 	if partial.RejectedSpans() <= 0 {
