@@ -66,6 +66,7 @@ func (p *proof) allFaults() []fault {
 		{"Kafka stopped", "kafka", 3 * time.Second, stopped(p.nodes...)},
 		{"Kafka killed", "kafka", 2 * time.Second, killed(p.nodes...)},
 		{"Kafka frozen", "kafka", 3 * time.Second, frozen(p.nodes...)},
+		{"Kafka says that it is where nobody reaches it", "kafka", 5 * time.Second, oneOf(p.nodes, misadvertised)},
 		{"clients killed", "clients", 3 * time.Second, killed(clients...)},
 		{"clients killed while Kafka is away", "kafka", 5 * time.Second, bereft},
 		{"poison on tracing-topic", "tracing-topic", 3 * time.Second, writing(spanPoison, tracingTopic)},
@@ -117,6 +118,29 @@ func oneOf(names []string, do func(...string) func(context.Context, *proof, *ran
 	return func(ctx context.Context, p *proof, r *rand.Rand) error {
 		return do(names[r.IntN(len(names))])(ctx, p, r)
 	}
+}
+
+// nowhere is an address that nothing listens on.
+const nowhere = host + ":1"
+
+// misadvertised starts a node of Kafka anew, with a wrong address for its clients.
+func misadvertised(names ...string) func(context.Context, *proof, *rand.Rand) error {
+	return func(ctx context.Context, p *proof, _ *rand.Rand) error {
+		before, _ := p.advertised.Swap(names[0], nowhere)
+		if err := p.restart(names[0]); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		p.advertised.Store(names[0], before)
+		return p.restart(names[0])
+	}
+}
+
+func (p *proof) restart(name string) error {
+	if err := p.stop(name); err != nil {
+		return err
+	}
+	return p.parts[name].Start(p.running)
 }
 
 // killed kills parts at random moments, as kill -9 does. They are started again by themselves.

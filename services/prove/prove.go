@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +56,8 @@ type proof struct {
 	query  *jaeger.Query
 	parts  map[string]*local.Part
 	lag    *lag
+
+	advertised sync.Map // the address that each node of Kafka tells its clients
 
 	running  context.Context // ends with the run
 	phases   []phase

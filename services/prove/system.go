@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -192,7 +193,9 @@ func (p *proof) prepareKafka(fail context.CancelCauseFunc) (err error) {
 		return err
 	}
 	if p.jars == "" {
-		p.part(fail, p.nodes[0], p.launch(p.nodes[0], p.self, "broker", p.brokers()[0], p.data("kafka")))
+		p.node(fail, p.nodes[0], func(advertised string) []string {
+			return []string{p.self, "broker", p.brokers()[0], p.data("kafka"), advertised}
+		})
 		return nil
 	}
 	for i, name := range p.nodes {
@@ -202,9 +205,18 @@ func (p *proof) prepareKafka(fail context.CancelCauseFunc) (err error) {
 		if err := node.Prepare(); err != nil {
 			return err
 		}
-		p.part(fail, name, p.launch(name, node.Command()...))
+		p.node(fail, name, func(advertised string) []string { return node.Command("advertised.listeners=PLAIN://" + advertised) })
 	}
 	return nil
+}
+
+// node is a part of Kafka, which a command runs that is told the address which that tells its clients.
+func (p *proof) node(fail context.CancelCauseFunc, name string, command func(advertised string) []string) {
+	p.advertised.Store(name, p.brokers()[slices.Index(p.nodes, name)])
+	p.part(fail, name, func(ctx context.Context) (local.Process, error) {
+		advertised, _ := p.advertised.Load(name)
+		return p.launch(name, command(advertised.(string))...)(ctx)
+	})
 }
 
 // kafkaAnswers asks, in the form that until wants, whether all nodes of Kafka know each other.

@@ -134,8 +134,9 @@ const RequestTimeout = 10 * time.Second
 // ConfigMap returns a fresh librdkafka configuration for this cluster, for the
 // caller to add to. Clients made from it never create topics by asking for them,
 // see new partitions after RefreshInterval, reconnect within about a second of a
-// broker's return and within RequestTimeout of a connection's silent end, and
-// deliver their log lines to the client's Logs channel, which must be drained: see
+// broker's return and within RequestTimeout of a connection's silent end, ask
+// Brokers anew when no broker that they know has answered for RefreshInterval and
+// RequestTimeout (KIP-1102), and deliver their log lines to the client's Logs channel, which must be drained: see
 // ForwardLogs.
 func (c Cluster) ConfigMap() kafka.ConfigMap {
 	m := kafka.ConfigMap{
@@ -151,6 +152,8 @@ func (c Cluster) ConfigMap() kafka.ConfigMap {
 
 		// Metadata counts as too old after three times this interval.
 		"topic.metadata.refresh.interval.ms": int(c.refreshInterval().Milliseconds()),
+		// librdkafka's own is 5 minutes, and without it brokers that told a wrong address may never be found again.
+		"metadata.recovery.rebootstrap.trigger.ms": int((c.refreshInterval() + RequestTimeout).Milliseconds()),
 
 		"socket.timeout.ms":                  int(RequestTimeout.Milliseconds()),
 		"socket.connection.setup.timeout.ms": int(RequestTimeout.Milliseconds()),

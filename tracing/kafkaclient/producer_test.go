@@ -3,6 +3,7 @@ package kafkaclient
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"testing"
 	"time"
 
@@ -192,6 +193,59 @@ func TestATopicThatIsMadeAnewElsewhereIsFound(t *testing.T) {
 	require.NoError(t, b.MoveTopicPartition(topic, 0, 1))
 	require.True(t, hasCode(send("2"), kafka.ErrQueueFull), "the message that was on its way fails, to be sent again")
 	require.NoError(t, send("2"))
+}
+
+// A client knows brokers by the addresses that they tell, and may forget where it began.
+func TestABrokerThatWasAtAWrongAddressIsFoundAgain(t *testing.T) {
+	t.Parallel()
+	const (
+		nowhere = "127.0.0.1:1"
+		wrong   = 12 * time.Second // how long it is: after less librdkafka still asks where it began
+	)
+	addr, dir := tracingtest.FreeAddr(t), t.TempDir()
+	begin := func(advertised string) *tracingtest.Broker {
+		b, err := tracingtest.NewBroker(addr, dir, kfake.SeedTopics(1, topic), tracingtest.Advertise(addr, advertised))
+		require.NoError(t, err)
+		t.Cleanup(b.Stop)
+		return b
+	}
+	b := begin(addr)
+	var producers []*Producer
+	ended := make(chan struct{})
+	var traffic sync.WaitGroup
+	defer func() {
+		close(ended)
+		traffic.Wait()
+		for _, p := range producers {
+			_ = p.Close(within(t, 0))
+		}
+	}()
+	for range 4 {
+		p, err := NewProducer(Cluster{Brokers: []string{addr}, RefreshInterval: 2 * time.Second}, slog.New(slog.DiscardHandler), nil)
+		require.NoError(t, err)
+		producers = append(producers, p)
+		_, err = p.Send(within(t, 10*time.Second), message("1"))
+		require.NoError(t, err)
+		traffic.Go(func() {
+			for tick := time.Tick(50 * time.Millisecond); ; {
+				select {
+				case <-tick:
+					_ = p.Produce(message("2"), func(kafka.TopicPartition, error) {})
+				case <-ended:
+					return
+				}
+			}
+		})
+	}
+	b.Stop()
+	b = begin(nowhere)
+	time.Sleep(wrong)
+	b.Stop()
+	begin(addr)
+	for _, p := range producers {
+		_, err := p.Send(within(t, 60*time.Second), message("3"))
+		require.NoError(t, err)
+	}
 }
 
 func TestProducerSurvivesFatalError(t *testing.T) {

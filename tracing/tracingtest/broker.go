@@ -41,14 +41,7 @@ type Broker struct {
 // address is taken or the data cannot be read. The caller stops it.
 func NewBroker(addr, dataDir string, opts ...kfake.Opt) (*Broker, error) {
 	b := &Broker{addr: addr, dataDir: dataDir}
-	b.opts = append(b.opts,
-		kfake.NumBrokers(1),
-		// kfake binds to 127.0.0.1 only, whatever is asked for.
-		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
-			l, err := net.Listen(network, addr)
-			return listener{l}, err
-		}),
-	)
+	b.opts = append(b.opts, kfake.NumBrokers(1), Advertise(addr, addr))
 	if dataDir != "" {
 		b.opts = append(b.opts, kfake.DataDir(dataDir))
 	}

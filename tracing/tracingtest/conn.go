@@ -3,13 +3,37 @@ package tracingtest
 import (
 	"net"
 	"sync"
+
+	"github.com/twmb/franz-go/pkg/kfake"
 )
 
 // listener gives kfake connections that last until each request has its answer,
 // though their client be gone. A member that has joined a group is given its
 // session timeout with that answer, and only if its connection is there: one
 // that was killed while it joined would keep its partitions for good.
-type listener struct{ net.Listener }
+type listener struct {
+	net.Listener
+	advertised address
+}
+
+// Addr is what kfake tells its clients.
+func (l listener) Addr() net.Addr { return l.advertised }
+
+// address is a host and port of TCP.
+type address string
+
+func (a address) Network() string { return "tcp" }
+func (a address) String() string  { return string(a) }
+
+// Advertise makes the broker on addr tell its clients that it is at advertised:
+// a proxy before it, or where nobody reaches it.
+func Advertise(addr, advertised string) kfake.Opt {
+	// kfake binds to 127.0.0.1 only, whatever is asked for.
+	return kfake.ListenFn(func(network, _ string) (net.Listener, error) {
+		l, err := net.Listen(network, addr)
+		return listener{l, address(advertised)}, err
+	})
+}
 
 func (l listener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()

@@ -40,8 +40,14 @@ func (n KafkaNode) Prepare() error {
 	return nil
 }
 
-// Command runs the node, until SIGTERM.
-func (n KafkaNode) Command() []string { return append(slices.Clone(n.Java), "kafka.Kafka", n.config()) }
+// Command runs the node, until SIGTERM, with other settings, NAME=VALUE, than are in its configuration.
+func (n KafkaNode) Command(settings ...string) []string {
+	command := append(slices.Clone(n.Java), "kafka.Kafka", n.config())
+	for _, setting := range settings {
+		command = append(command, "--override", setting)
+	}
+	return command
+}
 
 // JavaEnvironment is what a node has to see.
 func JavaEnvironment() []string {
