@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -109,11 +110,17 @@ func openSpool(path string, maxBytes int, log *slog.Logger) (s *spool, records [
 		}
 		s.db.AllocSize = growBytes
 		return s.db.View(func(tx *bbolt.Tx) error {
+			if err := checkPages(path, tx); err != nil {
+				return err
+			}
 			b := tx.Bucket(spoolBucket)
 			if b == nil {
 				return nil
 			}
 			return b.ForEach(func(key, data []byte) error {
+				if len(key) != keyBytes || binary.BigEndian.Uint64(key) == math.MaxUint64 {
+					return fmt.Errorf("%w: %x is no number of a record", errSpoolDamaged, key)
+				}
 				id := binary.BigEndian.Uint64(key)
 				if s.first == s.end {
 					s.first = id
@@ -182,8 +189,9 @@ func (s *spool) trim(before uint64) error {
 	}
 	s.db.MaxSize = s.maxBytes
 	err := s.update(func(b *bbolt.Bucket) error {
-		for id := s.first; id < before; id++ {
-			if err := b.Delete(spoolKey(id)); err != nil {
+		c := b.Cursor()
+		for key, _ := c.First(); key != nil && binary.BigEndian.Uint64(key) < before; key, _ = c.First() {
+			if err := c.Delete(); err != nil {
 				return err
 			}
 		}
@@ -244,6 +252,8 @@ func guard(f func() error) (err error) {
 	}()
 	return f()
 }
+
+const keyBytes = 8
 
 func spoolKey(id uint64) []byte { return binary.BigEndian.AppendUint64(nil, id) }
 
