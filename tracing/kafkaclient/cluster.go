@@ -136,8 +136,8 @@ const RequestTimeout = 10 * time.Second
 // see new partitions after RefreshInterval, reconnect within about a second of a
 // broker's return and within RequestTimeout of a connection's silent end, ask
 // Brokers anew when no broker that they know has answered for RefreshInterval and
-// RequestTimeout (KIP-1102), and deliver their log lines to the client's Logs channel, which must be drained: see
-// ForwardLogs.
+// RequestTimeout (KIP-1102), and deliver their log lines to the client's Logs
+// channel, which must be drained: see ForwardLogs.
 func (c Cluster) ConfigMap() kafka.ConfigMap {
 	m := kafka.ConfigMap{
 		"bootstrap.servers":        strings.Join(c.Brokers, ","),
