@@ -34,6 +34,13 @@ func TestSpansAreArrangedAsATree(t *testing.T) {
 	assert.Empty(t, arrange(nil))
 }
 
+func TestTheTraceOfAnAnswerIsThatOfItsContext(t *testing.T) {
+	for context, want := range map[string]string{"a:b:0:1": "000000000000000a", "a:b:0:b": "000000000000000a", "b": "", "a:?:0:1": "", "": ""} {
+		m := kafka.Message{Headers: []kafka.Header{{Key: "other", Value: []byte("c:d:0:1")}, {Key: "uber-trace-id", Value: []byte(context)}}}
+		assert.Equal(t, want, answerOf(&m).Trace, context)
+	}
+}
+
 func TestWhatARecordHoldsIsShownPlain(t *testing.T) {
 	hostile := "a\x1b[2J\u202eb\nc\u200b" + strings.Repeat("d", 1000)
 	want := "a [2J b c " + strings.Repeat("d", 190) + "…"

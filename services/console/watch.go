@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -266,7 +267,9 @@ func answerOf(m *kafka.Message) answer {
 		if h.Key != jaeger.TraceContextHeaderName {
 			continue
 		}
-		if c, err := jaeger.ContextFromString(string(h.Value)); err == nil {
+		context := string(h.Value)
+		flags := strings.LastIndex(context, ":") + 1 // jaeger-client writes them in hexadecimal and reads them in decimal: b is none to it
+		if c, err := jaeger.ContextFromString(context[:flags] + "0"); err == nil {
 			a.Trace = c.TraceID().String()
 		}
 	}

@@ -78,6 +78,8 @@ func contrastFaults(nodes, clients []string, seed uint64) []contrastFault {
 		{fault{"every other answer a 429", "answers", 3 * time.Second, answering(halfOf(status(http.StatusTooManyRequests, "Retry-After", "1")))}, 0},
 		{fault{"every other answer a 400", "answers", 3 * time.Second, answering(halfOf(status(http.StatusBadRequest)))}, 0},
 		{fault{"every other answer a 403", "answers", 3 * time.Second, answering(halfOf(status(http.StatusForbidden)))}, 0},
+		{fault{"redirects", "answers", 3 * time.Second, answering(always(status(http.StatusFound, "Location", "/login")))}, 0},
+		{fault{"a web page with 200", "answers", 3 * time.Second, answering(always(status(http.StatusOK, "Content-Type", "text/html")))}, 0},
 		{fault{"connections closed before the answer", "answers", 3 * time.Second, answering(cut)}, 0},
 		{fault{"no answer ever", "answers", 4 * time.Second, answering(always(never))}, 40 * time.Second}, // the Collector waits 30 s for one
 		{fault{"every other answer a 200 that breaks off, nothing stored", "answers", 3 * time.Second, answering(halfOf(lie))}, 0},
@@ -87,6 +89,7 @@ func contrastFaults(nodes, clients []string, seed uint64) []contrastFault {
 		{fault{"Kafka stopped", "kafka", 3 * time.Second, stopped(nodes...)}, 0},
 		{fault{"Kafka killed", "kafka", 3 * time.Second, killed(nodes...)}, 0},
 		{fault{"Kafka frozen", "kafka", 3 * time.Second, frozen(nodes...)}, 0},
+		{fault{"Kafka says that it is where nobody reaches it", "kafka", 5 * time.Second, misadvertised(nodes...)}, 0},
 		{fault{"clients killed", "clients", 3 * time.Second, killed(clients...)}, 0},
 		{fault{"clients killed while Jaeger is away", "clients", 10 * time.Second, without(jaeger, 8*time.Second, clients)}, 0},
 		{fault{"poison on tracing-topic", "kafka", 3 * time.Second, writing(spanPoison, tracingTopic)}, 0},

@@ -39,7 +39,7 @@ func TestEachWayHasTheSameFaultsAndPoisonLast(t *testing.T) {
 	}
 	assert.Len(t, names, len(first))
 	assert.Less(t, same, len(first))
-	assert.Equal(t, 4*len(first)-7, met)
+	assert.Equal(t, 4*len(first)-8, met)
 	assert.Equal(t, "poison on tracing-topic", first[len(first)-1].name)
 
 	extra, err := spare(first, time.Hour)

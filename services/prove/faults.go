@@ -126,12 +126,12 @@ const nowhere = host + ":1"
 // misadvertised starts a node of Kafka anew, with a wrong address for its clients.
 func misadvertised(names ...string) func(context.Context, *proof, *rand.Rand) error {
 	return func(ctx context.Context, p *proof, _ *rand.Rand) error {
-		before, _ := p.advertised.Swap(names[0], nowhere)
+		p.misadvertised.Store(&names[0])
 		if err := p.restart(names[0]); err != nil {
 			return err
 		}
 		<-ctx.Done()
-		p.advertised.Store(names[0], before)
+		p.misadvertised.Store(nil)
 		return p.restart(names[0])
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"slices"
 	"sort"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -57,7 +56,7 @@ type proof struct {
 	parts  map[string]*local.Part
 	lag    *lag
 
-	advertised sync.Map // the address that each node of Kafka tells its clients
+	misadvertised atomic.Pointer[string] // the node of Kafka that tells its clients a wrong address
 
 	running  context.Context // ends with the run
 	phases   []phase

@@ -212,10 +212,12 @@ func (p *proof) prepareKafka(fail context.CancelCauseFunc) (err error) {
 
 // node is a part of Kafka, which a command runs that is told the address which that tells its clients.
 func (p *proof) node(fail context.CancelCauseFunc, name string, command func(advertised string) []string) {
-	p.advertised.Store(name, p.brokers()[slices.Index(p.nodes, name)])
 	p.part(fail, name, func(ctx context.Context) (local.Process, error) {
-		advertised, _ := p.advertised.Load(name)
-		return p.launch(name, command(advertised.(string))...)(ctx)
+		advertised := p.brokers()[slices.Index(p.nodes, name)]
+		if wrong := p.misadvertised.Load(); wrong != nil && *wrong == name {
+			advertised = nowhere
+		}
+		return p.launch(name, command(advertised)...)(ctx)
 	})
 }
 

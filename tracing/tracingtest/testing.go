@@ -98,14 +98,9 @@ func (b *Broker) Admin(t testing.TB) *kadm.Client {
 // protocol as any client does.
 func (b *Broker) CreateTopics(t testing.TB, partitions int, topics ...string) {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()))
-	if err != nil {
-		t.Fatalf("create topics: %v", err)
-	}
-	defer client.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	answers, err := kadm.NewClient(client).CreateTopics(ctx, int32(partitions), 1, nil, topics...)
+	answers, err := b.Admin(t).CreateTopics(ctx, int32(partitions), 1, nil, topics...)
 	if err == nil {
 		err = answers.Error()
 	}

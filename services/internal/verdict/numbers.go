@@ -157,7 +157,9 @@ func traceID(r *kgo.Record) string {
 		if h.Key != jaeger.TraceContextHeaderName {
 			continue
 		}
-		if c, err := jaeger.ContextFromString(string(h.Value)); err == nil {
+		context := string(h.Value)
+		flags := strings.LastIndex(context, ":") + 1 // jaeger-client writes them in hexadecimal and reads them in decimal: b is none to it
+		if c, err := jaeger.ContextFromString(context[:flags] + "0"); err == nil {
 			return plainID(c.TraceID().String())
 		}
 	}

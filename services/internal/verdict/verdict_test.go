@@ -190,7 +190,7 @@ func TestNumbersFollowsTheTopics(t *testing.T) {
 		return r
 	}
 	records := []*kgo.Record{
-		record("even-topic", "6", "00000000000000aa:1:0:1"),
+		record("even-topic", "6", "00000000000000aa:1:0:b"),
 		record("even-topic", "6", "bb:1:0:1"),
 		record("answer-topic", `{"number":6,"answer":9}`, "aa:2:1:1"),
 		record("odd-topic", "7", "1000000000000000000000000000000f:1:0:1"),
