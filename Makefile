@@ -76,9 +76,9 @@ check: toolchain ## Check format, go vet, lint, go.mod files and that no path of
 SBOM := GOWORK=off go run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.9.0 mod -licenses -json
 
 .PHONY: sbom
-sbom: toolchain ## List the dependencies of both modules with their licences, as CycloneDX, in bin/sbom-MODULE.json, and count the licences
+sbom: toolchain ## List the dependencies of both modules and of Jaeger with their licences, as CycloneDX, in bin/sbom-NAME.json, and count the licences
 	@mkdir -p bin
-	@$(foreach m,$(MODULES),$(SBOM) -output bin/sbom-$(m).json $(m) &&) grep -ho '"id": *"[^"]*"' $(MODULES:%=bin/sbom-%.json) | sort | uniq -c | sort -rn
+	@$(foreach m,$(MODULES) deploy/jaeger,$(SBOM) -output bin/sbom-$(notdir $(m)).json $(m) &&) grep -ho '"id": *"[^"]*"' bin/sbom-*.json | sort | uniq -c | sort -rn
 
 .PHONY: check-kubernetes
 check-kubernetes: toolchain ## Check deploy/kubernetes: fields, references, rights, settings; and that this check finds what is broken
