@@ -56,12 +56,7 @@ func (t *Transport) flushUpTo(ctx context.Context, reported uint64) error {
 	if _, err := t.Flush(); err != nil {
 		return err
 	}
-	select {
-	case <-t.outbox.Done():
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return t.outbox.Flush(ctx)
 }
 
 func (t *Transport) shutdownAfter(ctx context.Context, tracer io.Closer) error {

@@ -188,6 +188,13 @@ func (e *Exporter) send(value []byte, spans int) (lost int) {
 // what a queue before the exporter drops, and that of the SDK does not tell.
 func (e *Exporter) Losses() numbering.Losses { return e.outbox.Tally.Losses() }
 
+// Flush blocks until Kafka has acknowledged every span that was exported before the call,
+// or ctx ends, whose error it then returns. Spans that cannot be kept, which are counted,
+// do not hold it up. A consumer that calls the provider's ForceFlush and then Flush, and
+// commits only after both what it has read, has the trace of everything it counts as done,
+// however it ends, unless the SDK's queue was full.
+func (e *Exporter) Flush(ctx context.Context) error { return e.outbox.Flush(ctx) }
+
 // Shutdown implements sdktrace.SpanExporter: it waits until Kafka has acknowledged
 // everything or ctx ends, and releases the exporter. What is left then goes to the
 // spool. If there is none, or it does not take them, the error is a *LeftBehindError.

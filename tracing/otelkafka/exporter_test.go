@@ -61,6 +61,33 @@ func TestSpansArriveAsTheSDKRecordedThem(t *testing.T) {
 	}
 }
 
+func TestFlushReturnsWhenKafkaHasAllSpans(t *testing.T) {
+	t.Parallel()
+	b := startBroker(t)
+	e, _ := startExporter(t, Config{Kafka: cluster(b.Addr())}, nil)
+	provider := sdktrace.NewTracerProvider(sdktrace.WithBatcher(e, sdktrace.WithBatchTimeout(time.Hour)))
+	flush := func(ctx context.Context) error {
+		require.NoError(t, provider.ForceFlush(ending(t, patience)))
+		return e.Flush(ctx)
+	}
+	end := func(name string) {
+		_, span := provider.Tracer("test").Start(t.Context(), name)
+		span.End()
+	}
+	require.NoError(t, flush(ending(t, patience)), "there is none")
+	end("one")
+	require.NoError(t, flush(ending(t, patience)))
+	assert.Equal(t, []string{"one"}, operations(read(t, b, 0)), "it is there at once")
+
+	b.Stop()
+	end("two")
+	require.ErrorIs(t, flush(ending(t, 200*time.Millisecond)), context.DeadlineExceeded)
+	require.NoError(t, b.Start())
+	require.NoError(t, flush(ending(t, patience)))
+	assert.Equal(t, []string{"one", "two"}, operations(read(t, b, 0)))
+	require.NoError(t, provider.Shutdown(ending(t, patience)))
+}
+
 // assertSame compares a span of the SDK with one that was written.
 func assertSame(t *testing.T, want sdktrace.ReadOnlySpan, got *tracepb.Span) {
 	t.Helper()

@@ -264,10 +264,7 @@ func (o *Outbox) trim() (err error) {
 // It is called once; a record that is pushed later stays.
 func (o *Outbox) Shutdown(ctx context.Context) error {
 	close(o.hurry)
-	select {
-	case <-o.Done():
-	case <-ctx.Done():
-	}
+	_ = o.Flush(ctx) // what is left then goes to the spool, or is told
 	o.stop()
 	o.running.Wait()
 	var spoolErr error

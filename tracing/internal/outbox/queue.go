@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"slices"
@@ -210,15 +211,21 @@ func (q *queue) noteDone() {
 	})
 }
 
-// Done returns a channel that is closed as soon as Kafka has acknowledged every record
-// that was pushed before the call, or it was given up. It is safe for several goroutines.
-func (q *queue) Done() <-chan struct{} {
+// Flush waits until Kafka has acknowledged every record that was pushed before the call,
+// or it was given up, or ctx ends, whose cause it then returns. It is safe for several
+// goroutines.
+func (q *queue) Flush(ctx context.Context) error {
 	over := make(chan struct{})
 	q.mu.Lock()
-	defer q.mu.Unlock()
 	q.awaited = append(q.awaited, awaited{q.pushed, over})
 	q.noteDone()
-	return over
+	q.mu.Unlock()
+	select {
+	case <-over:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // startFailing notes, and logs, that records are to be sent again. It returns
