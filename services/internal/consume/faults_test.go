@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -236,6 +237,40 @@ func TestAMissingPermissionIsToldAtError(t *testing.T) {
 	})
 	eventually(t, "it is told", func() bool { return strings.Contains(logs.String(), "level=ERROR") })
 	assert.Contains(t, logs.String(), testGroup)
+}
+
+// Each commit is counted; the log tells when they begin to fail and when that is over.
+func TestCommitsThatFailAreToldOnce(t *testing.T) {
+	t.Parallel()
+	broker, client := startTopic(t)
+	var refuses atomic.Bool
+	refuses.Store(true)
+	broker.Cluster().ControlKey(int16(kmsg.OffsetCommit), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		broker.Cluster().KeepControl()
+		answer := r.ResponseKind().(*kmsg.OffsetCommitResponse)
+		for _, topic := range r.(*kmsg.OffsetCommitRequest).Topics {
+			t := kmsg.OffsetCommitResponseTopic{Topic: topic.Topic, TopicID: topic.TopicID}
+			for _, p := range topic.Partitions {
+				t.Partitions = append(t.Partitions, kmsg.OffsetCommitResponseTopicPartition{Partition: p.Partition, ErrorCode: kerr.OffsetMetadataTooLarge.Code})
+			}
+			answer.Topics = append(answer.Topics, t)
+		}
+		return answer, nil, refuses.Load()
+	})
+	lines, s := new(tracingtest.Log), newSeen()
+	m := startMember(t, broker, func(c *Config) {
+		c.Dispatch.Handle, c.Log = each(s.handle), lines.Logger()
+	})
+	for n := range 3 {
+		produce(t, client, n, n+1)
+		eventually(t, "a commit more is refused", func() bool { return m.Status().CommitErrors > uint64(n) })
+	}
+	assert.Equal(t, 1, lines.Count("could not commit offsets"))
+	refuses.Store(false)
+	produce(t, client, 3, 4)
+	lines.Wait(t, "offsets are committed again")
+	eventually(t, "all are committed", func() bool { return committed(t, client) == 4 })
+	assert.Equal(t, 1, lines.Count("offsets are committed again"))
 }
 
 // A broker that comes back may lose sight of a member that is joining.
