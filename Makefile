@@ -75,10 +75,12 @@ check: toolchain ## Check format, go vet, lint, go.mod files and that no path of
 
 SBOM := GOWORK=off go run github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.9.0 mod -licenses -json
 
+LISTED := $(MODULES) deploy/jaeger
+
 .PHONY: sbom
 sbom: toolchain ## List the dependencies of both modules and of Jaeger with their licences, as CycloneDX, in bin/sbom-NAME.json, and count the licences
 	@mkdir -p bin
-	@$(foreach m,$(MODULES) deploy/jaeger,$(SBOM) -output bin/sbom-$(notdir $(m)).json $(m) &&) grep -ho '"id": *"[^"]*"' bin/sbom-*.json | sort | uniq -c | sort -rn
+	@$(foreach m,$(LISTED),$(SBOM) -output bin/sbom-$(notdir $(m)).json $(m) &&) grep -ho '"id": *"[^"]*"' $(foreach m,$(LISTED),bin/sbom-$(notdir $(m)).json) | sort | uniq -c | sort -rn
 
 .PHONY: check-kubernetes
 check-kubernetes: toolchain ## Check deploy/kubernetes: fields, references, rights, settings; and that this check finds what is broken

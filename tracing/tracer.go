@@ -157,7 +157,7 @@ func (c *Config) setDefaults() {
 }
 
 // Flush sends every span that was finished before the call, and blocks until Kafka has
-// acknowledged all of them or ctx ends, whose error it then returns. Spans that cannot be
+// acknowledged all of them or ctx ends, whose cause it then returns. Spans that cannot be
 // kept, which are counted, do not hold it up. A service that commits what it has read only
 // after Flush has the trace of everything it counts as done, however it ends. With Direct
 // Flush waits for nothing: there a span that is sent may be lost all the same. It is safe

@@ -268,7 +268,7 @@ func answerOf(m *kafka.Message) answer {
 			continue
 		}
 		context := string(h.Value)
-		flags := strings.LastIndex(context, ":") + 1 // jaeger-client writes them in hexadecimal and reads them in decimal: b is none to it
+		flags := strings.LastIndex(context, ":") + 1 // jaeger-client writes them in hexadecimal and reads them as decimal: it refuses the b it has written
 		if c, err := jaeger.ContextFromString(context[:flags] + "0"); err == nil {
 			a.Trace = c.TraceID().String()
 		}

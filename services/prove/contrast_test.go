@@ -45,6 +45,8 @@ func TestEachWayHasTheSameFaultsAndPoisonLast(t *testing.T) {
 	extra, err := spare(first, time.Hour)
 	require.NoError(t, err)
 	assert.Greater(t, extra, 2*time.Minute)
+	_, err = spare(first, 3*time.Minute)
+	require.NoError(t, err, "the default")
 	_, err = spare(first, time.Minute)
 	require.Error(t, err)
 }

@@ -189,10 +189,12 @@ func (e *Exporter) send(value []byte, spans int) (lost int) {
 func (e *Exporter) Losses() numbering.Losses { return e.outbox.Tally.Losses() }
 
 // Flush blocks until Kafka has acknowledged every span that was exported before the call,
-// or ctx ends, whose error it then returns. Spans that cannot be kept, which are counted,
-// do not hold it up. A consumer that calls the provider's ForceFlush and then Flush, and
-// commits only after both what it has read, has the trace of everything it counts as done,
-// however it ends, unless the SDK's queue was full.
+// and what was left in the spool before, or ctx ends, whose cause it then returns. Spans that
+// cannot be kept, which are counted, do not hold it up, and after Shutdown only ctx ends it.
+// A consumer that calls the provider's ForceFlush and then Flush, and commits what it has read
+// only when both have returned nil, has the trace of everything it counts as done, however it
+// ends, but for spans that were counted as lost and those that the SDK drops; with
+// sdktrace.WithBlocking it drops none.
 func (e *Exporter) Flush(ctx context.Context) error { return e.outbox.Flush(ctx) }
 
 // Shutdown implements sdktrace.SpanExporter: it waits until Kafka has acknowledged

@@ -44,7 +44,7 @@ type Consumer struct {
 	asked      time.Time              // when the ends of partitions, or where to begin in them, were last asked for
 	checked    time.Time              // when the id of the topic was
 	storedAt   time.Time              // when offsets were last handed to the client
-	refused    bool                   // the last commit was
+	refused    string                 // what Kafka said of the last commit; "": it took it
 	flushed    <-chan struct{}        // closed when what has moved may be committed; nil: nothing is being flushed
 
 	// What is to be committed next: how far partitions have come, and which of them are of
@@ -185,17 +185,17 @@ func (c *Consumer) committed(err error) {
 	switch {
 	case err == nil:
 		c.troubles.over(whole)
-		if c.refused {
+		if c.refused != "" {
 			c.log.Info("offsets are committed again")
 		}
-		c.refused = false
+		c.refused = ""
 	case errors.As(err, &ke) && ke.Code() == kafka.ErrNoOffset: // there was nothing to commit
 	default:
 		c.commitErrors.Add(1)
-		if !c.refused {
+		if err.Error() != c.refused {
 			c.log.Warn("could not commit offsets, they go with the next commit", "err", err)
 		}
-		c.refused = true
+		c.refused = err.Error()
 	}
 }
 

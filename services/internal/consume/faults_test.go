@@ -239,23 +239,24 @@ func TestAMissingPermissionIsToldAtError(t *testing.T) {
 	assert.Contains(t, logs.String(), testGroup)
 }
 
-// Each commit is counted; the log tells when they begin to fail and when that is over.
+// Each commit that fails is counted; the log tells why they begin to fail, when the reason changes, and when that is over.
 func TestCommitsThatFailAreToldOnce(t *testing.T) {
 	t.Parallel()
 	broker, client := startTopic(t)
-	var refuses atomic.Bool
-	refuses.Store(true)
+	var reason atomic.Int32 // the code of an error; 0: commits are taken
+	reason.Store(int32(kerr.OffsetMetadataTooLarge.Code))
 	broker.Cluster().ControlKey(int16(kmsg.OffsetCommit), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		broker.Cluster().KeepControl()
+		code := int16(reason.Load())
 		answer := r.ResponseKind().(*kmsg.OffsetCommitResponse)
-		for _, topic := range r.(*kmsg.OffsetCommitRequest).Topics {
-			t := kmsg.OffsetCommitResponseTopic{Topic: topic.Topic, TopicID: topic.TopicID}
-			for _, p := range topic.Partitions {
-				t.Partitions = append(t.Partitions, kmsg.OffsetCommitResponseTopicPartition{Partition: p.Partition, ErrorCode: kerr.OffsetMetadataTooLarge.Code})
+		for _, asked := range r.(*kmsg.OffsetCommitRequest).Topics {
+			topic := kmsg.OffsetCommitResponseTopic{Topic: asked.Topic, TopicID: asked.TopicID}
+			for _, p := range asked.Partitions {
+				topic.Partitions = append(topic.Partitions, kmsg.OffsetCommitResponseTopicPartition{Partition: p.Partition, ErrorCode: code})
 			}
-			answer.Topics = append(answer.Topics, t)
+			answer.Topics = append(answer.Topics, topic)
 		}
-		return answer, nil, refuses.Load()
+		return answer, nil, code != 0
 	})
 	lines, s := new(tracingtest.Log), newSeen()
 	m := startMember(t, broker, func(c *Config) {
@@ -266,10 +267,14 @@ func TestCommitsThatFailAreToldOnce(t *testing.T) {
 		eventually(t, "a commit more is refused", func() bool { return m.Status().CommitErrors > uint64(n) })
 	}
 	assert.Equal(t, 1, lines.Count("could not commit offsets"))
-	refuses.Store(false)
+	reason.Store(int32(kerr.GroupAuthorizationFailed.Code))
 	produce(t, client, 3, 4)
+	lines.Wait(t, "authorization")
+	assert.Equal(t, 2, lines.Count("could not commit offsets"))
+	reason.Store(0)
+	produce(t, client, 4, 5)
 	lines.Wait(t, "offsets are committed again")
-	eventually(t, "all are committed", func() bool { return committed(t, client) == 4 })
+	eventually(t, "all are committed", func() bool { return committed(t, client) == 5 })
 	assert.Equal(t, 1, lines.Count("offsets are committed again"))
 }
 

@@ -50,13 +50,7 @@ type queue struct {
 	failure       error // the first delivery error since the last rewind
 	failing       bool  // nothing was acknowledged since the last failure
 	pushed        uint64
-	awaited       []awaited
-}
-
-// awaited are the records up to a number.
-type awaited struct {
-	upTo uint64
-	over chan struct{} // closed when they are done
+	moved         chan struct{} // closed when the next record is done; nil: nobody waits for that
 }
 
 // Push adds a record, unless the buffer has no room for it. It never waits for
@@ -198,30 +192,36 @@ func (q *queue) finish(r *Record) {
 	clear(q.records[:n])
 	q.records = q.records[n:]
 	q.next = max(q.next-n, 0)
-	q.noteDone()
-}
-
-func (q *queue) noteDone() {
-	q.awaited = slices.DeleteFunc(q.awaited, func(w awaited) bool {
-		over := len(q.records) == 0 || q.records[0].number > w.upTo
-		if over {
-			close(w.over)
-		}
-		return over
-	})
+	if q.moved != nil {
+		close(q.moved)
+		q.moved = nil
+	}
 }
 
 // Flush waits until Kafka has acknowledged every record that was pushed before the call,
-// or it was given up, or ctx ends, whose cause it then returns. It is safe for several
-// goroutines.
+// and what was left in the spool before, or they were given up, or ctx ends, whose cause it
+// then returns. Nothing is acknowledged after Shutdown. It is safe for several goroutines.
 func (q *queue) Flush(ctx context.Context) error {
-	over := make(chan struct{})
 	q.mu.Lock()
-	q.awaited = append(q.awaited, awaited{q.pushed, over})
-	q.noteDone()
+	defer q.mu.Unlock()
+	for upTo := q.pushed; len(q.records) > 0 && q.records[0].number <= upTo; {
+		if err := q.awaitMove(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitMove waits until a record is done, with the queue unlocked meanwhile.
+func (q *queue) awaitMove(ctx context.Context) error {
+	if q.moved == nil {
+		q.moved = make(chan struct{})
+	}
+	moved := q.moved
 	q.mu.Unlock()
+	defer q.mu.Lock()
 	select {
-	case <-over:
+	case <-moved:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
