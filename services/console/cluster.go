@@ -79,7 +79,7 @@ func openCluster(cfg kafkaclient.Cluster, topics []watched) (*cluster, error) {
 	} {
 		settings[key] = value
 	}
-	if c.consumer, err = kafka.NewConsumer(&settings); err != nil {
+	if c.consumer, err = kafkaclient.NewConsumer(&settings); err != nil {
 		admin.Close()
 		return nil, fmt.Errorf("make a kafka consumer: %w", err)
 	}

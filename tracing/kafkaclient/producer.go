@@ -30,7 +30,7 @@ const drainTimeout = 2 * time.Second
 const queueFullWait = 20 * time.Millisecond
 
 // Producer is an idempotent Kafka producer (acks=all) that keeps a message for as
-// long as Kafka is away, and that survives a fatal error of librdkafka: what was
+// long as Kafka is away, and that survives [IsFatal] errors of librdkafka: what was
 // in flight fails with that error, and a new producer takes the old one's place.
 // The same happens when it has not sent a message for half a minute in which Kafka
 // could have taken it, and, once all is delivered that can be, when the TLS files of
@@ -103,7 +103,7 @@ func (p *Producer) Produce(msg *kafka.Message, done func(kafka.TopicPartition, e
 	if err != nil {
 		return err
 	}
-	if err = in.produce(msg, done); isFatal(err) {
+	if err = in.produce(msg, done); IsFatal(err) {
 		p.fail(in, err)
 	}
 	return err
@@ -189,7 +189,7 @@ func (p *Producer) build() (*instance, error) {
 	in := newInstance(kp, credentials)
 	go ForwardLogs(kp.Logs(), p.log)
 	go in.dispatch(func(err kafka.Error) {
-		if err.IsFatal() {
+		if IsFatal(err) {
 			p.fail(in, err)
 			return
 		}
@@ -256,9 +256,12 @@ func (p *Producer) replace(in, next *instance, cause error, drain time.Duration)
 	return true
 }
 
-func isFatal(err error) bool {
+// IsFatal tells whether an error of a client of librdkafka means that it has failed for good
+// and must be replaced: librdkafka says so, or could not start the thread that would speak
+// with a broker, for want of memory, which it never tries again.
+func IsFatal(err error) bool {
 	var ke kafka.Error
-	return errors.As(err, &ke) && (ke.IsFatal() || ke.Code() == kafka.ErrFatal)
+	return errors.As(err, &ke) && (ke.IsFatal() || ke.Code() == kafka.ErrFatal || ke.Code() == kafka.ErrCritSysResource)
 }
 
 func hasCode(err error, code kafka.ErrorCode) bool {

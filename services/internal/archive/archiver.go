@@ -194,7 +194,7 @@ func newClient(cfg Config) (*kafka.Consumer, error) {
 	} {
 		settings[key] = value
 	}
-	client, err := kafka.NewConsumer(&settings)
+	client, err := kafkaclient.NewConsumer(&settings)
 	if err != nil {
 		return nil, fmt.Errorf("make the consumer of %s: %w", cfg.Topic, err)
 	}

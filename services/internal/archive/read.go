@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"fault-tolerant-tracing/tracing/kafkaclient"
 )
 
 // take handles one event of the client.
@@ -32,7 +34,7 @@ func (a *Archiver) take(event kafka.Event) {
 func (a *Archiver) fail(err error) {
 	var e kafka.Error
 	switch {
-	case errors.As(err, &e) && e.IsFatal():
+	case errors.As(err, &e) && kafkaclient.IsFatal(e):
 		a.fatal = e
 	case e.Code() == kafka.ErrAutoOffsetReset:
 		a.placed = false // records were removed, or the topic was made anew

@@ -94,7 +94,7 @@ func newClient(cfg Config) (*kafka.Consumer, error) {
 	} {
 		settings[key] = value
 	}
-	client, err := kafka.NewConsumer(&settings)
+	client, err := kafkaclient.NewConsumer(&settings)
 	if err != nil {
 		return nil, fmt.Errorf("make the consumer of %s: %w", cfg.Topic, err)
 	}
@@ -202,7 +202,7 @@ func (c *Consumer) committed(err error) {
 // failed takes in an error of the client, which tries again by itself unless the error
 // is fatal to it.
 func (c *Consumer) failed(e kafka.Error, ended <-chan struct{}) error {
-	if e.IsFatal() {
+	if kafkaclient.IsFatal(e) {
 		// A static member whose session ran out, because the broker was away, may be
 		// fenced off by itself: it joins anew while a commit still goes by its old name.
 		// That takes longer than the session timeout; one that is fenced off sooner was so

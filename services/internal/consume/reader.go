@@ -38,6 +38,9 @@ func (r *reader) fetch(ctx context.Context, partition int32, offsets []int64) (m
 			n++
 		}
 		if err := r.run(ctx, partition, offsets[:n], messages); err != nil {
+			if ctx.Err() == nil {
+				r.abandon()
+			}
 			return nil, fmt.Errorf("read %s, partition %d, from offset %d again: %w", r.cfg.Topic, partition, offsets[0], err)
 		}
 		offsets = offsets[n:]
@@ -68,7 +71,7 @@ func (r *reader) open() (err error) {
 	} {
 		settings[key] = value
 	}
-	if r.client, err = kafka.NewConsumer(&settings); err != nil {
+	if r.client, err = kafkaclient.NewConsumer(&settings); err != nil {
 		return fmt.Errorf("make the second consumer of %s: %w", r.cfg.Topic, err)
 	}
 	go kafkaclient.ForwardLogs(r.client.Logs(), r.cfg.Log)
@@ -104,14 +107,20 @@ func (r *reader) run(ctx context.Context, partition int32, offsets []int64, mess
 		case kafka.PartitionEOF:
 			return nil
 		case kafka.Error:
-			if e.IsFatal() {
-				r.close()
+			if kafkaclient.IsFatal(e) {
 				return e
 			}
 			reason = e
 		}
 	}
 	return reason
+}
+
+// abandon has the next fetch make another client: one that could not read may never be able to again.
+func (r *reader) abandon() {
+	client := r.client
+	r.client = nil
+	go func() { _ = client.Close() }() // librdkafka may not end it
 }
 
 func (r *reader) close() {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
+
+	"fault-tolerant-tracing/tracing/kafkaclient"
 )
 
 const (
@@ -66,7 +68,7 @@ func (r *reading) handle(event kafka.Event, yield func(*kafka.Message) error) er
 		r.heard, r.reason = time.Now(), nil
 		r.reached(e.Partition, int64(e.Offset))
 	case kafka.Error:
-		if e.IsFatal() {
+		if kafkaclient.IsFatal(e) {
 			return fmt.Errorf("read %s: %w", r.topic.name, e)
 		}
 		r.reason = e

@@ -70,7 +70,7 @@ func newConsumer(cluster kafkaclient.Cluster) (*kafka.Consumer, error) {
 	} {
 		settings[key] = value
 	}
-	return kafka.NewConsumer(&settings)
+	return kafkaclient.NewConsumer(&settings)
 }
 
 // Close releases the client.
