@@ -198,13 +198,21 @@ func (c *cluster) read(at place, p position, tail int64) error {
 	return nil
 }
 
-// follow yields the records that are read until ctx ends.
-func (c *cluster) follow(ctx context.Context, yield func(*kafka.Message)) {
+// follow yields the records that are read until ctx ends, or returns an error of the client after which it reads no more.
+func (c *cluster) follow(ctx context.Context, yield func(*kafka.Message)) error {
 	for ctx.Err() == nil {
-		if m, ok := c.consumer.Poll(int(pollTimeout.Milliseconds())).(*kafka.Message); ok && m.TopicPartition.Error == nil {
-			yield(m)
+		switch e := c.consumer.Poll(int(pollTimeout.Milliseconds())).(type) {
+		case *kafka.Message:
+			if e.TopicPartition.Error == nil {
+				yield(e)
+			}
+		case kafka.Error:
+			if kafkaclient.IsFatal(e) {
+				return fmt.Errorf("read from kafka: %w", e)
+			}
 		}
 	}
+	return nil
 }
 
 // awaitLogin returns an error when certificates or passwords on disk have changed: the consumer has to be made anew with them.

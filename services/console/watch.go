@@ -91,7 +91,7 @@ func (w *watch) close(context.Context) error {
 func (w *watch) run(ctx context.Context) error {
 	work, ctx := errgroup.WithContext(ctx)
 	for _, c := range []*cluster{w.data, w.tracing} {
-		work.Go(func() error { c.follow(ctx, w.read); return nil })
+		work.Go(func() error { return c.follow(ctx, w.read) })
 		work.Go(func() error { return c.awaitLogin(ctx) })
 	}
 	work.Go(func() error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
@@ -17,6 +18,7 @@ type instance struct {
 	dispatched  chan struct{} // closed when dispatch has returned
 	closing     chan struct{} // closed when close has begun
 	watched     chan struct{} // closed when watch has returned
+	failed      atomic.Bool   // for good, maybe before it was used
 
 	mu      sync.Mutex // also held while producing, so that none does on a closed kp
 	pending map[*delivery]struct{}

@@ -61,7 +61,7 @@ type Producer struct {
 // message timeout, a queue of 32 MiB, 35 minutes of patience with a topic that
 // does not exist, and the partitioner fnv1a_random, which places a key where goka
 // expects it. A nil log means slog.Default(). It fails only if librdkafka refuses
-// the configuration.
+// the configuration or cannot start its own thread, for want of memory.
 func NewProducer(c Cluster, log *slog.Logger, extra kafka.ConfigMap) (*Producer, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -190,6 +190,7 @@ func (p *Producer) build() (*instance, error) {
 	go ForwardLogs(kp.Logs(), p.log)
 	go in.dispatch(func(err kafka.Error) {
 		if IsFatal(err) {
+			in.failed.Store(true)
 			p.fail(in, err)
 			return
 		}
@@ -246,10 +247,13 @@ func (p *Producer) replace(in, next *instance, cause error, drain time.Duration)
 		defer cancel()
 		_ = in.close(ctx, cause) // what is left is reported to its callers, message by message
 		p.mu.Lock()
+		useless := next != nil && (p.closed || next.failed.Load())
 		p.current, p.leaving = next, false
-		closed := p.closed
+		if useless {
+			p.current = nil
+		}
 		p.mu.Unlock()
-		if closed && next != nil {
+		if useless {
 			next.drop()
 		}
 	})
@@ -258,7 +262,7 @@ func (p *Producer) replace(in, next *instance, cause error, drain time.Duration)
 
 // IsFatal tells whether an error of a client of librdkafka means that it has failed for good
 // and must be replaced: librdkafka says so, or could not start the thread that would speak
-// with a broker, for want of memory, which it never tries again.
+// with a broker, for want of memory, which it may never try again.
 func IsFatal(err error) bool {
 	var ke kafka.Error
 	return errors.As(err, &ke) && (ke.IsFatal() || ke.Code() == kafka.ErrFatal || ke.Code() == kafka.ErrCritSysResource)

@@ -64,7 +64,7 @@ type Archiver struct {
 	ends     map[int32]int64      // for Once
 	open     int                  // bytes in all open segments
 	full     bool                 // one of them must be closed
-	fatal    error                // of the client
+	fatal    *kafka.Error         // of the client
 	told     string               // the last error of the client that was logged
 	looked   time.Time            // for segments that are due
 	checked  time.Time            // that the topic is still the same
@@ -112,8 +112,8 @@ func (a *Archiver) Run(ctx context.Context) error {
 			continue
 		}
 		// As in package consume: a member that was fenced off sooner than its session
-		// runs out was so by another process of the same name.
-		if a.fatal == nil || time.Since(began) < a.cfg.SessionTimeout {
+		// runs out was so by another process of the same name, and one that lacks memory has to end.
+		if a.fatal == nil || !a.fatal.IsFatal() || time.Since(began) < a.cfg.SessionTimeout {
 			return err
 		}
 		a.log.Warn("kafka will not have this member any more, joining anew", "topic", a.cfg.Topic, "err", a.fatal)

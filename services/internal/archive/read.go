@@ -35,7 +35,7 @@ func (a *Archiver) fail(err error) {
 	var e kafka.Error
 	switch {
 	case errors.As(err, &e) && kafkaclient.IsFatal(e):
-		a.fatal = e
+		a.fatal = &e
 	case e.Code() == kafka.ErrAutoOffsetReset:
 		a.placed = false // records were removed, or the topic was made anew
 	case e.Code() == kafka.ErrTransport || e.Code() == kafka.ErrAllBrokersDown || e.Code() == kafka.ErrResolve:

@@ -207,7 +207,8 @@ func (c *Consumer) failed(e kafka.Error, ended <-chan struct{}) error {
 		// fenced off by itself: it joins anew while a commit still goes by its old name.
 		// That takes longer than the session timeout; one that is fenced off sooner was so
 		// by another process of the same name, and two of those would take turns for ever.
-		if time.Since(c.born) < c.cfg.SessionTimeout {
+		// Any other fatal error is want of memory, of which the next process may have more.
+		if !e.IsFatal() || time.Since(c.born) < c.cfg.SessionTimeout {
 			return fmt.Errorf("consume %s: %w", c.cfg.Topic, e)
 		}
 		c.log.Warn("kafka will not have this member any more, joining anew", "err", e)

@@ -116,7 +116,8 @@ func (r *reader) run(ctx context.Context, partition int32, offsets []int64, mess
 	return reason
 }
 
-// abandon has the next fetch make another client: one that could not read may never be able to again.
+// abandon has the next fetch make another client, in half a minute where Kafka is away: one that could not read may never be able to
+// again.
 func (r *reader) abandon() {
 	client := r.client
 	r.client = nil

@@ -28,7 +28,7 @@ func TestTheReaderIsMadeAnewWhenAThreadCouldNotBeStarted(t *testing.T) {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
 			r, _, _ := startReader(t)
 			r.cfg.Log = slog.New(slog.DiscardHandler)
-			threads.RefuseOne(after)
+			threads.RefuseOne(t, after)
 			_, err := r.fetch(t.Context(), 0, []int64{5})
 			require.ErrorContains(t, err, "thread")
 			assert.True(t, threads.Refused())
@@ -40,7 +40,7 @@ func TestTheReaderIsMadeAnewWhenAThreadCouldNotBeStarted(t *testing.T) {
 // The process may have more memory in its next life.
 func TestAMemberEndsWhenAThreadCouldNotBeStarted(t *testing.T) {
 	broker, _ := startTopic(t)
-	threads.RefuseOne(givenThread)
+	threads.RefuseOne(t, givenThread)
 	c, err := New(Config{
 		Cluster: kafkaclient.Cluster{Brokers: []string{broker.Addr()}}, Group: testGroup, Topic: testTopic, SessionTimeout: time.Minute,
 		Dispatch: dispatch.Config{InFlight: 1, MaxPieces: 1, MaxBytes: 1}, Log: slog.New(slog.DiscardHandler),

@@ -28,7 +28,7 @@ type Admin struct {
 	cluster      kafkaclient.Cluster
 	brokers      string
 	mu           sync.RWMutex // held for reading while the client is used
-	*adminClient              // replaced when its TLS files change
+	*adminClient              // replaced when its TLS files change, or it has failed for good
 }
 
 // New makes an admin client without asking the cluster anything. librdkafka's log lines are left out: what keeps it from
@@ -47,6 +47,7 @@ type adminClient struct {
 	producer    *kafka.Producer // carries the AdminClient, which has no errors channel of its own
 	drained     chan struct{}
 	reason      atomic.Pointer[kafka.Error]
+	failed      atomic.Bool // for good
 }
 
 func newAdminClient(cluster kafkaclient.Cluster) (*adminClient, error) {
@@ -71,6 +72,9 @@ func newAdminClient(cluster kafkaclient.Cluster) (*adminClient, error) {
 			if e, ok := event.(kafka.Error); ok && e.Code() != kafka.ErrAllBrokersDown {
 				text, _, _ := strings.Cut(e.Error(), " (after ") // how long, how often: different each time
 				c.reason.Store(new(kafka.NewError(e.Code(), text, false)))
+				if kafkaclient.IsFatal(e) {
+					c.failed.Store(true)
+				}
 			}
 		}
 	}()
@@ -86,14 +90,14 @@ func (c *adminClient) Close() {
 	<-c.drained
 }
 
-// refresh sees to it that the client has the credentials of now, unless it is being used: then the next call will.
+// refresh sees to it that the client works, and has the credentials of now, unless it is being used: then the next call will.
 func (a *Admin) refresh() {
 	if !a.mu.TryLock() {
 		return
 	}
 	defer a.mu.Unlock()
-	if a.credentials.Refresh(a.producer) {
-		if next, err := newAdminClient(a.cluster); err == nil { // if not, those files are not good yet
+	if a.failed.Load() || a.credentials.Refresh(a.producer) {
+		if next, err := newAdminClient(a.cluster); err == nil { // if not, those files are not good yet, or there is no memory
 			a.adminClient.Close()
 			a.adminClient = next
 		}
@@ -151,7 +155,7 @@ func (a *Admin) Await(ctx context.Context, log *slog.Logger, topics ...string) (
 }
 
 // WaitForTopics blocks until the cluster answers and has all topics, however long that takes. It logs what it waits for when
-// that changes, and not more. Its only errors are that of ctx and settings that librdkafka refuses.
+// that changes, and not more. Its only errors are that of ctx, and that no client could be made: librdkafka refuses the settings, or has no memory.
 func WaitForTopics(ctx context.Context, cluster kafkaclient.Cluster, log *slog.Logger, topics ...string) error {
 	admin, err := New(cluster)
 	if err != nil {

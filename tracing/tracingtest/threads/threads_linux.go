@@ -1,5 +1,3 @@
-//go:build linux
-
 // Package threads has librdkafka fail to start threads, as it does where memory is
 // short, in the tests of a program that it is linked into. It takes the place of
 // thrd_create of the C library, which librdkafka starts all its threads with and Go none.
@@ -29,9 +27,14 @@ int thrd_create(thrd_t *thread, thrd_start_t start, void *arg) {
 */
 import "C"
 
+import "testing"
+
 // RefuseOne has librdkafka fail to start one thread of this process: that behind the
-// next so many.
-func RefuseOne(after int) { C.refuse(C.int(after)) }
+// next so many, if they are started in the test.
+func RefuseOne(t testing.TB, after int) {
+	C.refuse(C.int(after))
+	t.Cleanup(func() { C.refuse(-1) })
+}
 
 // Refused tells whether that has happened.
 func Refused() bool { return C.refused() != 0 }
