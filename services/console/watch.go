@@ -1,18 +1,17 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/confluentinc/confluent-kafka-go/v2/kafka"
-	"github.com/uber/jaeger-client-go"
 	"golang.org/x/sync/errgroup"
 
 	"fault-tolerant-tracing/services/internal/deadletter"
@@ -264,13 +263,8 @@ func answerOf(m *kafka.Message) answer {
 		a.Text = plain(value.CompleteSentence)
 	}
 	for _, h := range m.Headers {
-		if h.Key != jaeger.TraceContextHeaderName {
-			continue
-		}
-		context := string(h.Value)
-		flags := strings.LastIndex(context, ":") + 1 // jaeger-client writes them in hexadecimal and reads them as decimal: it refuses the b it has written
-		if c, err := jaeger.ContextFromString(context[:flags] + "0"); err == nil {
-			a.Trace = c.TraceID().String()
+		if h.Key == query.ContextHeader {
+			a.Trace = cmp.Or(query.TraceOf(string(h.Value)), a.Trace)
 		}
 	}
 	return a

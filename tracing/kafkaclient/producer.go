@@ -247,15 +247,12 @@ func (p *Producer) replace(in, next *instance, cause error, drain time.Duration)
 		defer cancel()
 		_ = in.close(ctx, cause) // what is left is reported to its callers, message by message
 		p.mu.Lock()
-		useless := next != nil && (p.closed || next.failed.Load())
+		if next != nil && (p.closed || next.failed.Load()) {
+			defer next.drop()
+			next = nil
+		}
 		p.current, p.leaving = next, false
-		if useless {
-			p.current = nil
-		}
 		p.mu.Unlock()
-		if useless {
-			next.drop()
-		}
 	})
 	return true
 }

@@ -37,7 +37,6 @@ func TestMain(m *testing.M) {
 	// librdkafka may not end the close of a client that was fenced off: see renew.
 	tracingtest.VerifyMain(m,
 		goleak.IgnoreAnyFunction("fault-tolerant-tracing/services/internal/consume.(*Consumer).renew.func1"),
-		goleak.IgnoreAnyFunction("fault-tolerant-tracing/services/internal/consume.(*reader).abandon.func1"),
 		goleak.IgnoreAnyFunction("fault-tolerant-tracing/tracing/kafkaclient.ForwardLogs"))
 }
 

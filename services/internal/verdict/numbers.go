@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/uber/jaeger-client-go"
+
+	"fault-tolerant-tracing/services/internal/jaeger"
 )
 
 // The topics that numbers are followed through.
@@ -154,13 +155,11 @@ func (n *Number) seen(at time.Time) {
 // traceID reads the trace a record belongs to; "" when its header is missing or malformed.
 func traceID(r *kgo.Record) string {
 	for _, h := range r.Headers {
-		if h.Key != jaeger.TraceContextHeaderName {
+		if h.Key != jaeger.ContextHeader {
 			continue
 		}
-		context := string(h.Value)
-		flags := strings.LastIndex(context, ":") + 1 // jaeger-client writes them in hexadecimal and reads them as decimal: it refuses the b it has written
-		if c, err := jaeger.ContextFromString(context[:flags] + "0"); err == nil {
-			return plainID(c.TraceID().String())
+		if id := jaeger.TraceOf(string(h.Value)); id != "" {
+			return plainID(id)
 		}
 	}
 	return ""
